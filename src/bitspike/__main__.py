@@ -1,0 +1,5 @@
+"""`python -m bitspike`."""
+
+from bitspike.cli import main
+
+main()

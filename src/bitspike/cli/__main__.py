@@ -1,0 +1,5 @@
+"""`python -m bitspike.cli`."""
+
+from bitspike.cli import main
+
+main()

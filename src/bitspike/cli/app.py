@@ -1,0 +1,49 @@
+"""The command line's frame: verbs, and one line with exit code 2 for a person's mistake."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from bitspike.cli import compare, doctor, evaluate, predict, recipes, report, results, train
+from bitspike.errors import BitspikeError
+
+app = typer.Typer(
+    name="bitspike",
+    help="Train, calibrate and ship neural networks that compute with a few bits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for verb in (recipes, train, evaluate, compare, report, predict, results, doctor):
+    verb.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
+) -> None:
+    if version:
+        import bitspike
+
+        typer.echo(bitspike.__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command; the process ends here."""
+    try:
+        app()
+    except BitspikeError as error:
+        typer.echo(f"bitspike: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("bitspike: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): nothing more to say, also not while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,29 @@
+"""`bitspike compare RUN...`: several runs side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command()
+    def compare(
+        runs: list[Path] = typer.Argument(..., help="Finished run folders."),
+        out: Path = typer.Option(Path("runs/compare.html"), "--out", help="The page to write."),
+        as_json: bool = typer.Option(False, "--json", help="Print every result instead of a table."),
+    ) -> None:
+        """Print one table of several runs and draw them over one another on one page."""
+        from bitspike.cli.show import show_table
+        from bitspike.report import compare as draw
+        from bitspike.run.folder import RunFolder
+
+        if as_json:
+            typer.echo(json.dumps({str(path): RunFolder.existing(path).read("result.json") for path in runs}))
+            return
+        show_table(runs)
+        typer.echo(f"report: {draw(runs, out)}")

@@ -1,0 +1,50 @@
+"""`bitspike doctor`: what this installation has and which data it finds."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+EXTRAS = {"tensorboard": "tensorboard"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command()
+    def doctor(as_json: bool = typer.Option(False, "--json", help="Machine-readable output.")) -> None:
+        """Say which versions, devices, data sets and extras are here, and how to add what is not."""
+        import importlib.util
+        import os
+        import platform
+
+        import torch
+
+        import bitspike
+        from bitspike import data
+
+        found = {
+            "bitspike": bitspike.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "devices": ["cpu", *(["cuda"] if torch.cuda.is_available() else [])],
+            "time loop": "reference (plain PyTorch)",
+            "BITSPIKE_DATA": os.environ.get("BITSPIKE_DATA", "not set"),
+            "data": data.available(),
+            "extras": {
+                extra: "installed" if importlib.util.find_spec(module) else f"missing: pip install bitspike[{extra}]"
+                for extra, module in EXTRAS.items()
+            },
+        }
+        if as_json:
+            typer.echo(json.dumps(found))
+            return
+        for key, value in found.items():
+            if isinstance(value, dict):
+                typer.echo(key)
+                for name, state in value.items():
+                    typer.echo(f"  {name:<16} {state}")
+            else:
+                typer.echo(f"{key:<16} {', '.join(value) if isinstance(value, list) else value}")

@@ -1,0 +1,35 @@
+"""`bitspike recipes [NAME]`: what can be trained."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command()
+    def recipes(
+        name: str = typer.Argument("", help="Print this recipe; leave out to list all."),
+        resolved: bool = typer.Option(False, "--resolved", help="Print it with every default filled in."),
+        as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+    ) -> None:
+        """List the recipes, or print one."""
+        from bitspike.run.recipe_files import load_recipe, print_recipe, recipe_names, recipe_text
+
+        if name:
+            recipe = load_recipe(name)
+            if as_json:
+                typer.echo(json.dumps(recipe.resolved()))
+            else:
+                typer.echo(print_recipe(recipe) if resolved else recipe_text(name), nl=False)
+            return
+        found = [load_recipe(known) for known in recipe_names()]
+        if as_json:
+            typer.echo(json.dumps([{"name": recipe.name, "about": recipe.about} for recipe in found]))
+            return
+        width = max(len(recipe.name) for recipe in found)
+        for recipe in found:
+            typer.echo(f"{recipe.name:<{width}}  {recipe.about}")

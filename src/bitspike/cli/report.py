@@ -1,0 +1,18 @@
+"""`bitspike report RUN`: write the run's page again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command()
+    def report(run: Path = typer.Argument(..., help="A finished run folder.")) -> None:
+        """Write RUN/report.html, one self-contained page."""
+        from bitspike.report import report as write
+
+        typer.echo(str(write(run)))

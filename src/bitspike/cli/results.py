@@ -1,0 +1,31 @@
+"""`bitspike results RUN...`: the file that goes into results/."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command()
+    def results(
+        runs: list[Path] = typer.Argument(..., help="Finished runs of one recipe with different seeds."),
+        out: Path = typer.Option(Path("results"), "--out", help="Folder (NAME.json in it) or .json file."),
+        as_json: bool = typer.Option(False, "--json", help="Print the file's content."),
+    ) -> None:
+        """Write every seed's result with mean and standard deviation to results/NAME.json."""
+        from bitspike.run.results import write_results
+
+        content = write_results(runs, out)
+        if as_json:
+            typer.echo(json.dumps(content))
+            return
+        name, count = content["recipe"]["name"], len(content["seeds"])
+        typer.echo(f"{name}: {count} run(s)")
+        for key, value in content["mean"]["test"].items():
+            if isinstance(value, float):
+                typer.echo(f"  test.{key:<14} {value:.4f} +- {content['std']['test'][key]:.4f}")

@@ -1,0 +1,75 @@
+"""`bitspike train RECIPE`: train, measure, write the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command()
+    def train(
+        recipe: str = typer.Argument(..., help="A name from `bitspike recipes`, or a TOML file."),
+        out: Path | None = typer.Option(None, "--out", help="Run folder (default: runs/NAME)."),
+        sets: list[str] = typer.Option([], "--set", help="Override a recipe's key: training.epochs=5. Repeatable."),
+        seed: int | None = typer.Option(None, "--seed", min=0, help="Seed (run folder runs/NAME-seed-N)."),
+        seeds: int = typer.Option(0, "--seeds", min=0, help="Train this many seeds, 0, 1, ..., one after the other."),
+        data: Path | None = typer.Option(None, "--data", help="Data folder; wins over BITSPIKE_DATA."),
+        resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint."),
+        overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier run in the folder."),
+        device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
+        processes: int = typer.Option(1, "--processes", min=1, help="Data-parallel processes."),
+        precision: str = typer.Option("32-true", "--precision", help="32-true, 64-true, bf16-mixed or 16-mixed."),
+        threads: int = typer.Option(0, "--threads", min=0, help="CPU threads (0: as many as torch takes)."),
+        tensorboard: bool = typer.Option(False, "--tensorboard", help="Also write TensorBoard event files."),
+        as_json: bool = typer.Option(False, "--json", help="Print result.json instead of a table."),
+    ) -> None:
+        """Train a recipe, measure it on the test set once, and write the run folder with its report."""
+        from bitspike.cli.show import show_table
+        from bitspike.errors import BitspikeError, refuse
+        from bitspike.run.recipe_files import load_recipe
+
+        if seeds and seed is not None:
+            refuse("--seeds", f"--seed {seed} as well", "one of the two")
+        checked = load_recipe(recipe, sets, seed)
+        base = out if out is not None else Path("runs") / checked.name
+        if seeds:
+            plan = [(number, base.with_name(f"{base.name}-seed-{number}")) for number in range(seeds)]
+        elif seed is not None and out is None:
+            plan = [(seed, base.with_name(f"{base.name}-seed-{seed}"))]
+        else:
+            plan = [(checked.seed, base)]
+        import torch
+
+        from bitspike.run.start import train as start
+        from bitspike.run.trainer import Interrupted
+
+        if threads:
+            torch.set_num_threads(threads)
+        finished = []
+        for number, folder in plan:
+            try:
+                run = start(
+                    load_recipe(recipe, sets, number), folder, data=data, resume=resume, overwrite=overwrite,
+                    device=device, processes=processes, precision=precision, quiet=as_json, tensorboard=tensorboard,
+                )  # fmt: skip
+            except Interrupted as stop:
+                again = f"bitspike train {recipe} --out {folder} --resume"
+                extra = "".join(f" --set '{entry}'" for entry in sets) + (f" --seed {number}" if number else "")
+                raise BitspikeError(f"{stop}; `{again}{extra}` goes on") from None
+            finished.append(run)
+            if run.rank == 0:
+                from bitspike.report import report
+
+                page = report(folder)
+                if not as_json:
+                    typer.echo(f"report: {page}", err=True)
+        if finished[0].rank == 0:
+            if as_json:
+                typer.echo(json.dumps([run.result for run in finished] if seeds else finished[0].result))
+            else:
+                show_table([run.path for run in finished])

@@ -1,0 +1,22 @@
+"""Floor 2: encoders of values and events into spikes or currents over time."""
+
+from bitspike.coding.base import ENCODERS, Encoder
+from bitspike.coding.events import AddressEvents, EventBins, bin_events
+from bitspike.coding.population import PopulationCode, cosine_rates
+from bitspike.coding.values import BernoulliRate, DirectCurrent, Latency, Sequence
+
+ENCODERS.update(
+    {
+        "direct": DirectCurrent,
+        "rate": BernoulliRate,
+        "latency": Latency,
+        "population": PopulationCode,
+        "sequence": Sequence,
+        "events": EventBins,
+    }
+)
+
+__all__ = [
+    "ENCODERS", "AddressEvents", "BernoulliRate", "DirectCurrent", "Encoder", "EventBins", "Latency",
+    "PopulationCode", "Sequence", "bin_events", "cosine_rates",
+]  # fmt: skip

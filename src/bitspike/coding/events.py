@@ -1,0 +1,75 @@
+"""Bin address events in time: an event at t goes to bin floor(t/dt), so t = i dt is in bin i.
+
+Rule "or": any event in a bin is a 1; "count": how many. Events at or after T dt are dropped.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from bitspike.coding.base import Encoder, checked_steps
+from bitspike.draws import Key
+from bitspike.errors import refuse
+
+
+class AddressEvents(Protocol):
+    """Ragged events of B recordings: t in microseconds, x, y, p; recording i is offsets[i]:offsets[i+1]."""
+
+    @property
+    def t(self) -> Tensor: ...
+    @property
+    def x(self) -> Tensor: ...
+    @property
+    def y(self) -> Tensor: ...
+    @property
+    def p(self) -> Tensor: ...
+    @property
+    def offsets(self) -> Tensor: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+
+def bin_events(events: AddressEvents, steps: int, dt: float, rule: str = "or", polarity: str = "keep") -> Tensor:
+    """Events as (T, B, P, H, W) float32; P is 1 when polarity is "merge". dt in microseconds."""
+    polarities, height, width = events.shape
+    channels = polarities if polarity == "keep" else 1
+    counts = events.offsets.diff()
+    recordings = len(counts)
+    who = torch.repeat_interleave(torch.arange(recordings), counts)
+    when = (events.t.double() / dt).floor().long()
+    inside = (when >= 0) & (when < steps)
+    channel = events.p.long() if polarity == "keep" else torch.zeros_like(who)
+    flat = (((when * recordings + who) * channels + channel) * height + events.y.long()) * width
+    flat = (flat + events.x.long())[inside]
+    grid = torch.zeros(steps * recordings * channels * height * width)
+    if rule == "or":
+        grid[flat] = 1.0
+    else:
+        grid.index_add_(0, flat, torch.ones(len(flat)))
+    return grid.view(steps, recordings, channels, height, width)
+
+
+class EventBins(Encoder):
+    """Address events to frames of spikes; `dt` in milliseconds, polarity kept as channels or merged."""
+
+    takes = "events"
+
+    def __init__(self, steps: int = 20, dt: float = 15.0, rule: str = "or", polarity: str = "keep") -> None:
+        if not dt > 0:
+            refuse("encoder dt", dt, "a positive number of milliseconds")
+        if rule not in ("or", "count"):
+            refuse("encoder rule", repr(rule), "'or' or 'count'")
+        if polarity not in ("keep", "merge"):
+            refuse("encoder polarity", repr(polarity), "'keep' or 'merge'")
+        self.steps, self.dt, self.rule, self.polarity = checked_steps(steps), dt, rule, polarity
+
+    def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(P, H, W) with P = 1 when polarity is merged."""
+        return shape if self.polarity == "keep" else (1, *shape[1:])
+
+    def __call__(self, x: Any, examples: Tensor, *keys: Key) -> Tensor:
+        """Events to (T, B, P, H, W)."""
+        return bin_events(x, self.steps, self.dt * 1000, self.rule, self.polarity)

@@ -1,0 +1,46 @@
+"""Cosine population code (BiSNN's two-moons and 1-D inputs).
+
+    rate_k(x) = 0.5 + 0.5 cos(clip(pi (x - c_k)/d, -pi, pi))      c_k = k/(n - 1),  k = 0 .. n - 1
+
+n: neurons per input dimension; d: width, `spread`/(n - 1). With spread 1 the rates of any x in [0, 1] sum
+to 1; with spread 4 to 4 inside the edges. Spikes are Bernoulli(rate), independent over steps.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bitspike.coding.base import Encoder, checked_steps
+from bitspike.draws import Key, uniform_per_example
+from bitspike.errors import refuse
+
+
+def cosine_rates(x: Tensor, neurons: int, spread: float = 1.0) -> Tensor:
+    """Rates (*x.shape, neurons) in [0, 1] for x in [0, 1]."""
+    centres = torch.arange(neurons, dtype=x.dtype, device=x.device) / (neurons - 1)
+    phase = math.pi * (x.unsqueeze(-1) - centres) * (neurons - 1) / spread
+    return 0.5 + 0.5 * torch.cos(phase.clamp(-math.pi, math.pi))
+
+
+class PopulationCode(Encoder):
+    """Each value as Bernoulli spikes of `neurons` tuned units; dimensions side by side."""
+
+    def __init__(self, steps: int = 100, neurons: int = 10, spread: float = 1.0) -> None:
+        if neurons < 2:
+            refuse("encoder neurons", neurons, "at least 2 per dimension")
+        if not spread > 0:
+            refuse("encoder spread", spread, "a positive number")
+        self.steps, self.neurons, self.spread = checked_steps(steps), neurons, spread
+
+    def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(values * neurons,)."""
+        return (math.prod(shape) * self.neurons,)
+
+    def __call__(self, x: Tensor, examples: Tensor, *keys: Key) -> Tensor:
+        """(B, *shape) to 0/1 spikes (T, B, values * neurons)."""
+        rates = cosine_rates(x.flatten(1), self.neurons, self.spread).flatten(1)
+        u = uniform_per_example(examples, (self.steps, rates.shape[1]), *keys, dtype=torch.float32)
+        return (u.to(x.device).transpose(0, 1) < rates).to(x.dtype)

@@ -1,0 +1,44 @@
+"""Handwritten digits of 8 x 8 pixels, embedded in scikit-learn: 1,797 real examples of 43 writers.
+
+Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI (1998), its test part.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from bitspike.data import normalise, splits
+from bitspike.data.base import DataSet, select
+from bitspike.data.sources import sha256_of_arrays
+
+HIGHEST = 16.0
+
+
+def digits(
+    *, seed: int = 0, validation: Annotated[float, Field(gt=0)] = 0.1, test: Annotated[float, Field(gt=0)] = 0.2
+) -> DataSet:
+    """x (N, 1, 8, 8) in [0, 1]; a seeded stratified split, validation being a share of what test leaves."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    raw = torch.from_numpy(bunch.images).float().unsqueeze(1)
+    y = torch.from_numpy(bunch.target).long()
+    normalisation = normalise.scaled_from(HIGHEST)
+    x, index = normalise.apply(raw, normalisation), torch.arange(len(y))
+    parts = splits.split(y, seed, validation, test, "digits")
+    return DataSet(
+        name="digits",
+        kind="classification",
+        train=select(x, y, index, parts.train),
+        validation=select(x, y, index, parts.validation),
+        test=select(x, y, index, parts.test),
+        classes=tuple(str(digit) for digit in range(10)),
+        shape=(1, 8, 8),
+        steps=None,
+        digests={"digits (scikit-learn)": sha256_of_arrays(raw, y)},
+        input="image",
+        normalisation=normalisation,
+    )

@@ -1,0 +1,63 @@
+"""Normalisation of values, as plain numbers that are stored with a run.
+
+    minmax     x' = (x - low) / (high - low), clipped to [0, 1] when "clip"
+    standard   x' = (x - mean) / std
+    none       x' = x
+
+Numbers are one per feature of the last axis, or a single one for all. A constant feature gives 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["minmax", "standard", "none"]
+
+NONE: dict[str, Any] = {"kind": "none"}
+
+
+def fitted(x: Tensor, kind: Kind, *, per_feature: bool, clip: bool) -> dict[str, Any]:
+    """The normalisation that the (training) values x (..., F) call for.
+
+    per_feature: one range for each of the F features, else one for all values together.
+    """
+    if kind == "none":
+        return dict(NONE)
+    rows = x.double().reshape(-1, x.shape[-1]) if per_feature else x.double().reshape(-1, 1)
+    if kind == "standard":
+        return {"kind": kind, "mean": rows.mean(0).tolist(), "std": rows.std(0, correction=0).tolist()}
+    return {"kind": kind, "low": rows.amin(0).tolist(), "high": rows.amax(0).tolist(), "clip": clip}
+
+
+def scaled_from(high: float) -> dict[str, Any]:
+    """Division by `high`, the largest value the format can hold (255 for 8-bit pixels)."""
+    return {"kind": "minmax", "low": [0.0], "high": [high], "clip": True}
+
+
+def _offset_and_scale(normalisation: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    if normalisation["kind"] == "standard":
+        offset, scale = (torch.tensor(normalisation[k], dtype=torch.float64) for k in ("mean", "std"))
+    else:
+        offset, high = (torch.tensor(normalisation[k], dtype=torch.float64) for k in ("low", "high"))
+        scale = high - offset
+    return offset, torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def apply(x: Tensor, normalisation: dict[str, Any]) -> Tensor:
+    """x (..., F) normalised, float32."""
+    if normalisation["kind"] == "none":
+        return x.float()
+    offset, scale = _offset_and_scale(normalisation)
+    out = (x.double() - offset) / scale
+    return (out.clamp(0, 1) if normalisation.get("clip") else out).float()
+
+
+def restore(x: Tensor, normalisation: dict[str, Any] | None) -> Tensor:
+    """The inverse of `apply` (what was clipped stays clipped), float32; unchanged for None."""
+    if normalisation is None or normalisation["kind"] == "none":
+        return x.float()
+    offset, scale = _offset_and_scale(normalisation)
+    return (x.double() * scale + offset).float()

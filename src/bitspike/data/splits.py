@@ -1,0 +1,84 @@
+"""Seeded, stratified splits and subsets.
+
+A class of n_c examples out of N gives n_c/N of what is asked (rounded by largest remainder), at least one
+where it can, and always keeps one for training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bitspike.draws import generator
+from bitspike.errors import refuse
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Row numbers of a split, each ascending."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+def count_of(share: float, total: int, field: str) -> int:
+    """A share below 1 as a rounded number of examples (at least 1), a share of 1 or more as that number."""
+    if share >= 1 and share != int(share):
+        refuse(field, share, "a fraction below 1 or a whole number of examples")
+    count = max(1, round(share * total)) if share < 1 else int(share)
+    if not 0 < count < total:
+        refuse(field, f"{share:g} ({count} of {total} examples)", "fewer than there are")
+    return count
+
+
+def shares(counts: Tensor, total: int) -> Tensor:
+    """`total` divided in proportion to `counts` (C,), by largest remainder (Hamilton)."""
+    exact = counts.double() * total / counts.sum()
+    whole = exact.floor().long()
+    order = torch.argsort(exact - whole, descending=True, stable=True)
+    whole[order[: total - int(whole.sum())]] += 1
+    return whole
+
+
+def _shuffled_by_class(y: Tensor, seed: int, purpose: str) -> list[Tensor]:
+    order = torch.randperm(len(y), generator=generator("split", purpose, seed))
+    return [order[y[order] == c] for c in torch.unique(y)]
+
+
+def split(y: Tensor, seed: int, validation: float, test: float | None, field: str) -> Parts:
+    """Stratified split of labels y (N,); `test` is a share of all, `validation` a share of the rest.
+
+    With `test` None there is no test part. A class of two examples gives one to the first part, a class
+    of one stays in training.
+    """
+    groups = _shuffled_by_class(y, seed, "parts")
+    counts = torch.tensor([len(group) for group in groups])
+    tested = torch.zeros_like(counts)
+    if test is not None:
+        wanted = shares(counts, count_of(test, len(y), f"{field} test share")).clamp(min=1)
+        tested = torch.minimum(wanted, torch.where(counts > 2, counts - 2, counts - 1))
+    left = counts - tested
+    wanted = shares(left, count_of(validation, int(left.sum()), f"{field} validation share")).clamp(min=1)
+    validated = torch.minimum(wanted, left - 1)
+    if int(validated.sum()) == 0 or (test is not None and int(tested.sum()) == 0):
+        refuse(field, f"{len(y)} examples", f"at least {2 if test is None else 3} of some class, to split")
+    first, second = tested.tolist(), (tested + validated).tolist()
+    return Parts(
+        train=torch.cat([g[b:] for g, b in zip(groups, second, strict=True)]).sort().values,
+        validation=torch.cat([g[a:b] for g, a, b in zip(groups, first, second, strict=True)]).sort().values,
+        test=torch.cat([g[:a] for g, a in zip(groups, first, strict=True)]).sort().values,
+    )
+
+
+def subset(y: Tensor, size: int | None, seed: int, field: str) -> Tensor:
+    """Ascending row numbers of a stratified subset of `size` of labels y (N,); all rows when size is None."""
+    if size is None or size == len(y):
+        return torch.arange(len(y))
+    if size > len(y):
+        refuse(field, size, f"at most {len(y)} examples")
+    groups = _shuffled_by_class(y, seed, f"subset {field}")
+    taken = shares(torch.tensor([len(group) for group in groups]), size).tolist()
+    return torch.cat([group[:n] for group, n in zip(groups, taken, strict=True)]).sort().values

@@ -1,0 +1,41 @@
+"""The time loop: plain PyTorch, any dtype; the oracle that every faster loop is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import refuse
+
+Spike = Callable[[Any], Any]
+State = TypeVar("State", bound=tuple[Any, ...])
+
+
+class Step(Protocol):
+    """One time step of a neuron: `step(x, state, p, spike) -> (output, state)`, pure and elementwise."""
+
+    def __call__(self, x: Any, state: Any, p: Any, spike: Spike, /) -> tuple[Any, Any]: ...
+
+
+def scan(step: Step, x: Tensor, state: State, p: Any, spike: Spike) -> tuple[Tensor, State]:
+    """Run `step` over time.
+
+    x: input current (T, B, *features); state: NamedTuple of tensors (B, *features) before the first step.
+    Returns the outputs (T, B, *features) and the state after the last step.
+    Raises BitspikeError when x has no time axis, no step, or does not match the state.
+    """
+    if x.ndim < 2 or x.shape[0] == 0:
+        refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
+    for part in state:
+        if part.shape != x.shape[1:]:
+            wanted = f"the shape of one time step, {tuple(x.shape[1:])}"
+            refuse(f"{type(state).__name__} state", tuple(part.shape), wanted)
+    outputs = []
+    # unbind: indexing x[t] would allocate a gradient of x's full size at every step.
+    for x_t in x.unbind(0):
+        output, state = step(x_t, state, p, spike)
+        outputs.append(output)
+    return torch.stack(outputs), state

@@ -1,0 +1,89 @@
+"""Batch normalisation over time, batch and space, synchronised over processes.
+
+    y = g (x - mean) / sqrt(var + eps) + b        per channel; mean and var over (T, B, *space)
+
+Sampled binary weights and their MAP weights put different variances into a channel, so a network that is
+tested both ways keeps two sets of running statistics; `map` chooses (see `weights.use_map`).
+Source: Ioffe & Szegedy 2015; statistics over time as in tdBN (Zheng et al. 2021), without its threshold factor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitspike.layers.stepwise import stepwise
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum over processes; its gradient is the sum of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total: Tensor = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Tensor:
+        total = grads[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def several_processes() -> bool:
+    """True inside a group of two or more processes."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+class TemporalBatchNorm(nn.Module):
+    """Normalise channel c of (T, B, C, *space) by its mean and variance over time, batch and space."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    map_mean: Tensor
+    map_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum: float = momentum
+        self.map = False
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        for mode in ("running", "map"):
+            self.register_buffer(f"{mode}_mean", torch.zeros(channels))
+            self.register_buffer(f"{mode}_var", torch.ones(channels))
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Running mean and variance of the mode in use."""
+        return (self.map_mean, self.map_var) if self.map else (self.running_mean, self.running_var)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x (T, B, C, *space)."""
+        return stepwise(self._normalise, x)
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        mean, var = self.statistics()
+        if self.training and several_processes():
+            return self._synchronised(x, mean, var)
+        return F.batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+    def _synchronised(self, x: Tensor, running_mean: Tensor, running_var: Tensor) -> Tensor:
+        axes = [d for d in range(x.ndim) if d != 1]
+        shape = (1, -1, *(1,) * (x.ndim - 2))
+        count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
+        dist.all_reduce(count)
+        mean = _SumOverProcesses.apply(x.sum(axes)) / count
+        centred = x - mean.view(shape)
+        # Two passes: the one-pass E[x^2] - mean^2 loses the digits that make ranks agree with one process.
+        var = _SumOverProcesses.apply(centred.square().sum(axes)) / count
+        with torch.no_grad():
+            running_mean.lerp_(mean, self.momentum)
+            running_var.lerp_(var * count / (count - 1).clamp_min(1), self.momentum)
+        y: Tensor = centred * torch.rsqrt(var + self.eps).view(shape)
+        return y * self.weight.view(shape) + self.bias.view(shape)

@@ -1,0 +1,36 @@
+"""Apply a layer that knows no time to every step at once: (T, B, *) -> (T*B, *) -> layer -> (T, B, *)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from bitspike.errors import refuse
+
+
+def stepwise(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`layer` at every time step of x (T, B, *features), as one call on T*B rows.
+
+    An input that does not change over time (expanded along T, stride 0) is computed once and expanded again,
+    so a direct current costs one product per presentation, not T.
+    """
+    if x.ndim < 3:
+        refuse("layer input", tuple(x.shape), "(T, B, *features)")
+    steps = x.shape[0]
+    constant = steps > 1 and x.stride(0) == 0
+    part = x[:1] if constant else x
+    y = layer(part.flatten(0, 1)).unflatten(0, part.shape[:2])
+    return y.expand(steps, *y.shape[1:]) if constant else y
+
+
+class Stepwise(nn.Module):
+    """A module applied at every time step; see `stepwise`."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (T, B, *features) to (T, B, *outputs)."""
+        return stepwise(self.layer, x)

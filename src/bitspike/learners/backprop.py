@@ -1,0 +1,144 @@
+"""Back-propagation through time with surrogate gradients, for any weight precision.
+
+    minimise  mean_b loss(z_b, y_b) + rho KL(q || p0)         (the KL only with Bayesian weights)
+
+z is the running mean of the read-out; the loss is taken at the last step ("final") or averaged over all steps
+("every-step", for good answers at any moment). One draw of all Bayesian weights per pass and `draws` passes
+per update. In a group of processes each sees its part of the batch; sums, not means, are reduced, so that the
+gradient is that of the whole batch whatever the parts' sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitspike.errors import refuse
+from bitspike.layers import TemporalBatchNorm
+from bitspike.layers.norm import several_processes
+from bitspike.learners.base import Learner
+from bitspike.learners.decoding import decode
+from bitspike.learners.optimisation import Optimisation
+from bitspike.weights import binary_parametrizations, redraw, use_map
+
+LOSSES = ("final", "every-step")
+
+
+class BackpropLearner(Learner):
+    """Learns by surrogate gradients through time; `rho` weighs the prior, `draws` passes make one update."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimisation: Optimisation,
+        task: str = "classification",
+        seed: int = 0,
+        loss: str = "final",
+        rho: float = 0.0,
+        draws: int = 1,
+        decoder: str = "mean-logit",
+        clip: float = 0.0,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__(model, optimisation, task, seed)
+        if loss not in LOSSES:
+            refuse("learner loss", repr(loss), "'final' or 'every-step'")
+        if draws < 1:
+            refuse("learner draws", draws, "at least 1")
+        self.loss, self.rho, self.draws, self.decoder, self.clip = loss, rho, draws, decoder, clip
+        self.class_weights = class_weights
+
+    def outputs(self, events: Tensor) -> Tensor:
+        """Decoded read-outs after each step."""
+        return decode(self.model(events), self.decoder, self.task)
+
+    def _loss_sum(self, events: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over the batch of the loss, and the last step's scores (B, C)."""
+        readout = self.model(events)
+        steps = torch.arange(1, len(readout) + 1, dtype=readout.dtype, device=readout.device)
+        means = readout.cumsum(0) / steps.view(-1, 1, 1)
+        scored = means if self.loss == "every-step" else means[-1:]
+        flat = scored.flatten(0, 1)
+        many = targets.repeat(len(scored), *(1,) * (targets.ndim - 1))
+        if self.task == "regression":
+            values = F.binary_cross_entropy_with_logits(flat, many.to(flat.dtype), reduction="none").mean(1)
+        elif flat.shape[1] == 1:
+            values = F.binary_cross_entropy_with_logits(flat[:, 0], many.to(flat.dtype), reduction="none")
+        else:
+            values = F.cross_entropy(flat, many, reduction="none")
+        if self.class_weights is not None:
+            values = values * self.class_weights.to(values)[many]
+        return values.sum() / len(scored), means[-1]
+
+    def fit_batch(self, events: Tensor, targets: Tensor) -> dict[str, float]:
+        """One update from one batch (or this process's part of it)."""
+        self.model.train()
+        self.optimisation.zero_grad()
+        totals = torch.tensor([float(len(targets)), 0.0, 0.0], dtype=torch.float64, device=events.device)
+        if several_processes():
+            dist.all_reduce(totals)
+        examples = float(totals[0])
+        scores = None
+        loss_sum = 0.0
+        for k in range(self.draws):
+            redraw(self.model, self.seed, "weights", self.updates, k)
+            loss, scores = self._loss_sum(events, targets)
+            (loss / (examples * self.draws)).backward()
+            loss_sum += float(loss.detach()) / self.draws
+        hits = 0.0
+        if self.task == "classification" and scores is not None:
+            guess = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(1)
+            hits = float((guess == targets).sum())
+        totals = torch.tensor([loss_sum, hits], dtype=torch.float64, device=events.device)
+        if several_processes():
+            dist.all_reduce(totals)
+            self._reduce_gradients()
+        mean_loss = float(totals[0]) / examples
+        self.check_finite(mean_loss, events, lambda: self.model(events))
+        self.add_prior_gradient(self.rho)
+        if self.clip > 0:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        factor = self.optimisation.step(self.updates)
+        self.updates += 1
+        metrics = {"loss": mean_loss, "examples": examples, "rate_factor": factor}
+        if self.task == "classification":
+            metrics["accuracy"] = float(totals[1]) / examples
+        return metrics
+
+    def _reduce_gradients(self) -> None:
+        """Sum the gradients over processes, in one message."""
+        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in grads])
+        dist.all_reduce(flat)
+        for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+    @torch.no_grad()
+    def finish(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+        """Re-estimate the running statistics as averages over training batches: under hard draws, and under MAP.
+
+        Running averages lag behind the weights, and MAP weights were never seen in training.
+        """
+        norms = [m for m in self.model.modules() if isinstance(m, TemporalBatchNorm)]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for on_map in (False, True) if self.bayesian else (False,):
+            self.model.train()
+            for _, precision, _ in binary_parametrizations(self.model):
+                precision.eval()
+            use_map(self.model, on_map)
+            for number, events in enumerate(batches()):
+                for norm in norms:
+                    # The k-th value enters with weight 1/k: a plain average.
+                    norm.momentum = 1 / (number + 1)
+                redraw(self.model, self.seed, "statistics", number)
+                self.model(events)
+        use_map(self.model, False)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        self.model.eval()

@@ -1,0 +1,123 @@
+"""The interface every way of learning answers to."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import BitspikeError
+from bitspike.learners.decoding import ensemble_outputs
+from bitspike.learners.optimisation import Optimisation
+from bitspike.weights import BayesianBinary, binary_parametrizations, redraw, use_map
+
+
+class Learner(ABC):
+    """A model and the rule it learns by.
+
+    task: "classification" or "regression". seed names every draw. `updates` counts optimiser steps.
+    """
+
+    def __init__(self, model: nn.Module, optimisation: Optimisation, task: str, seed: int) -> None:
+        self.model, self.optimisation, self.task, self.seed = model, optimisation, task, seed
+        self.updates = 0
+
+    @abstractmethod
+    def fit_batch(self, events: Tensor, targets: Tensor) -> dict[str, float]:
+        """Learn from one batch: events (T, B, *features), targets (B,) classes or (B, D) values."""
+
+    @abstractmethod
+    def outputs(self, events: Tensor) -> Tensor:
+        """Probabilities (T, B, C) or values (T, B, D) after each step, with the weights as they are set now."""
+
+    @property
+    def bayesian(self) -> bool:
+        """True when weights are drawn."""
+        return any(isinstance(p, BayesianBinary) for _, p, _ in binary_parametrizations(self.model))
+
+    @torch.no_grad()
+    def predict(self, events: Tensor, samples: int = 1) -> Tensor:
+        """Outputs (T, B, C) after each time step; regression: value and spread stacked, C = 2D.
+
+        samples: Bayesian weights are drawn that many times and the outputs averaged; 0: MAP weights. The k-th
+        draw is the same for every batch, as in a shipped ensemble. Other weights need, and get, one pass.
+        """
+        self.model.eval()
+        members = []
+        if samples == 0 or not self.bayesian:
+            use_map(self.model, self.bayesian)
+            members.append(self.outputs(events))
+            use_map(self.model, False)
+        else:
+            for k in range(samples):
+                redraw(self.model, self.seed, "ensemble", k)
+                members.append(self.outputs(events))
+        return ensemble_outputs(members, self.task)
+
+    def finish(self, batches: Callable[[], Iterable[Tensor]]) -> None:  # noqa: B027 - nothing to do by default
+        """Called once when training ends, with training events to settle statistics on."""
+
+    def exchanged(self) -> dict[str, Tensor]:
+        """The tensors a federation would send: latents, real parameters and statistics."""
+        return {name: t for name, t in self.model.state_dict().items() if t.is_floating_point()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is carried from batch to batch besides the model."""
+        return {"updates": self.updates, "optimisation": self.optimisation.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up `state_dict()`."""
+        self.updates = int(state["updates"])
+        self.optimisation.load_state_dict(state["optimisation"])
+
+    def add_prior_gradient(self, rho: float) -> None:
+        """Add rho times the gradient of KL(q || p0) to the latents' gradients."""
+        if rho:
+            for _, precision, latent in binary_parametrizations(self.model):
+                if isinstance(precision, BayesianBinary) and latent.grad is not None:
+                    latent.grad.add_(precision.prior_gradient(latent.detach()), alpha=rho)
+
+    def divergence(self) -> float:
+        """KL(q || p0) of all Bayesian weights, in nats; 0 without any."""
+        parts = [
+            precision.divergence(latent.detach().double())
+            for _, precision, latent in binary_parametrizations(self.model)
+            if isinstance(precision, BayesianBinary)
+        ]
+        return float(sum(parts)) if parts else 0.0
+
+    def check_finite(self, loss: float, events: Tensor, run: Callable[[], object]) -> None:
+        """Stop on a loss that is not a number, naming the update and the first layer with a non-finite output.
+
+        run: repeats the forward pass.
+        """
+        if math.isfinite(loss):
+            return
+        where = "the input" if not bool(torch.isfinite(events).all()) else ""
+        found: list[str] = []
+
+        def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+                tensors = output if isinstance(output, tuple | list) else [output]
+                if any(isinstance(t, Tensor) and not bool(torch.isfinite(t).all()) for t in tensors):
+                    found.append(name)
+
+            return hook
+
+        if not where:
+            handles = [m.register_forward_hook(watch(n)) for n, m in self.model.named_modules() if n]
+            try:
+                with torch.no_grad():
+                    run()
+            finally:
+                for handle in handles:
+                    handle.remove()
+            where = f"layer '{found[0]}'" if found else "the loss itself"
+        raise BitspikeError(
+            f"training: the loss became {loss} at update {self.updates}, first non-finite value in {where}; "
+            "a lower learning rate, or --resume from the last checkpoint with one, is the usual way on"
+        )

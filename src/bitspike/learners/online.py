@@ -1,0 +1,142 @@
+"""BiSNN's online rule: a local loss at every layer, one update at every time step.
+
+    L_t = sum_l loss(r_{l,t}, y)          t = burn-in .. T - 1
+
+Every state is detached at every step, so that the gradient is local in time and in depth; in closed form, for
+binary cross-entropy, e = (sigmoid(r) - y)/B, dS = c_r G^T e, dU = dS 1[-0.5 < U <= 0.5], dL/dW = c dU^T P.
+Bayesian weights are drawn anew at every step and once for the whole burn-in, which updates nothing.
+Source: Jang et al. 2020 (BiSNN). The last layer's read-out is the network's answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bitspike.errors import refuse
+from bitspike.layers.norm import several_processes
+from bitspike.learners.base import Learner
+from bitspike.learners.decoding import decode
+from bitspike.learners.optimisation import Optimisation
+from bitspike.models import LocalNetwork, LocalState
+from bitspike.neurons.bisnn import Refractory, Traces
+from bitspike.weights import redraw
+
+LOSSES = ("cross-entropy", "smooth-l1")
+
+
+class OnlineLearner(Learner):
+    """Learns step by step; `reset=False` goes on in the middle of a stream."""
+
+    model: LocalNetwork
+
+    def __init__(
+        self,
+        model: LocalNetwork,
+        optimisation: Optimisation,
+        task: str = "classification",
+        seed: int = 0,
+        rho: float = 0.0,
+        burn_in: int = 10,
+        decoder: str = "mean-logit",
+        loss: str = "cross-entropy",
+        class_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__(model, optimisation, task, seed)
+        if several_processes():
+            refuse("learner rule 'online'", "several processes", "one process (it updates at every time step)")
+        if burn_in < 0:
+            refuse("learner burn_in", burn_in, "0 or more steps")
+        if loss not in LOSSES:
+            refuse("learner loss", repr(loss), f"one of {', '.join(LOSSES)}")
+        self.rho, self.burn_in, self.decoder, self.loss = rho, burn_in, decoder, loss
+        self.class_weights = class_weights
+        self.carried: list[LocalState] | None = None
+        self.seen = 0
+
+    def local_loss(self, readout: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of one layer's read-out (B, O) at one step."""
+        weights = None if self.class_weights is None else self.class_weights.to(readout)
+        if self.task == "regression" or readout.shape[1] == 1:
+            wanted = targets.to(readout.dtype).view_as(readout)
+            if self.loss == "smooth-l1":
+                return F.smooth_l1_loss(torch.sigmoid(readout), wanted)
+            each = weights[targets].unsqueeze(1) if weights is not None else None
+            return F.binary_cross_entropy_with_logits(readout, wanted, weight=each)
+        if self.loss == "smooth-l1":
+            return F.smooth_l1_loss(readout, F.one_hot(targets, readout.shape[1]).to(readout.dtype))
+        return F.cross_entropy(readout, targets, weight=weights)
+
+    def fit_batch(self, events: Tensor, targets: Tensor, reset: bool = True) -> dict[str, float]:
+        """Updates at every step after the burn-in; with reset=False the states go on from the last call."""
+        self.model.train()
+        states = self._states(events, reset)
+        if reset or self.seen == 0:
+            self.seen = 0
+            redraw(self.model, self.seed, "burn-in", self.updates)
+        losses: list[float] = []
+        readouts: list[Tensor] = []
+        for x in events.unbind(0):
+            if self.seen < self.burn_in:
+                with torch.no_grad():
+                    _, _, states = self.model(x, states)
+            else:
+                redraw(self.model, self.seed, "weights", self.updates)
+                self.optimisation.zero_grad()
+                logits, _, states = self.model(x, states)
+                loss = torch.stack([self.local_loss(r, targets) for r in logits]).sum()
+                loss.backward()
+                losses.append(float(loss.detach()))
+                if not torch.isfinite(loss):
+                    # The states that led here are rebuilt by the same pass over the whole slice.
+                    self.check_finite(losses[-1], events, lambda: self.readouts(events))
+                self.add_prior_gradient(self.rho)
+                self.optimisation.step(self.updates)
+                self.updates += 1
+                readouts.append(logits[-1].detach())
+            self.seen += 1
+        self.carried = states
+        mean_loss = sum(losses) / len(losses) if losses else 0.0
+        metrics = {"loss": mean_loss, "examples": float(len(targets))}
+        if readouts and self.task == "classification":
+            answer = decode(torch.stack(readouts), "mean-logit", self.task)[-1].argmax(-1)
+            metrics["accuracy"] = float((answer == targets).double().mean())
+        return metrics
+
+    def _states(self, events: Tensor, reset: bool) -> list[LocalState]:
+        if reset or self.carried is None:
+            return self.model.initial(events.shape[1])
+        if len(self.carried[0].traces.P) != events.shape[1]:
+            refuse("batch", events.shape[1], f"{len(self.carried[0].traces.P)} examples, as in the slice before")
+        return self.carried
+
+    def readouts(self, events: Tensor) -> Tensor:
+        """The last layer's read-out (T, B, O) from rest, with the weights as they are set now."""
+        states = self.model.initial(events.shape[1])
+        over_time = []
+        for x in events.unbind(0):
+            logits, _, states = self.model(x, states)
+            over_time.append(logits[-1])
+        return torch.stack(over_time)
+
+    def outputs(self, events: Tensor) -> Tensor:
+        """Decoded read-outs of the last layer after each step."""
+        return decode(self.readouts(events), self.decoder, self.task, self.burn_in)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser, update count, and the states carried in the middle of a stream."""
+        carried = None if self.carried is None else [[*s.traces, *s.refractory] for s in self.carried]
+        return {**super().state_dict(), "seen": self.seen, "carried": carried}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up `state_dict()`."""
+        super().load_state_dict(state)
+        self.seen = int(state["seen"])
+        carried = state["carried"]
+        if carried is None:
+            self.carried = None
+        else:
+            self.carried = [LocalState(Traces(p, q), Refractory(r, s)) for p, q, r, s in carried]

@@ -1,0 +1,118 @@
+"""Optimisers and learning-rate schedules: latents of few-bit weights and real parameters, each with their own.
+
+Schedule factor at progress q in [0, 1), with warm-up fraction w and end factor e:
+
+    constant   1
+    one-cycle  rises linearly from 1/25 to 1 over [0, w), then falls as a half cosine to e
+    cosine     e + (1 - e)(1 + cos(pi q))/2
+    step       halved `halvings` times at equal distances
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitspike.errors import refuse
+from bitspike.weights import latent_parameters
+
+KINDS = ("constant", "one-cycle", "cosine", "step")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning-rate factor as a pure function of progress; nothing to store, nothing to resume."""
+
+    kind: str = "constant"
+    warmup: float = 0.2
+    end: float = 1e-3
+    halvings: int = 5
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            refuse("schedule kind", repr(self.kind), f"one of {', '.join(KINDS)}")
+
+    def factor(self, progress: float) -> float:
+        """Factor on the learning rate at `progress` in [0, 1)."""
+        if self.kind == "constant":
+            return 1.0
+        if self.kind == "step":
+            return float(0.5 ** math.floor(progress * (self.halvings + 1)))
+        warmup = self.warmup if self.kind == "one-cycle" else 0.0
+        if progress < warmup:
+            return 1 / 25 + (1 - 1 / 25) * progress / warmup
+        fall = (progress - warmup) / (1 - warmup)
+        return self.end + (1 - self.end) * (1 + math.cos(math.pi * fall)) / 2
+
+
+@dataclass(frozen=True)
+class OptimiserChoice:
+    """A torch optimiser by name, its learning rate and its other options."""
+
+    name: str = "Adam"
+    lr: float = 1e-3
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, parameters: list[nn.Parameter], field_name: str) -> torch.optim.Optimizer:
+        """The optimiser; a wrong name or option is refused."""
+        kind: Any = getattr(torch.optim, self.name, None)
+        if not isinstance(kind, type) or not issubclass(kind, torch.optim.Optimizer):
+            refuse(f"{field_name} name", repr(self.name), "an optimiser of torch.optim, such as 'Adam' or 'SGD'")
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        try:
+            make: Any = kind
+            built: torch.optim.Optimizer = make(parameters, lr=self.lr, **options)
+        except (TypeError, ValueError) as error:
+            refuse(f"{field_name} options", options, f"options of torch.optim.{self.name} ({error})")
+        return built
+
+
+class Optimisation:
+    """The optimisers of a model under one schedule."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        real: OptimiserChoice,
+        latent: OptimiserChoice | None,
+        schedule: Schedule,
+        total_updates: int,
+    ) -> None:
+        latents = list(latent_parameters(model).values())
+        known = {id(p) for p in latents}
+        others = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
+        self.schedule, self.total_updates = schedule, max(1, total_updates)
+        self.optimisers: dict[str, tuple[torch.optim.Optimizer, float]] = {}
+        if others:
+            self.optimisers["real"] = (real.build(others, "optimizer"), real.lr)
+        if latents:
+            choice = latent or real
+            self.optimisers["latent"] = (choice.build(latents, "latent_optimizer"), choice.lr)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimiser, _ in self.optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
+
+    def step(self, update: int) -> float:
+        """One update of every parameter; returns the schedule's factor."""
+        factor = self.schedule.factor(min(update / self.total_updates, 1 - 1e-9))
+        for optimiser, lr in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = lr * factor
+            optimiser.step()
+        return factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of every optimiser."""
+        return {name: optimiser.state_dict() for name, (optimiser, _) in self.optimisers.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state of every optimiser."""
+        for name, (optimiser, _) in self.optimisers.items():
+            optimiser.load_state_dict(state[name])

@@ -1,0 +1,99 @@
+"""What an operation count holds, and what counting needs: widths of values and the fan-out of an input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from bitspike.errors import refuse
+
+REAL_BITS = 32.0
+
+
+@dataclass
+class LayerCount:
+    """A Linear or convolution. Totals while counting; per presentation once `counts` has divided them."""
+
+    name: str
+    kind: str
+    weights: int
+    weight_bits: float
+    dense: float
+    mac: float = 0.0
+    ac: float = 0.0
+    add_real: float = 0.0
+    reads: float = 0.0  # weights read: meetings of a nonzero input with a weight
+    rows: float = 0.0  # inputs multiplied (time steps; 1 for an input that does not change)
+    input_values: float = 0.0
+    input_bits: float = 0.0
+    real_input: bool = False
+    TOTALS: ClassVar[tuple[str, ...]] = (
+        "mac", "ac", "add_real", "reads", "rows", "input_values", "input_bits",
+    )  # fmt: skip
+
+
+@dataclass
+class NeuronCount:
+    """A layer of spiking neurons; `neurons` is its size, the rest as in `LayerCount`."""
+
+    name: str
+    neurons: int
+    updates: float = 0.0
+    state: float = 0.0  # state numbers read and written, summed over time
+    values: float = 0.0  # outputs, summed over time
+    spikes: float = 0.0  # sum of |output|
+    significant: float = 0.0  # sum of log2(1 + |output|)
+    bits: float = 0.0  # bits to write the outputs down
+    TOTALS: ClassVar[tuple[str, ...]] = ("updates", "state", "values", "spikes", "significant", "bits")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Means per presentation (one example shown once), in the order the layers ran."""
+
+    presentations: int
+    layers: tuple[LayerCount, ...]
+    neurons: tuple[NeuronCount, ...]
+    uncounted: tuple[str, ...]
+    traces: bool  # a layer multiplied presynaptic traces (the online rule)
+
+
+def tensor_bits(module: nn.Module, name: str) -> float:
+    """Bits per value of a parameter: the fewest of its parametrizations, 32 without one."""
+    if not parametrize.is_parametrized(module, name):
+        return REAL_BITS
+    chain: Any = module.parametrizations[name]  # type: ignore[index]
+    return min((float(getattr(p, "bits", REAL_BITS)) for p in chain), default=REAL_BITS)
+
+
+def value_bits(x: Tensor) -> tuple[float, float]:
+    """(bits to write one value of x, largest |x|); 32 bits unless all are whole numbers."""
+    low, high = (bound.item() for bound in x.aminmax())
+    largest = max(-low, high)
+    if not math.isfinite(largest) or not bool((x == x.round()).all()):
+        return REAL_BITS, largest
+    return min(REAL_BITS, max(1, math.ceil(math.log2(largest + 1))) + (low < 0)), largest
+
+
+def fan_out(layer: nn.Module, space: tuple[int, ...]) -> Tensor:
+    """Outputs one input value reaches, float64: a scalar for Linear, (*space) for a convolution."""
+    if isinstance(layer, nn.Linear):
+        return torch.tensor(float(layer.out_features), dtype=torch.float64)
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d)
+    if layer.padding_mode != "zeros":
+        refuse("operation count", f"padding_mode {layer.padding_mode!r}", "convolutions padded with zeros")
+    convolve: Callable[..., Tensor] = F.conv1d if isinstance(layer, nn.Conv1d) else F.conv2d
+    # The gradient of the sum of a convolution with ones is how often each input was used.
+    with torch.inference_mode(False), torch.enable_grad():
+        x = torch.zeros(1, 1, *space, dtype=torch.float64, requires_grad=True)
+        ones = torch.ones(1, 1, *layer.kernel_size, dtype=torch.float64)
+        y = convolve(x, ones, None, layer.stride, layer.padding, layer.dilation)
+        (reach,) = torch.autograd.grad(y.sum(), x)
+    return reach[0, 0] * (layer.out_channels // layer.groups)

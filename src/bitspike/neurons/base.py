@@ -1,0 +1,58 @@
+"""What every neuron module shares: run a pure step over time, keep no state between calls."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import refuse
+from bitspike.kernels import Spike, Step, scan
+
+
+class Neuron(nn.Module):
+    """A neuron model as a module: currents (T, B, *features) in, spikes of the same shape out.
+
+    A subclass gives `step` (pure), `initial(like)` (state before the first step) and `constants()` (the
+    step's parameters, possibly learnable). State is never stored in the module: `run` takes and returns it.
+    """
+
+    is_spiking: ClassVar[bool] = True
+    step: Step
+    spike: Spike
+
+    def initial(self, like: Tensor) -> tuple[Tensor, ...]:
+        """State before the first step for one time step of input `like` (B, *features)."""
+        raise NotImplementedError
+
+    def constants(self) -> Any:
+        """The NamedTuple of parameters the step uses."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes (T, B, *features) for currents x of that shape, from the resting state."""
+        spikes, _ = self.run(x)
+        return spikes
+
+    def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """As `forward`, from a given state; returns the spikes and the state after the last step."""
+        if x.ndim < 2 or x.shape[0] == 0:
+            refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
+        if state is None:
+            state = self.initial(x[0])
+        return scan(self.step, x, state, self.constants(), self.spike)
+
+
+def time_constant(tau: float, field: str) -> float:
+    """Check a time constant, in time steps."""
+    if not (math.isfinite(tau) and tau > 0):
+        refuse(field, tau, "a positive number of time steps")
+    return float(tau)
+
+
+def constant(value: float, learn: bool, shape: tuple[int, ...] = ()) -> Tensor:
+    """A neuron constant: a learnable parameter of `shape`, or a fixed scalar tensor."""
+    full = torch.full(shape, float(value))
+    return nn.Parameter(full) if learn else full

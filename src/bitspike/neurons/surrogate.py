@@ -1,0 +1,105 @@
+"""Spike functions: forward 1[u >= 0], backward a surrogate derivative h(u).
+
+| name         | h(u)                                   | source                                             |
+| ------------ | -------------------------------------- | -------------------------------------------------- |
+| boxcar       | 1/w for -w/2 < u <= w/2, else 0        | DECOLLE (Kaiser et al. 2020), BiSNN with w = 1     |
+| triangle     | max(0, 1 - |u|/w) / w                  | Esser et al. 2016; Bellec et al. 2018              |
+| arctan       | (1/w) / (1 + (pi u / w)^2)             | Fang et al. 2021 (w = 2/alpha)                     |
+| fast-sigmoid | (1/w) / (1 + |u|/w)^2                  | Zenke & Ganguli 2018 (SuperSpike; 1/w = steepness) |
+| slayer       | exp(-|u|/w) / (2w)                     | Shrestha & Orchard 2018, scaled to unit area       |
+
+u is membrane minus threshold, w the width, both in units of the threshold. `height` multiplies h.
+Boxcar, triangle and slayer have unit area at height 1, arctan too; fast-sigmoid has area 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import refuse
+from bitspike.kernels.functions import absolute, exp, indicator, maximum
+
+
+def boxcar(u: Any, w: float) -> Any:
+    """1/w on (-w/2, w/2]."""
+    return indicator(u > -w / 2) * indicator(u <= w / 2) / w
+
+
+def triangle(u: Any, w: float) -> Any:
+    """max(0, 1 - |u|/w) / w."""
+    return maximum(1 - absolute(u) / w, 0) / w
+
+
+def arctan(u: Any, w: float) -> Any:
+    """(1/w) / (1 + (pi u / w)^2)."""
+    return 1 / (w * (1 + (math.pi / w * u) ** 2))
+
+
+def fast_sigmoid(u: Any, w: float) -> Any:
+    """(1/w) / (1 + |u|/w)^2."""
+    return 1 / (w * (1 + absolute(u) / w) ** 2)
+
+
+def slayer(u: Any, w: float) -> Any:
+    """exp(-|u|/w) / (2w)."""
+    return exp(-absolute(u) / w) / (2 * w)
+
+
+SURROGATES: dict[str, Callable[[Any, float], Any]] = {
+    "boxcar": boxcar,
+    "triangle": triangle,
+    "arctan": arctan,
+    "fast-sigmoid": fast_sigmoid,
+    "slayer": slayer,
+}
+
+
+class _Threshold(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, derivative: Surrogate) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.derivative = derivative
+        return (u >= 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+        (u,) = ctx.saved_tensors
+        return grads[0] * ctx.derivative.derivative(u).to(u.dtype), None
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A spike function with a named surrogate derivative; call it on u = membrane - threshold."""
+
+    name: str = "triangle"
+    width: float = 1.0
+    height: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name not in SURROGATES:
+            near = difflib.get_close_matches(self.name, SURROGATES, 1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            refuse("surrogate", repr(self.name), f"one of {', '.join(SURROGATES)}{hint}")
+        if not self.width > 0:
+            refuse("surrogate width", self.width, "a positive number")
+
+    def derivative(self, u: Any) -> Any:
+        """height * h(u), on a tensor or a SymPy expression."""
+        return self.height * SURROGATES[self.name](u, self.width)
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Spikes 1[u >= 0] with the surrogate's gradient."""
+        spikes: Tensor = _Threshold.apply(u, self)
+        return spikes
+
+
+def surrogate(name: str = "triangle", width: float = 1.0, height: float = 1.0) -> Surrogate:
+    """The spike function called `name`; see the table above."""
+    return Surrogate(name, width, height)

@@ -1,0 +1,70 @@
+"""One self-contained page per run: no script, no outside file, figures as inline SVG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import refuse
+from bitspike.report import tables
+from bitspike.report.plates import plates
+from bitspike.report.rundata import RunData, read_run, section
+from bitspike.report.text import summary
+
+
+def report(run: Path) -> Path:
+    """Write RUN/report.html and return its path; refuses a folder that is no run, and any broken file in it."""
+    found = read_run(Path(run))
+    return write_page(
+        Path(run) / "report.html",
+        "page.html.jinja",
+        run=found,
+        subtitle=_subtitle(found),
+        summary=summary(found),
+        tiles=tables.tiles(found),
+        plates=plates(found),
+        readings=tables.readings(found),
+        bits=tables.bits(found),
+        energy=tables.energy(found),
+        layers=tables.layers(found),
+        assumptions=tables.assumptions(found),
+        environment=tables.environment(found),
+    )
+
+
+def _subtitle(run: RunData) -> list[str]:
+    """Data, seed, device and version: what tells this run from others."""
+    data = section(run.environment, "data")
+    subset = data.get("subset")
+    parts = [
+        f"{run.data_name} (subset {subset})" if subset and run.data_name else run.data_name,
+        f"seed {run.seed}" if run.seed is not None else "",
+        str(run.environment.get("device") or ""),
+        f"bitspike {run.environment['version']}" if run.environment.get("version") else "",
+        str(run.environment.get("started") or "")[:10],
+    ]
+    return [part for part in parts if part]
+
+
+def write_page(path: Path, template: str, **values: Any) -> Path:
+    """Fill a template of this package, escaping all text, and write it in one move."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    engine = Environment(
+        loader=PackageLoader("bitspike.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = engine.get_template(template).render(**values)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        refuse(str(path), error.strerror or "an error", "a place that can be written")
+    return path

@@ -1,0 +1,210 @@
+"""The tables of a run's page: readings, bits, energy, environment. Cells are text; a missing value is a dash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bitspike.report.rundata import RunData, number, section
+from bitspike.report.text import NONE, amount, duration, fixed, percent, ratio, si, whole
+
+READINGS = {
+    "test": "as shipped",
+    "test_map": "most probable weights (MAP)",
+    "test_single_draw": "a single draw",
+    "test_rate": "its non-spiking twin",
+}
+SCORES = {
+    "accuracy": "accuracy",
+    "nll": "NLL",
+    "brier": "Brier",
+    "ece": "ECE",
+    "adaptive_ece": "adaptive ECE",
+    "classwise_ece": "classwise ECE",
+    "rmse": "RMSE",
+}
+OPERATIONS = {
+    "mac": "multiply–accumulates (MAC)",
+    "ac": "additions on spikes (AC)",
+    "add_real": "additions of real inputs (±1 weights)",
+    "neuron_updates": "neuron updates",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column heads, rows (the first cell heads its row), and a note below."""
+
+    head: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    emphasis: set[tuple[int, int]] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A key number: what it is, its value, and a few words on it."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def tiles(run: RunData) -> list[Tile]:
+    """The key numbers, those that are there."""
+    test, bits = section(run.result, "test"), section(run.result, "bits")
+    network, twin = _compute(run, "network"), _compute(run, "non_spiking_twin")
+    scaled = number(test, "scaled", "ece")
+    after = f"{fixed(scaled)} after temperature scaling" if scaled is not None else "15 bins"
+    saving = ratio(network, twin)
+    than = "as without spikes" if saving.startswith("about") else "than without spikes"
+    every = [
+        Tile("Accuracy", percent(number(test, "accuracy")), _tested(run)),
+        Tile("RMSE", fixed(number(test, "rmse"), 4), _tested(run)),
+        Tile("Calibration error (ECE)", fixed(number(test, "ece")), after),
+        Tile(
+            "Negative log-likelihood",
+            fixed(number(test, "nll")),
+            f"nats per {'value' if run.is_regression else 'example'}; lower is better",
+        ),
+        Tile("Brier score", fixed(number(test, "brier")), "0 is perfect"),
+        Tile("Weights to ship", amount(number(bits, "weights_stored")), _bits(bits)),
+        Tile("Spikes per neuron", fixed(number(bits, "spikes_per_neuron"), 2), "in one answer"),
+        Tile("Energy of an answer", si(network, "J"), f"{saving} {than}; analytic" if saving else "analytic"),
+        Tile("Training", duration(number(run.result, "seconds")), _trained(run)),
+    ]
+    return [tile for tile in every if tile.value != NONE]
+
+
+def _tested(run: RunData) -> str:
+    return f"of {whole(run.test_size)} unseen examples" if run.test_size else "on unseen examples"
+
+
+def _trained(run: RunData) -> str:
+    epochs = number(run.result, "epochs") or len(run.epochs)
+    return f"{epochs:.0f} epochs" if epochs else ""
+
+
+def _bits(bits: Mapping[str, Any]) -> str:
+    stored = number(bits, "weights_stored")
+    return f"{whole(stored)} bits" if stored is not None else ""
+
+
+def readings(run: RunData) -> Table | None:
+    """The network as shipped, after temperature scaling, and in its other readings."""
+    rows: list[tuple[str, dict[str, Any]]] = []
+    others = [key for key in run.result if key.startswith("test_") and key not in READINGS]
+    for key in (*READINGS, *others):
+        reading = section(run.result, key)
+        if reading:
+            rows.append((READINGS.get(key, key.removeprefix("test_").replace("_", " ")), reading))
+            scaled = section(reading, "scaled")
+            if key == "test" and scaled:
+                rows.append(("as shipped, temperature scaled", {**scaled, "accuracy": reading.get("accuracy")}))
+    scores = [name for name in SCORES if any(number(reading, name) is not None for _, reading in rows)]
+    if not scores:
+        return None
+    cells = [[label, *(_score(reading, name) for name in scores)] for label, reading in rows]
+    note = "NLL in nats per example. ECE, adaptive and classwise: 15 bins. All on test examples, used once."
+    if "rmse" in scores:
+        note = "NLL in nats per value; RMSE in the units of the target."
+    return Table(["reading", *(SCORES[name] for name in scores)], cells, note)
+
+
+def _score(reading: Mapping[str, Any], name: str) -> str:
+    value = number(reading, name)
+    return percent(value, 2) if name == "accuracy" else fixed(value, 4)
+
+
+def bits(run: RunData) -> Table | None:
+    """What is stored and what is sent."""
+    found = section(run.result, "bits")
+    rows = [
+        ["weights, to ship", whole(number(found, "weights_stored")), "bits; an ensemble counts every draw"],
+        ["an activation", fixed(number(found, "average"), 2), "bits as stored"],
+        ["of it significant", fixed(number(found, "significant")), "mean of log₂(1 + |n|); for spikes, their rate"],
+        ["spikes", fixed(number(found, "spikes_per_neuron"), 2), "per neuron and answer"],
+    ]
+    rows = [row for row in rows if row[1] != NONE]
+    return Table(["", "", ""], rows) if rows else None
+
+
+def _compute(run: RunData, side: str) -> float | None:
+    return number(section(run.result, "energy"), side, "joules_compute")
+
+
+def energy(run: RunData) -> Table | None:
+    """Operations, bytes and joules of one answer beside the same network without spikes."""
+    found = section(run.result, "energy")
+    network, twin = section(found, "network"), section(found, "non_spiking_twin")
+    if not network:
+        return None
+    rows = [
+        _beside(label, number(network, key), number(twin, key), "")
+        for key, label in OPERATIONS.items()
+        if number(network, key) is not None
+    ]
+    for level, count in _flat(section(network, "bytes")).items():
+        rows.append(_beside(f"memory traffic: {level}", count, _flat(section(twin, "bytes")).get(level), "B"))
+    rows.append(_beside("energy, compute only", _compute(run, "network"), _compute(run, "non_spiking_twin"), "J"))
+    ours, theirs = (_flat({"": side.get("joules_with_memory")}) for side in (network, twin))
+    for level in ours:
+        rows.append(_beside(f"energy with memory {level}".strip(), ours[level], theirs.get(level), "J"))
+    if not ours:
+        rows.append(["energy with memory", NONE, NONE, "no sourced constant"])
+    label = str(found.get("label") or "analytic, not measured")
+    return Table(["one answer", "this network", "without spikes", ""], rows, label)
+
+
+def _beside(label: str, ours: float | None, theirs: float | None, unit: str) -> list[str]:
+    return [label, si(ours, unit), si(theirs, unit), ratio(ours, theirs)]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, float]:
+    """Nested numbers with their keys joined: {"weights": {"read": 3}} -> {"weights read": 3}."""
+    flat: dict[str, float] = {}
+    for key, value in values.items():
+        name = f"{above} {key.replace('_', ' ')}".strip()
+        if isinstance(value, Mapping):
+            flat |= _flat(value, name)
+        elif (count := number(values, key)) is not None:
+            flat[name] = count
+    return flat
+
+
+def layers(run: RunData) -> Table | None:
+    """Operations layer by layer."""
+    found = section(run.result, "energy").get("by_layer")
+    rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+    wanted = {"connections": "connections", "mac": "MAC", "ac": "AC", "add_real": "real additions"}
+    columns = [key for key in wanted if any(number(row, key) is not None for row in rows)]
+    if not columns:
+        return None
+    cells = [[str(row.get("layer", NONE)), *(si(number(row, key), "") for key in columns)] for row in rows]
+    return Table(["layer", *(wanted[key] for key in columns)], cells)
+
+
+def assumptions(run: RunData) -> list[str]:
+    """Every assumption of the energy estimate."""
+    found = section(run.result, "energy").get("assumptions")
+    return [str(line) for line in found] if isinstance(found, list) else []
+
+
+def environment(run: RunData) -> list[tuple[str, str]]:
+    """Where the run was made, as (name, value) rows."""
+    rows: list[tuple[str, str]] = []
+    for key, value in run.environment.items():
+        if key == "data" and isinstance(value, dict):
+            rows += [(f"data {name}".replace("_", " "), _words(found)) for name, found in value.items()]
+        else:
+            rows.append((key.replace("_", " "), _words(value)))
+    return [(key, value) for key, value in rows if value]
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {_words(found)}" for key, found in value.items())
+    if isinstance(value, list):
+        return ", ".join(_words(found) for found in value)
+    return "" if value is None else str(value)

@@ -1,0 +1,105 @@
+"""Numbers and runs in words, as a person reads them."""
+
+from __future__ import annotations
+
+import math
+
+from bitspike.report.rundata import Reliability, RunData, number, section
+
+NONE = "–"
+THIN = "\u202f"
+PRECISIONS = {
+    "full": "real-valued weights",
+    "straight-through": "±1 weights",
+    "bayesian": "±1 weights drawn from a learnt distribution",
+}
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.9722 -> '97.2 %' (thin space)."""
+    return NONE if value is None else f"{100 * value:.{digits}f}{THIN}%"
+
+
+def fixed(value: float | None, digits: int = 3) -> str:
+    """A plain decimal number."""
+    return NONE if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def whole(value: float | None) -> str:
+    """1797.0 -> '1,797'."""
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def si(value: float | None, unit: str) -> str:
+    """1.23e-6, 'J' -> '1.23 µJ': three significant digits and a prefix."""
+    if value is None:
+        return NONE
+    if value == 0:
+        return f"0{THIN}{unit}".rstrip(THIN)
+    prefixes = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
+    exponent = min(12, max(-15, 3 * math.floor(math.log10(abs(value)) / 3)))
+    scaled = value / 10**exponent
+    if abs(float(f"{scaled:.3g}")) >= 1000 and exponent < 12:
+        exponent, scaled = exponent + 3, scaled / 1000
+    digits = max(0, 2 - math.floor(math.log10(abs(float(f"{scaled:.3g}")))))
+    return f"{scaled:.{digits}f}{THIN}{prefixes[exponent]}{unit}".rstrip(THIN)
+
+
+def amount(bits: float | None) -> str:
+    """Bits as bytes: 8192 -> '1.00 kB'."""
+    return si(None if bits is None else bits / 8, "B")
+
+
+def duration(seconds: float | None) -> str:
+    """93 -> '1 min 33 s'."""
+    if seconds is None:
+        return NONE
+    if seconds < 10:
+        return f"{seconds:.1f}{THIN}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}{THIN}h {minutes}{THIN}min"
+    return f"{minutes}{THIN}min {rest}{THIN}s" if minutes else f"{rest}{THIN}s"
+
+
+def ratio(network: float | None, twin: float | None) -> str:
+    """How the network's cost stands to its twin's: '3.1 times less', '2.0 times more'."""
+    if not network or not twin:
+        return ""
+    factor = twin / network
+    if 0.95 < factor < 1.05:
+        return "about the same"
+    return f"{factor:.3g} times less" if factor > 1 else f"{1 / factor:.3g} times more"
+
+
+def said_and_right(bins: Reliability, said: float = 0.9, least: int = 20) -> str:
+    """'When it says about 90 % it is right 92 % of the time'; the averages where too few answers say `said`."""
+    inside = (bins.edges[:-1] <= said) & (said < bins.edges[1:]) & (bins.count >= least)
+    if inside.any():
+        return (
+            f"When it says about {percent(said, 0)} it is right {percent(float(bins.accuracy[inside][0]), 0)} "
+            "of the time."
+        )
+    filled = bins.count > 0
+    share = bins.count[filled] / bins.count.sum()
+    mean = float(share @ bins.confidence[filled])
+    right = float(share @ bins.accuracy[filled])
+    return f"On average it says {percent(mean)} and is right {percent(right)} of the time."
+
+
+def summary(run: RunData) -> str:
+    """The run in one or two plain sentences."""
+    precision = str(section(run.recipe, "weights").get("precision", ""))
+    weights = PRECISIONS.get(precision, f"{precision} weights" if precision else "")
+    what = f"A spiking network with {weights}" if weights else "A spiking network"
+    test = section(run.result, "test")
+    if not test:
+        return f"{what}, trained for {len(run.epochs)} epochs and not tested yet."
+    on = f"on {whole(run.test_size)} unseen examples" if run.test_size else "on unseen examples"
+    on += f" of {run.data_name}" if run.data_name else ""
+    if run.is_regression:
+        return f"{what}: a root-mean-square error of {fixed(number(test, 'rmse'), 4)} {on}."
+    first = f"{what}: {percent(number(test, 'accuracy'))} correct {on}."
+    bins = run.reliability()
+    return f"{first} {said_and_right(bins)}" if bins else first

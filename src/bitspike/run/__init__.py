@@ -1,0 +1,1 @@
+"""Floor 5: recipe, trainer, run folder, checkpoint, evaluation."""

@@ -1,0 +1,167 @@
+"""From a recipe and a data set to encoder, model and learner: the only place that knows their names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.coding import ENCODERS, Encoder
+from bitspike.draws import uniform_per_example
+from bitspike.errors import refuse
+from bitspike.learners import BackpropLearner, Learner, OnlineLearner, Optimisation, Schedule
+from bitspike.learners.optimisation import OptimiserChoice
+from bitspike.models import feedforward, local_network
+from bitspike.neurons import LIF, BiSNN, Surrogate
+from bitspike.run.recipe import NeuronPart, OptimizerPart, Recipe, WeightsPart
+from bitspike.weights import BayesianBinary, Precision, StraightThrough, quantise
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a model must know of its data: the task, classes or value columns, and an example's shape."""
+
+    task: str
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    steps: int | None
+    input: str
+    values: int = 1
+
+    @property
+    def outputs(self) -> int:
+        """Number of read-outs: one per class (one for two classes, see `build_model`) or value."""
+        return len(self.classes) if self.task == "classification" else self.values
+
+
+def load_data(recipe: Recipe, folder: Path | None = None) -> Any:
+    """The recipe's data set."""
+    from bitspike import data
+
+    part = recipe.data
+    options = dict(part.options)
+    for key in ("validation", "test"):
+        if getattr(part, key) is not None:
+            options[key] = getattr(part, key)
+    return data.load(part.set, folder=folder, seed=recipe.seed if part.set in data.GENERATED else 0, **options)
+
+
+def form_of(dataset: Any) -> Form:
+    """The form of a loaded data set."""
+    values = dataset.train.y.shape[1] if dataset.kind == "regression" else 1
+    return Form(
+        dataset.kind, tuple(dataset.classes), tuple(dataset.shape), dataset.steps, dataset.form["input"], values
+    )
+
+
+def build_encoder(recipe: Recipe, form: Form) -> Encoder:
+    """The encoder, checked against what the data set gives."""
+    options = recipe.encoder.model_dump(exclude={"name", "frozen"})
+    encoder = ENCODERS[recipe.encoder.name](**options)
+    given = "events" if form.input == "events" else "sequence" if form.steps else "values"
+    if encoder.takes != given:
+        fitting = {
+            "events": "'events'",
+            "sequence": "'sequence'",
+            "values": "'direct', 'rate', 'latency' or 'population'",
+        }
+        refuse("encoder.name", f"'{recipe.encoder.name}' for data with {given}", fitting[given])
+    if form.steps and encoder.steps != form.steps:
+        refuse("encoder.steps", encoder.steps, f"the data's {form.steps} time steps")
+    return encoder
+
+
+def encode(recipe: Recipe, encoder: Encoder, x: Any, index: Tensor, epoch: int) -> Tensor:
+    """Events (T, B, *features) of examples `index`; epoch 0 is the draw used for validation and test."""
+    frozen = getattr(recipe.encoder, "frozen", True)
+    return encoder(x, index, recipe.seed, "encode", 0 if frozen else epoch)
+
+
+def shift_images(x: Tensor, index: Tensor, most: int, seed: int, epoch: int) -> Tensor:
+    """Images (B, C, H, W) each moved by up to `most` pixels both ways, zeros coming in; drawn per example."""
+    offsets = (uniform_per_example(index, (2,), seed, "shift", epoch) * (2 * most + 1)).long()
+    padded = nn.functional.pad(x, (most,) * 4)
+    rows = offsets[:, :1] + torch.arange(x.shape[2])
+    columns = offsets[:, 1:] + torch.arange(x.shape[3])
+    batch = torch.arange(len(x))
+    moved = padded.permute(0, 2, 3, 1)[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved.permute(0, 3, 1, 2)
+
+
+def _spike(part: NeuronPart) -> Surrogate:
+    return Surrogate(**part.surrogate.model_dump())
+
+
+def _neuron(part: NeuronPart) -> nn.Module:
+    if part.kind == "bisnn":
+        return BiSNN(part.tau_mem, part.tau_syn, part.tau_ref, _spike(part))
+    return LIF(part.tau, part.theta, part.reset, _spike(part), part.learn)
+
+
+def _precision(part: WeightsPart) -> Callable[[], Precision] | None:
+    start: dict[str, Any] = {"init": part.init, "init_at_ends": part.init_at_ends}
+    if part.precision == "straight-through":
+        return lambda: StraightThrough(clip=part.clip, **start)
+    if part.precision == "bayesian":
+        own = part.model_dump(include={"prior", "temperature", "relaxed", "rule", "scale_limit", "reference_float32"})
+        return lambda: BayesianBinary(**own, **start)
+    return None
+
+
+def build_model(recipe: Recipe, form: Form) -> nn.Module:
+    """The network with its weight precision; a function of the recipe (its seed included) and the data's form."""
+    shape = build_encoder(recipe, form).features(form.shape)
+    part, neuron = recipe.model, recipe.model.neuron
+    # Two classes need one read-out in the paper's rule: sigmoid(r) is the probability of class 1.
+    online = recipe.learner.rule == "online"
+    outputs = 1 if online and form.task == "classification" and form.outputs == 2 else form.outputs
+    model: nn.Module
+    if online:
+        if neuron.kind != "bisnn":
+            refuse("model.neuron.kind", f"'{neuron.kind}'", "'bisnn' with the online rule")
+        if len(shape) != 3 and any("c" in layer for layer in part.layers):
+            refuse("model.layers", part.layers, f"dense layers on inputs of shape {shape}")
+        flat = (math.prod(shape),) if "c" not in part.layers[0] else shape
+        taus = neuron.model_dump(include={"tau_mem", "tau_syn", "tau_ref"})
+        keys = (recipe.seed, "init")
+        model = local_network(flat, outputs, part.layers, bias=part.bias, surrogate=_spike(neuron), keys=keys, **taus)
+    else:
+        model = feedforward(shape, outputs, part.layers, lambda: _neuron(neuron), part.norm, (recipe.seed, "init"))
+    make = _precision(recipe.weights)
+    if make is not None:
+        quantise(model, make, recipe.seed, "latent", biases=recipe.weights.biases)
+    return model
+
+
+def build_learner(
+    recipe: Recipe, form: Form, model: nn.Module, total_updates: int, class_weights: Tensor | None = None
+) -> Learner:
+    """The learner around a model."""
+
+    def choice(part: OptimizerPart) -> OptimiserChoice:
+        return OptimiserChoice(part.name, part.lr, part.options)
+
+    latent = None if recipe.latent_optimizer is None else choice(recipe.latent_optimizer)
+    schedule = Schedule(**recipe.schedule.model_dump())
+    optimisation = Optimisation(model, choice(recipe.optimizer), latent, schedule, total_updates)
+    part = recipe.learner
+    common: dict[str, Any] = {"rho": part.rho, "decoder": part.decoder, "class_weights": class_weights}
+    if part.rule == "online":
+        loss = "cross-entropy" if part.loss == "final" else part.loss
+        return OnlineLearner(
+            model,
+            optimisation,
+            form.task,
+            recipe.seed,
+            burn_in=part.burn_in,
+            loss=loss,
+            **common,  # type: ignore[arg-type]
+        )
+    return BackpropLearner(
+        model, optimisation, form.task, recipe.seed, loss=part.loss, draws=part.draws, clip=part.clip, **common
+    )

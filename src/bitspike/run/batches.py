@@ -1,0 +1,55 @@
+"""Batches of a split: seeded order, the part of one process, encoded on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.coding import Encoder
+from bitspike.draws import generator
+from bitspike.run.assemble import encode, shift_images
+from bitspike.run.recipe import Recipe
+
+# A batch this small tells batch statistics little, and several processes need an example each.
+SMALLEST_REMAINDER = 8
+
+
+class Batches:
+    """Batches of a data split as events on a device, in a dtype."""
+
+    def __init__(self, recipe: Recipe, encoder: Encoder, split: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self.recipe, self.encoder, self.split = recipe, encoder, split
+        self.device, self.dtype = device, dtype
+
+    def per_epoch(self) -> int:
+        """Training batches in an epoch; a remainder under SMALLEST_REMAINDER examples is left out."""
+        whole, remainder = divmod(len(self.split), self.recipe.training.batch)
+        return whole + (remainder >= SMALLEST_REMAINDER or whole == 0)
+
+    def training(self, epoch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """(events, targets) of epoch 1, 2, ...: shuffled by seed and epoch; process `rank` sees every world-th one."""
+        order = torch.randperm(len(self.split), generator=generator(self.recipe.seed, "order", epoch))
+        size = self.recipe.training.batch
+        for number in range(self.per_epoch()):
+            yield self._events(order[number * size : (number + 1) * size][rank::world], epoch)
+
+    def evaluation(self, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """(events, targets) in order, encoded by the draw of epoch 0, `limit` examples at most."""
+        examples = torch.arange(len(self.split) if limit is None else min(limit, len(self.split)))
+        for rows in examples.split(self.recipe.evaluation.batch):
+            yield self._events(rows, 0)
+
+    def _events(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        x, y, index = self.split.x[rows], self.split.y[rows], self.split.index[rows]
+        if self.recipe.data.shift and epoch > 0:
+            x = shift_images(x, index, self.recipe.data.shift, self.recipe.seed, epoch)
+        return self._placed(encode(self.recipe, self.encoder, x, index, epoch)), y.to(self.device)
+
+    def _placed(self, events: Tensor) -> Tensor:
+        """On the device in the dtype; a constant current stays expanded."""
+        if events.shape[0] > 1 and events.stride(0) == 0:
+            return events[0].to(self.device, self.dtype).expand(events.shape)
+        return events.to(self.device, self.dtype)

@@ -1,0 +1,127 @@
+"""Checkpoints: tensors in safetensors, everything else in JSON, replaced atomically; never pickle.
+
+`NAME.json` is the checkpoint: it names the tensor file and its SHA-256. The tensor file is written under a
+new name first, then the JSON replaces the old one in one rename, so that a kill or a full disk at any moment
+leaves the earlier checkpoint whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import BitspikeError
+
+TENSOR, PAIRS, TUPLE = "__tensor__", "__pairs__", "__tuple__"
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`: written beside it, flushed to disk, renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise BitspikeError(f"saving '{path}': {error.strerror or error}; earlier files are unchanged") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace `path` by `content` as JSON; numbers keep every digit."""
+    write_atomic(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or one line that says what is wrong with it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BitspikeError(f"'{path}': no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BitspikeError(f"'{path}': not readable as JSON ({error})") from None
+
+
+def save_checkpoint(folder: Path, name: str, state: Any) -> None:
+    """Save nested dicts, lists, numbers and tensors as checkpoint `name` in `folder`."""
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    tree = _pack(state, "", tensors)
+    data = save({key: value.contiguous().cpu() for key, value in tensors.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    file = f"{name}-{digest[:12]}.safetensors"
+    write_atomic(folder / file, data)
+    write_json(folder / f"{name}.json", {"tensors": file, "sha256": digest, "state": tree})
+    for old in folder.glob(f"{name}-*.safetensors"):
+        if old.name != file:
+            old.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path, name: str) -> Any:
+    """Load what `save_checkpoint` saved; a missing, cut or altered file is refused in one line."""
+    from safetensors.torch import load
+
+    path = folder / f"{name}.json"
+    content = read_json(path)
+    try:
+        tensor_file, digest, tree = content["tensors"], content["sha256"], content["state"]
+        data = (folder / tensor_file).read_bytes()
+    except (KeyError, TypeError):
+        raise BitspikeError(f"'{path}': not a checkpoint (keys 'tensors', 'sha256' and 'state' wanted)") from None
+    except OSError as error:
+        raise BitspikeError(f"checkpoint '{path}': its tensors cannot be read ({error.strerror})") from None
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise BitspikeError(
+            f"checkpoint '{folder / tensor_file}': {len(data)} bytes that do not match their SHA-256 "
+            "(cut short or altered)"
+        )
+    return _unpack(tree, load(data))
+
+
+def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors[path] = value.detach()
+        return {TENSOR: path}
+    if isinstance(value, dict):
+        if all(isinstance(key, str) for key in value):
+            return {key: _pack(entry, f"{path}/{key}", tensors) for key, entry in value.items()}
+        return {PAIRS: [[key, _pack(entry, f"{path}/{key}", tensors)] for key, entry in value.items()]}
+    if isinstance(value, list | tuple):
+        packed = [_pack(entry, f"{path}/{number}", tensors) for number, entry in enumerate(value)]
+        return {TUPLE: packed} if isinstance(value, tuple) else packed
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if TENSOR in value:
+            return tensors[value[TENSOR]]
+        if PAIRS in value:
+            return {key: _unpack(entry, tensors) for key, entry in value[PAIRS]}
+        if TUPLE in value:
+            return tuple(_unpack(entry, tensors) for entry in value[TUPLE])
+        return {key: _unpack(entry, tensors) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_unpack(entry, tensors) for entry in value]
+    return value
+
+
+def load_model_state(model: torch.nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load tensors into a model; names and shapes that differ are refused in one line."""
+    wanted = model.state_dict()
+    if missing := sorted(set(wanted) ^ set(state)):
+        raise BitspikeError(f"{source}: tensors do not fit this recipe's model (first difference: '{missing[0]}')")
+    for key, tensor in state.items():
+        if tensor.shape != wanted[key].shape:
+            shapes = f"{tuple(tensor.shape)}, wanted {tuple(wanted[key].shape)}"
+            raise BitspikeError(f"{source}: tensor '{key}' has shape {shapes}")
+    model.load_state_dict(state)

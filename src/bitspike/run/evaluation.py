@@ -1,0 +1,172 @@
+"""Measure a trained network: probabilities over time, calibration, bits and energy, into one dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitspike import metrics
+from bitspike.learners import Learner
+from bitspike.run.batches import Batches
+from bitspike.run.recipe import Recipe
+
+
+def predictions(learner: Learner, batches: Iterable[tuple[Tensor, Tensor]], samples: int) -> tuple[Tensor, Tensor]:
+    """Outputs (T, N, C) and targets of all batches, on the CPU in float64."""
+    outputs, targets = [], []
+    for events, y in batches:
+        outputs.append(learner.predict(events, samples).cpu().double())
+        targets.append(y.cpu())
+    return torch.cat(outputs, 1), torch.cat(targets)
+
+
+def summary(task: str, outputs: Tensor, targets: Tensor, bins: int) -> dict[str, float]:
+    """Metrics of outputs (N, C) at one moment."""
+    if task == "classification":
+        return metrics.classification(outputs, targets, bins=bins)
+    value, spread = outputs.chunk(2, -1)
+    return metrics.regression(value, spread, targets.double())
+
+
+def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, float]:
+    """Metrics on the validation split at the last step."""
+    outputs, targets = predictions(learner, batches.evaluation(), recipe.evaluation.validation_draws)
+    result = summary(learner.task, outputs[-1], targets, recipe.evaluation.bins)
+    keys = ("accuracy", "nll", "brier", "ece", "rmse")
+    return {key: result[key] for key in keys if key in result}
+
+
+class Evaluation:
+    """The network as shipped, on validation (where temperature and noise are fitted) and test (once)."""
+
+    def __init__(self, recipe: Recipe, learner: Learner, validation: Batches, test: Batches) -> None:
+        self.recipe, self.learner, self.task = recipe, learner, learner.task
+        self.validation, self.test = validation, test
+        self.arrays: dict[str, np.ndarray[Any, Any]] = {}
+        self.temperature, self.noise = 1.0, 0.0
+
+    def result(self) -> dict[str, Any]:
+        """The measured part of result.json; `arrays` then holds what predictions.npz stores."""
+        draws, bins = self.recipe.evaluation.draws, self.recipe.evaluation.bins
+        held, held_targets = predictions(self.learner, self.validation.evaluation(), draws)
+        outputs, targets = predictions(self.learner, self.test.evaluation(), draws)
+        self._fit(held[-1], held_targets)
+        result: dict[str, Any] = {"test": self._reading(outputs, targets)}
+        if self.learner.bayesian:
+            for name, samples in (("test_map", 0), ("test_single_draw", 1)):
+                other, _ = predictions(self.learner, self.test.evaluation(), samples)
+                result[name] = summary(self.task, self._noisy(other)[-1], targets, bins)
+        if self.task == "classification":
+            over_time = metrics.over_time(outputs, targets, bins=bins)
+            result["over_time"] = [{"step": step, **values} for step, values in enumerate(over_time, 1)]
+            result["confusion"] = metrics.confusion(outputs[-1], targets).tolist()
+            result["reliability"] = metrics.confidence_histogram(outputs[-1], targets, bins=bins)
+            scaled = metrics.apply_temperature(outputs[-1], self.temperature)
+            result["reliability_scaled"] = metrics.confidence_histogram(scaled, targets, bins=bins)
+        result.update(self._cost())
+        self._keep(outputs, targets)
+        return result
+
+    def _fit(self, held: Tensor, targets: Tensor) -> None:
+        """Fit temperature (classes) or noise variance (values) on the validation split."""
+        if self.task == "classification":
+            self.temperature = metrics.fit_temperature(held, targets)
+        else:
+            value, spread = held.chunk(2, -1)
+            residual = (value - targets.double()).square() - spread.square()
+            self.noise = float(residual.mean().clamp_min(1e-8).sqrt())
+
+    def _noisy(self, outputs: Tensor) -> Tensor:
+        """Regression: add the fitted noise to the ensemble's spread."""
+        if self.task == "classification":
+            return outputs
+        value, spread = outputs.chunk(2, -1)
+        return torch.cat([value, (spread.square() + self.noise**2).sqrt()], -1)
+
+    def _reading(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        bins = self.recipe.evaluation.bins
+        reading: dict[str, Any] = dict(summary(self.task, self._noisy(outputs)[-1], targets, bins))
+        if self.task == "classification":
+            scaled = metrics.apply_temperature(outputs[-1], self.temperature)
+            reading["scaled"] = {"temperature": self.temperature, **metrics.classification(scaled, targets, bins=bins)}
+            del reading["scaled"]["accuracy"]
+        else:
+            reading["noise"] = self.noise
+        return reading
+
+    def _cost(self) -> dict[str, Any]:
+        """Bits and energy, counted on what one member of the ensemble really does, times the members."""
+        members = self.recipe.evaluation.draws if self.learner.bayesian else 1
+        with metrics.OperationCounter(self.learner.model) as counter:
+            for events, targets in self.test.evaluation(self.recipe.evaluation.energy_examples):
+                self.learner.predict(events, 1)
+                counter.add_examples(len(targets))
+        counts = counter.counts()
+        return {
+            "bits": metrics.bits(self.learner.model, counts, draws=members),
+            "energy": metrics.energy(counts, draws=members),
+        }
+
+    def _keep(self, outputs: Tensor, targets: Tensor) -> None:
+        name = "probabilities" if self.task == "classification" else "prediction"
+        kept = self._noisy(outputs)
+        self.arrays = {name: kept.float().numpy(), "targets": targets.numpy(), "index": self.test.split.index.numpy()}
+        self.arrays["temperature"] = np.asarray(self.temperature)
+        x = self.test.split.x
+        if self.task == "regression" and isinstance(x, Tensor):
+            self.arrays["inputs"] = x.flatten(1).float().numpy()
+        self._keep_raster(samples=4)
+        if self.task == "classification" and isinstance(x, Tensor) and tuple(x.shape[1:]) == (2,):
+            self._keep_map()
+
+    def _keep_raster(self, samples: int) -> None:
+        """Spikes of a few real test examples: the input and up to 200 units of each layer."""
+        chosen = torch.linspace(0, len(self.test.split) - 1, samples).long()
+        events, targets = self.test._events(chosen, 0)
+        layers = [m for m in self.learner.model.modules() if getattr(m, "is_spiking", False)]
+        spikes: list[list[Tensor]] = [[] for _ in layers]
+        hooks = []
+        for seen, layer in zip(spikes, layers, strict=True):
+
+            def keep(module: Any, arguments: Any, output: Any, seen: list[Tensor] = seen) -> None:
+                seen.append(output[1].unsqueeze(0) if isinstance(output, tuple) else output)
+
+            hooks.append(layer.register_forward_hook(keep))
+        self.learner.predict(events, 1)
+        for hook in hooks:
+            hook.remove()
+
+        def thin(x: Tensor) -> np.ndarray[Any, Any]:
+            """(T, S, *units) to (T, at most 200 evenly chosen units, S)."""
+            flat = x.flatten(2).cpu()
+            keep = torch.linspace(0, flat.shape[2] - 1, min(200, flat.shape[2])).long()
+            return (flat[:, :, keep] > 0).to(torch.uint8).transpose(1, 2).numpy()
+
+        self.arrays["raster_events"] = thin(events)
+        for number, seen in enumerate(spikes, 1):
+            self.arrays[f"raster_{number}"] = thin(torch.cat(seen))
+        self.arrays["raster_targets"] = targets.cpu().numpy()
+        x = self.test.split.x
+        if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] in (1, 3) and not self.learner_sees_time():
+            self.arrays["raster_images"] = x[chosen].mean(1).float().numpy()
+
+    def learner_sees_time(self) -> bool:
+        """True when the examples have a time axis of their own."""
+        return self.test.encoder.takes != "values"
+
+    def _keep_map(self) -> None:
+        """The predictive map of a two-dimensional problem over the unit square (100 x 100)."""
+        side = torch.arange(100) / 100
+        grid = torch.cartesian_prod(side, side)
+        index = torch.arange(len(grid)) + 10_000_000
+        outputs = []
+        for rows in torch.arange(len(grid)).split(self.recipe.evaluation.batch * 2):
+            events = self.test.encoder(grid[rows], index[rows], self.recipe.seed, "encode", 0)
+            placed = events.to(self.test.device, self.test.dtype)
+            outputs.append(self.learner.predict(placed, self.recipe.evaluation.draws)[-1].cpu())
+        self.arrays["grid_x"] = grid.numpy()
+        self.arrays["grid_probability"] = torch.cat(outputs).float().numpy()

@@ -1,0 +1,149 @@
+"""The run folder: where everything a run leaves behind is written and read."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitspike.errors import BitspikeError
+from bitspike.run.checkpoint import read_json, write_atomic, write_json
+from bitspike.run.recipe import Recipe
+from bitspike.run.recipe_files import parse_recipe, print_recipe
+
+
+class RunFolder:
+    """A run folder at `path`; see ARCHITECTURE.md for what is in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def finished(self) -> bool:
+        """True once result.json is there."""
+        return (self.path / "result.json").exists()
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The run at `path`, or one line saying that there is none."""
+        if not (path / "recipe.toml").is_file():
+            raise BitspikeError(f"run: '{path}' is not a run folder (no recipe.toml in it)")
+        return cls(path)
+
+    def create(self, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+        """Prepare the folder for `recipe`: fresh, to be resumed (same recipe only), or emptied first."""
+        taken = (self.path / "recipe.toml").exists()
+        if taken and resume:
+            stored = self.recipe()
+            if stored != recipe:
+                difference = _first_difference(stored.resolved(), recipe.resolved())
+                raise BitspikeError(f"--resume: '{self.path}' holds a run of another recipe ({difference})")
+            return
+        if taken and not overwrite:
+            raise BitspikeError(
+                f"run: '{self.path}' already holds a run; --resume goes on with it, --overwrite replaces it, "
+                "--out DIR writes elsewhere"
+            )
+        try:
+            if taken:
+                shutil.rmtree(self.path)
+            elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise BitspikeError(f"--out: '{self.path}' exists and is not a run folder; nothing was changed")
+            self.checkpoints.mkdir(parents=True)
+        except OSError as error:
+            raise BitspikeError(f"run folder '{self.path}': cannot be written ({error.strerror})") from None
+        write_atomic(self.path / "recipe.toml", print_recipe(recipe).encode())
+
+    def recipe(self) -> Recipe:
+        """The recipe the run was made from."""
+        try:
+            text = (self.path / "recipe.toml").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BitspikeError(f"'{self.path / 'recipe.toml'}': cannot be read ({error})") from None
+        return parse_recipe(text, f"'{self.path / 'recipe.toml'}'")
+
+    def write(self, name: str, content: Any) -> None:
+        """Write `name` (JSON)."""
+        write_json(self.path / name, content)
+
+    def read(self, name: str) -> Any:
+        """Read `name` (JSON)."""
+        return read_json(self.path / name)
+
+    def write_epochs(self, records: list[dict[str, Any]]) -> None:
+        """metrics.jsonl: one object per epoch."""
+        lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+        write_atomic(self.path / "metrics.jsonl", lines.encode())
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """An .npz of plain arrays."""
+        import io
+
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        write_atomic(self.path / name, buffer.getvalue())
+
+
+def environment(dataset: Any, recipe: Recipe, device: str, precision: str, processes: int) -> dict[str, Any]:
+    """What a run stood on: versions, machine, data digests, classes, normalisation."""
+    import torch
+
+    import bitspike
+
+    return {
+        "version": bitspike.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": device,
+        "precision": precision,
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "seed": recipe.seed,
+        "recipe_hash": recipe.recipe_hash(),
+        "data": {
+            "name": dataset.name,
+            "kind": dataset.kind,
+            "digests": dict(dataset.digests),
+            "subset": dataset.subset,
+            "classes": list(dataset.classes),
+            "values": 1 if dataset.kind == "classification" else dataset.train.y.shape[1],
+            "shape": list(dataset.shape),
+            "steps": dataset.steps,
+            "form": dataset.form,
+            "examples": {part: len(getattr(dataset, part)) for part in ("train", "validation", "test")},
+            "notes": list(dataset.notes),
+        },
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _first_difference(one: Any, other: Any, path: str = "") -> str:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(set(one) | set(other)):
+            if one.get(key) != other.get(key):
+                return _first_difference(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+    return f"{path}: {one!r} there, {other!r} now"

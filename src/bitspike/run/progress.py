@@ -1,0 +1,72 @@
+"""Progress: a bar with rate and time left on a terminal, plain lines when piped, TensorBoard if asked."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import BitspikeError
+
+
+class Progress:
+    """Shows the updates of a run; `quiet` shows nothing (other processes, Python use)."""
+
+    def __init__(self, title: str, total: int, done: int, quiet: bool = False) -> None:
+        self.quiet, self.total, self.done, self.started = quiet, total, done, time.monotonic()
+        self.first = done
+        self.bar: Any = None
+        if quiet:
+            return
+        from rich.console import Console
+
+        self.console = Console(stderr=True, highlight=False)
+        if self.console.is_terminal:
+            from rich import progress as rich_progress
+
+            self.bar = rich_progress.Progress(
+                rich_progress.TextColumn("{task.description}"),
+                rich_progress.BarColumn(),
+                rich_progress.MofNCompleteColumn(),
+                rich_progress.TextColumn("{task.fields[rate]}"),
+                rich_progress.TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.task = self.bar.add_task(title, total=total, completed=done, rate="")
+            self.bar.start()
+
+    def advance(self) -> None:
+        """One update done."""
+        self.done += 1
+        if self.bar is not None:
+            rate = (self.done - self.first) / max(1e-9, time.monotonic() - self.started)
+            self.bar.update(self.task, completed=self.done, rate=f"{rate:.1f} updates/s")
+
+    def line(self, text: str) -> None:
+        """A line of its own, above the bar if there is one."""
+        if not self.quiet:
+            self.console.print(text, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+class Board:
+    """Epoch metrics to TensorBoard event files in RUN/tensorboard."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise BitspikeError("--tensorboard: not installed; `pip install bitspike[tensorboard]` adds it") from None
+        self.writer: Any = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, record: dict[str, Any]) -> None:
+        """One epoch's record."""
+        for part in ("train", "validation"):
+            for key, value in record[part].items():
+                self.writer.add_scalar(f"{part}/{key}", value, record["epoch"])
+        self.writer.flush()

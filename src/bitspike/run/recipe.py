@@ -1,0 +1,236 @@
+"""A recipe: everything that decides a run, as one strict typed object.
+
+The text under a field is its documentation. An unknown or wrong key is refused with its path and the nearest
+right name. `recipe_hash` is the SHA-256 of the resolved recipe without its seed: runs of one recipe differ
+only by seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    """A table of a recipe: no unknown keys, no silent conversions, finite numbers."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class DataPart(Part):
+    """Which examples."""
+
+    set: str
+    """Name of a data set: digits, two-moons, regression-1d, mnist, fashion-mnist, nmnist or folder."""
+    validation: float | int | None = None
+    """Validation part: a fraction below 1 or a number of examples; the set's default if left out."""
+    test: float | None = None
+    """Test fraction, for sets without an official test split."""
+    shift: Annotated[int, Field(ge=0)] = 0
+    """Training images are shifted by up to this many pixels in each direction."""
+    class_weights: bool = False
+    """Weigh the loss by inverse class frequency, for unbalanced sets."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the data set itself, such as `path` of a folder or `train_size`."""
+
+
+class DirectPart(Part):
+    """The value as a constant current."""
+
+    name: Literal["direct"] = "direct"
+    steps: Count = 8
+
+
+class RatePart(Part):
+    """Bernoulli spikes with probability gain * value."""
+
+    name: Literal["rate"]
+    steps: Count = 8
+    gain: Positive = 1.0
+    frozen: bool = False
+    """Draw each example's spikes once and reuse them at every epoch."""
+
+
+class LatencyPart(Part):
+    """One spike, earlier for larger values."""
+
+    name: Literal["latency"]
+    steps: Count = 8
+
+
+class PopulationPart(Part):
+    """Cosine population code with Bernoulli spikes."""
+
+    name: Literal["population"]
+    steps: Count = 100
+    neurons: Annotated[int, Field(ge=2)] = 10
+    spread: Positive = 1.0
+    frozen: bool = True
+    """Draw each example's spikes once and reuse them at every epoch, as BiSNN does."""
+
+
+class SequencePart(Part):
+    """Data with a time axis of its own."""
+
+    name: Literal["sequence"]
+    steps: Count
+
+
+class EventsPart(Part):
+    """Address events in bins of `dt` milliseconds."""
+
+    name: Literal["events"]
+    steps: Count = 20
+    dt: Positive = 15.0
+    rule: Literal["or", "count"] = "or"
+    polarity: Literal["keep", "merge"] = "keep"
+
+
+EncoderPart = Annotated[
+    DirectPart | RatePart | LatencyPart | PopulationPart | SequencePart | EventsPart, Field(discriminator="name")
+]
+
+
+class SurrogatePart(Part):
+    """The spike function's derivative in training."""
+
+    name: Literal["boxcar", "triangle", "arctan", "fast-sigmoid", "slayer"] = "triangle"
+    width: Positive = 1.0
+    height: Positive = 1.0
+
+
+class NeuronPart(Part):
+    """The neuron of every hidden layer; time constants in steps."""
+
+    kind: Literal["lif", "bisnn"] = "lif"
+    tau: Positive = 2.0
+    theta: Positive = 1.0
+    reset: Literal["soft", "hard"] = "soft"
+    learn: list[Literal["tau", "theta"]] = Field(default_factory=list)
+    tau_mem: Positive = 10.0
+    tau_syn: Positive = 6.0
+    tau_ref: Positive = 2.0
+    surrogate: SurrogatePart = SurrogatePart()
+
+
+class ModelPart(Part):
+    """The network, layer by layer."""
+
+    layers: list[str]
+    """"512" dense, "32c3" convolution, "p2" max pool, "a2" average pool; the read-out is added."""
+    norm: Literal["batch", "scale"] = "batch"
+    bias: bool = False
+    """Biases in the online rule's layers (back-propagated layers have them in their normalisation)."""
+    neuron: NeuronPart = NeuronPart()
+
+
+class WeightsPart(Part):
+    """How many bits a weight has, and how binary weights are learned (see bitspike.weights)."""
+
+    precision: Literal["full", "straight-through", "bayesian"] = "full"
+    init: Positive = 1.0
+    init_at_ends: bool = False
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    prior: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    temperature: Positive = 1.0
+    relaxed: bool = False
+    rule: Literal["natural", "pathwise", "straight-through", "mean"] = "straight-through"
+    scale_limit: Positive = 1e3
+    reference_float32: bool = False
+    biases: bool = False
+    """Give biases the precision too."""
+
+
+class LearnerPart(Part):
+    """How the network learns and answers."""
+
+    rule: Literal["backprop", "online"] = "backprop"
+    loss: Literal["final", "every-step", "cross-entropy", "smooth-l1"] = "final"
+    """backprop: "final" or "every-step"; online: "cross-entropy" or "smooth-l1"."""
+    rho: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the prior (Bayesian weights)."""
+    draws: Count = 1
+    """Weight draws per update (backprop)."""
+    decoder: Literal["mean-logit", "sum-logit", "mean-probability", "last"] = "mean-logit"
+    burn_in: Annotated[int, Field(ge=0)] = 10
+    """Steps without update at the start of each example (online)."""
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    """Largest gradient norm (backprop); 0 is off."""
+
+
+class OptimizerPart(Part):
+    """A torch optimiser."""
+
+    name: str = "Adam"
+    lr: Positive = 1e-3
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class SchedulePart(Part):
+    """Learning rate over training."""
+
+    kind: Literal["constant", "one-cycle", "cosine", "step"] = "constant"
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    end: Annotated[float, Field(ge=0, le=1)] = 1e-3
+    halvings: Count = 5
+
+
+class TrainingPart(Part):
+    """How long, in what batches, and which epoch is kept."""
+
+    epochs: Count = 10
+    batch: Annotated[int, Field(ge=2)] = 64
+    keep: Literal["last", "best"] = "last"
+    """The epoch shipped: the last, or the best on validation (`criterion`)."""
+    criterion: Literal["nll", "accuracy", "rmse"] = "nll"
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
+    """Least time between two checkpoints; 0 saves after every update."""
+
+
+class EvaluationPart(Part):
+    """How the network is measured."""
+
+    draws: Count = 10
+    """Members of a Bayesian ensemble."""
+    validation_draws: Count = 3
+    """Members during training."""
+    bins: Annotated[int, Field(ge=2)] = 15
+    batch: Count = 500
+    energy_examples: Count = 500
+    """Test examples on which operations are counted."""
+
+
+class Recipe(Part):
+    """One experiment."""
+
+    name: str
+    about: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataPart
+    encoder: EncoderPart = DirectPart()
+    model: ModelPart
+    weights: WeightsPart = WeightsPart()
+    learner: LearnerPart = LearnerPart()
+    optimizer: OptimizerPart = OptimizerPart()
+    latent_optimizer: OptimizerPart | None = None
+    schedule: SchedulePart = SchedulePart()
+    training: TrainingPart = TrainingPart()
+    evaluation: EvaluationPart = EvaluationPart()
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field with its value, defaults filled in, as plain data without empty entries."""
+        data: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return data
+
+    def recipe_hash(self) -> str:
+        """SHA-256 of the resolved recipe without seed."""
+        data = {key: value for key, value in self.resolved().items() if key != "seed"}
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,126 @@
+"""Find, read, override and print recipes."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bitspike.errors import BitspikeError, refuse
+from bitspike.run.recipe import Recipe
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("bitspike") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def recipe_text(name: str) -> str:
+    """The text of a recipe: one that comes with the package, by name, or a TOML file, by path."""
+    if name.endswith(".toml") or "/" in name:
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BitspikeError(f"recipe: cannot read '{name}' ({_reason(error)})") from None
+    if name not in recipe_names():
+        near = difflib.get_close_matches(name, recipe_names(), 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        refuse("recipe", f"'{name}'", f"a path to a .toml file or a name that `bitspike recipes` lists{hint}")
+    return (resources.files("bitspike") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def load_recipe(name: str, overrides: Iterable[str] = (), seed: int | None = None) -> Recipe:
+    """Read recipe `name` (see `recipe_text`), apply "a.b=value" overrides and a seed, and check it."""
+    return parse_recipe(recipe_text(name), f"recipe '{name}'", overrides, seed)
+
+
+def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), seed: int | None = None) -> Recipe:
+    """A checked recipe from TOML text; `source` names it in errors."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BitspikeError(f"{source}: not valid TOML ({error})") from None
+    for override in overrides:
+        _override(data, override)
+    if seed is not None:
+        data["seed"] = seed
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise BitspikeError(f"{source}: {_explain(error)}") from None
+
+
+def print_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as TOML."""
+    import tomli_w
+
+    return tomli_w.dumps(recipe.resolved())
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    """Apply "a.b=value": the value is TOML, or else a plain string."""
+    path, separator, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        refuse("--set", repr(text), "KEY=VALUE, such as training.epochs=5")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    table = data
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            refuse("--set", repr(text), f"a table at '{key}', which is a value")
+    table[keys[-1]] = parsed
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem as one line: path, what came, what was wanted."""
+    problem = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields = _fields_at(problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), fields, 1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(fields))}"
+        return f"unknown key '{path}'; {hint}"
+    if problem["type"] == "missing":
+        return f"'{path}' is missing"
+    came = problem["input"] if not isinstance(problem["input"], Mapping) else "a table"
+    return " ".join(f"{path}: got {came!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}".split())
+
+
+def _fields_at(path: tuple[int | str, ...]) -> list[str]:
+    """Field names of the part of a recipe at `path` (tags of a choice included in the path)."""
+    candidates: list[type[BaseModel]] = [Recipe]
+    for step in path:
+        following = [
+            m for c in candidates if step in c.model_fields for m in _models(c.model_fields[str(step)].annotation)
+        ]
+        # A discriminated choice puts its tag on the path: keep the members that carry it.
+        tagged = [
+            c for c in candidates if "name" in c.model_fields and str(step) in str(c.model_fields["name"].annotation)
+        ]
+        candidates = following or tagged
+    return sorted({name for c in candidates for name in c.model_fields})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models inside an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
+        return [m for argument in typing.get_args(annotation) for m in _models(argument)]
+    return []
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -1,0 +1,100 @@
+"""results/NAME.json: several runs of one recipe, their numbers, mean and standard deviation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import BitspikeError, refuse
+from bitspike.run.checkpoint import write_json
+from bitspike.run.folder import RunFolder
+
+# Long lists of one run that a table of results does not need.
+LEFT_OUT = ("over_time", "confusion", "reliability", "reliability_scaled")
+
+
+def collect(runs: Sequence[Path]) -> dict[str, Any]:
+    """The content of a results file from finished runs of one recipe that differ only by seed."""
+    if not runs:
+        refuse("results", "no run", "at least one run folder")
+    rows = []
+    for path in runs:
+        folder = RunFolder.existing(path)
+        result = folder.read("result.json")
+        rows.append((folder, folder.recipe(), folder.read("environment.json"), result))
+    rows.sort(key=lambda row: row[1].seed)
+    _, recipe, environment, _ = rows[0]
+    for folder, other, _, _ in rows[1:]:
+        if other.recipe_hash() != recipe.recipe_hash():
+            raise BitspikeError(f"results: '{folder.path}' is a run of another recipe than '{rows[0][0].path}'")
+    seeds = [other.seed for _, other, _, _ in rows]
+    if len(set(seeds)) != len(seeds):
+        refuse("results", f"seeds {seeds}", "runs of different seeds")
+    data = environment["data"]
+    short = [{key: value for key, value in result.items() if key not in LEFT_OUT} for *_, result in rows]
+    for entry in short:
+        entry["energy"] = {k: v for k, v in entry["energy"].items() if k != "by_layer"}
+    hardware = (
+        "processor",
+        "cores",
+        "threads",
+        "device",
+        "precision",
+        "processes",
+        "python",
+        "torch",
+        "numpy",
+        "platform",
+    )
+    return {
+        "recipe": recipe.resolved(),
+        "recipe_hash": recipe.recipe_hash(),
+        "version": environment["version"],
+        "device": environment["device"],
+        "hardware": {key: environment[key] for key in hardware if key in environment},
+        "data": {
+            "name": data["name"],
+            "subset": data["subset"],
+            "sha256": data["digests"],
+            "examples": data["examples"],
+        },
+        "seeds": seeds,
+        "runs": short,
+        "mean": _combine(short, _mean),
+        "std": _combine(short, _deviation),
+    }
+
+
+def write_results(runs: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Collect `runs` into the file `out` (a folder: NAME.json in it)."""
+    content = collect(runs)
+    path = out / f"{content['recipe']['name']}.json" if out.suffix != ".json" else out
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BitspikeError(f"--out: '{path.parent}' cannot be made ({error.strerror})") from None
+    write_json(path, content)
+    return content
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _deviation(values: list[float]) -> float:
+    """Sample standard deviation; 0 for one run."""
+    centre = _mean(values)
+    return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / max(1, len(values) - 1))
+
+
+def _combine(entries: list[Any], how: Any) -> Any:
+    """Numbers of the same place in every run combined, nested like a run; other values are left out."""
+    first = entries[0]
+    if isinstance(first, dict):
+        shared = [key for key in first if all(isinstance(e, dict) and key in e for e in entries)]
+        combined = {key: _combine([e[key] for e in entries], how) for key in shared}
+        return {key: value for key, value in combined.items() if value is not None}
+    numbers = all(isinstance(e, int | float) and not isinstance(e, bool) for e in entries)
+    return how([float(e) for e in entries]) if numbers else None

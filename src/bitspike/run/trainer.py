@@ -1,0 +1,253 @@
+"""Train a recipe: epochs of batches, checkpoints, resume, and the final measurement."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitspike.errors import BitspikeError
+from bitspike.run.assemble import build_encoder, build_learner, build_model, form_of, load_data
+from bitspike.run.batches import Batches
+from bitspike.run.checkpoint import load_checkpoint, load_model_state, save_checkpoint
+from bitspike.run.evaluation import Evaluation, validate
+from bitspike.run.folder import RunFolder, environment
+from bitspike.run.progress import Board, Progress
+from bitspike.run.recipe import Recipe
+from bitspike.weights import BayesianBinary, binary_parametrizations
+from bitspike.weights.apply import probability_histogram
+
+STATISTICS_BATCHES = 40
+HISTOGRAM_BINS = 40
+
+
+class Interrupted(BitspikeError):
+    """Ctrl-C: everything is saved; the message says how to go on."""
+
+
+class Trainer:
+    """One run of a recipe in a folder. `fabric` places it on devices, in a precision, over processes."""
+
+    def __init__(
+        self, recipe: Recipe, folder: RunFolder, fabric: Any, data: Path | None, quiet: bool, tensorboard: bool = False
+    ) -> None:
+        self.recipe, self.folder, self.fabric = recipe, folder, fabric
+        self.writes = fabric.global_rank == 0
+        self.quiet = quiet or not self.writes
+        dtype = torch.float64 if "64" in fabric._precision.precision else torch.float32
+        self.dataset = load_data(recipe, data)
+        form = form_of(self.dataset)
+        encoder = build_encoder(recipe, form)
+        parts = (self.dataset.train, self.dataset.validation, self.dataset.test)
+        self.train, self.validation, self.test = (
+            Batches(recipe, encoder, part, fabric.device, dtype) for part in parts
+        )
+        self.model = build_model(recipe, form).to(fabric.device, dtype)
+        self.total_updates = self.train.per_epoch() * recipe.training.epochs
+        if recipe.learner.rule == "online":
+            self.total_updates *= max(1, encoder.steps - recipe.learner.burn_in)
+        weights = self.dataset.class_weights() if recipe.data.class_weights else None
+        self.learner = build_learner(recipe, form, self.model, self.total_updates, weights)
+        self.epoch, self.batch = 0, 0
+        self.sums: dict[str, float] = {}
+        self.records: list[dict[str, Any]] = []
+        self.history: list[list[list[int]]] = []
+        self.best: float | None = None
+        self.best_epoch = 0
+        self.seconds = 0.0
+        self.stop_asked = False
+        self.board = Board(folder.path) if tensorboard and self.writes else None
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end (from the last checkpoint if there is one), measure, and return result.json."""
+        if self.folder.finished:
+            result: dict[str, Any] = self.folder.read("result.json")
+            return result
+        device = str(self.fabric.device)
+        if self.writes:
+            precision, world = self.fabric._precision.precision, self.fabric.world_size
+            self.folder.write("environment.json", environment(self.dataset, self.recipe, device, precision, world))
+        if (self.folder.checkpoints / "last.json").exists():
+            self._resume()
+        with _CtrlC(self):
+            self._train()
+        return self._finish()
+
+    def _train(self) -> None:
+        per_epoch, epochs = self.train.per_epoch(), self.recipe.training.epochs
+        progress = Progress(self.recipe.name, per_epoch * epochs, self.epoch * per_epoch + self.batch, self.quiet)
+        started = saved = time.monotonic()
+        try:
+            while self.epoch < epochs:
+                batches = self.train.training(self.epoch + 1, self.fabric.global_rank, self.fabric.world_size)
+                for number, (events, targets) in enumerate(batches):
+                    if number < self.batch:
+                        continue
+                    with self.fabric.autocast():
+                        metrics = self.learner.fit_batch(events, targets)
+                    self._count(metrics)
+                    self.batch = number + 1
+                    progress.advance()
+                    now = time.monotonic()
+                    if self.stop_asked or now - saved >= self.recipe.training.checkpoint_seconds:
+                        self.seconds, started = self.seconds + now - started, now
+                        self._save("last")
+                        saved = now
+                        if self.stop_asked:
+                            raise Interrupted(
+                                f"stopped at epoch {self.epoch + 1}; everything is saved in '{self.folder.path}'"
+                            )
+                self._close_epoch(progress)
+            self.seconds += time.monotonic() - started
+            self._save("last")
+        finally:
+            progress.close()
+
+    def _count(self, metrics: dict[str, float]) -> None:
+        """Sum an epoch's training metrics, weighted by examples."""
+        examples = metrics["examples"]
+        self.sums["examples"] = self.sums.get("examples", 0.0) + examples
+        for key in ("loss", "accuracy"):
+            if key in metrics:
+                self.sums[key] = self.sums.get(key, 0.0) + metrics[key] * examples
+
+    def _close_epoch(self, progress: Progress) -> None:
+        """Validate, note the epoch, keep the best."""
+        self.epoch, self.batch = self.epoch + 1, 0
+        examples = self.sums.pop("examples")
+        train = {key: value / examples for key, value in self.sums.items()}
+        self.sums = {}
+        validation = validate(self.recipe, self.learner, self.validation)
+        factor = self.learner.optimisation.schedule.factor(min(self.learner.updates / self.total_updates, 1 - 1e-9))
+        record = {
+            "epoch": self.epoch,
+            "updates": self.learner.updates,
+            "learning_rate": self.recipe.optimizer.lr * factor,
+        }
+        self.records.append({**record, "train": train, "validation": validation})
+        for _, precision, latent in binary_parametrizations(self.model):
+            if isinstance(precision, BayesianBinary):
+                self.history.append([[self.epoch], probability_histogram(latent, HISTOGRAM_BINS).tolist()])
+        criterion = self.recipe.training.criterion
+        if criterion not in validation:
+            raise BitspikeError(f"training.criterion: got '{criterion}', wanted one of {', '.join(validation)}")
+        score = -validation[criterion] if criterion == "accuracy" else validation[criterion]
+        if self.best is None or score < self.best:
+            self.best, self.best_epoch = score, self.epoch
+            if self.recipe.training.keep == "best":
+                self._save("best")
+        if self.writes:
+            self.folder.write_epochs(self.records)
+            if self.board is not None:
+                self.board.write(self.records[-1])
+        shown = "  ".join(f"{key} {value:.4f}" for key, value in validation.items())
+        progress.line(f"{self.recipe.name}  epoch {self.epoch}  loss {train['loss']:.4f}  validation: {shown}")
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "recipe_hash": self.recipe.recipe_hash(),
+            "seed": self.recipe.seed,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "sums": self.sums,
+            "records": self.records,
+            "history": self.history,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+            "model": dict(self.model.state_dict()),
+            "learner": self.learner.state_dict(),
+        }
+
+    def _save(self, name: str) -> None:
+        if self.writes:
+            save_checkpoint(self.folder.checkpoints, name, self._state())
+
+    def _load(self, name: str) -> dict[str, Any]:
+        state: dict[str, Any] = load_checkpoint(self.folder.checkpoints, name)
+        source = f"checkpoint '{self.folder.checkpoints / name}.json'"
+        try:
+            if (state["recipe_hash"], state["seed"]) != (self.recipe.recipe_hash(), self.recipe.seed):
+                raise BitspikeError(f"{source}: saved by another recipe or seed")
+            load_model_state(self.model, state["model"], source)
+            self.learner.load_state_dict(state["learner"])
+        except KeyError as error:
+            raise BitspikeError(f"{source}: incomplete (no {error})") from None
+        return state
+
+    def _resume(self) -> None:
+        state = self._load("last")
+        for key in ("epoch", "batch", "sums", "records", "history", "best", "best_epoch", "seconds"):
+            setattr(self, key, state[key])
+
+    def _finish(self) -> dict[str, Any]:
+        """Take the kept epoch, settle its statistics, measure it, and write what describes it."""
+        started = time.monotonic()
+        kept = self.epoch
+        if self.recipe.training.keep == "best":
+            self._load("best")
+            kept = self.best_epoch
+        settle = math.ceil(self.train.per_epoch() / STATISTICS_BATCHES)
+
+        def batches() -> Any:
+            # Every settle-th training batch without augmentation: epoch 0 is the evaluation draw.
+            for number, (events, _) in enumerate(self.train.evaluation()):
+                if number % settle == 0:
+                    yield events
+
+        self.learner.finish(batches)
+        evaluation = Evaluation(self.recipe, self.learner, self.validation, self.test)
+        result = evaluation.result()
+        self.seconds += time.monotonic() - started
+        result.update(epochs=self.epoch, kept_epoch=kept, seconds=round(self.seconds, 3))
+        if self.writes:
+            shipped = {
+                "recipe_hash": self.recipe.recipe_hash(),
+                "model": dict(self.model.state_dict()),
+                "temperature": evaluation.temperature,
+                "noise": evaluation.noise,
+            }
+            save_checkpoint(self.folder.checkpoints, "shipped", shipped)
+            self.folder.write_arrays("predictions.npz", evaluation.arrays)
+            self._write_history()
+            self.folder.write("result.json", result)
+        return result
+
+    def _write_history(self) -> None:
+        """history.npz: histograms of p(w = +1) over training, one array per Bayesian weight tensor."""
+        names = [n for n, p, _ in binary_parametrizations(self.model) if isinstance(p, BayesianBinary)]
+        if not names or not self.history:
+            return
+        counts = np.asarray([row[1] for row in self.history]).reshape(-1, len(names), HISTOGRAM_BINS)
+        arrays = {f"counts/{name}": counts[:, number] for number, name in enumerate(names)}
+        edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
+        self.folder.write_arrays("history.npz", {"epochs": np.arange(1, len(counts) + 1), "edges": edges, **arrays})
+
+
+class _CtrlC:
+    """While training, the first Ctrl-C asks for a stop after the current update; the second one is immediate."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.active = threading.current_thread() is threading.main_thread()
+        self.before: Any = None
+
+    def __enter__(self) -> None:
+        if self.active:
+            self.before = signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.trainer.stop_asked:
+            raise KeyboardInterrupt
+        self.trainer.stop_asked = True
+
+    def __exit__(self, *error: object) -> None:
+        if self.active:
+            signal.signal(signal.SIGINT, self.before)

@@ -1,0 +1,18 @@
+"""Floor 2: how many bits a weight has. Each precision is a `torch.nn.utils.parametrize` parametrization."""
+
+from bitspike.weights.apply import (
+    PRECISIONS,
+    binary_parametrizations,
+    latent_parameters,
+    quantise,
+    redraw,
+    use_map,
+)  # fmt: skip
+from bitspike.weights.bayesian import BayesianBinary, natural_scale, natural_scale_float32
+from bitspike.weights.precision import Precision, binary_sign
+from bitspike.weights.straight_through import StraightThrough
+
+__all__ = [
+    "PRECISIONS", "BayesianBinary", "Precision", "StraightThrough", "binary_parametrizations", "binary_sign",
+    "latent_parameters", "natural_scale", "natural_scale_float32", "quantise", "redraw", "use_map",
+]  # fmt: skip

@@ -1,0 +1,164 @@
+"""Bayesian binary weights: a Bernoulli posterior over {-1, +1} per weight.
+
+    p(w = +1) = sigmoid(2 w_r)          w_r: natural parameter (stored), mean mu = tanh(w_r)
+    prior: P(w = +1) = p0               natural parameter w_0 = log(p0/(1-p0)) / 2
+    delta = log(eps/(1-eps)) / 2        eps ~ U(0, 1), one per weight and draw
+    relaxed draw  w = tanh((delta + w_r)/tau)
+    hard draw     w = sign(delta + w_r), that is w = +1 with probability sigmoid(2 w_r)
+
+Backward, with g = dL/dw (what reaches w_r; BayesBiNN, Meng et al. 2020, and BiSNN, Jang et al. 2020):
+
+    natural           s g,  s = (1 - w^2) / (tau (1 - mu^2)) = cosh(w_r)^2 / (tau cosh((delta + w_r)/tau)^2)
+    pathwise          (1 - w^2)/tau g: the ordinary gradient of the relaxed draw
+    straight-through  g: the natural gradient when dL/dmu is estimated by dL/dw at the draw
+    mean              (1 - mu^2) g: the ordinary gradient by the same estimate
+
+and the prior: KL(q || p0) has natural gradient w_r - w_0 (added for the two natural rules) and ordinary
+gradient (1 - mu^2)(w_r - w_0). With SGD and rule `natural` an update is the paper's
+w_r <- (1 - lr rho) w_r - lr (s g - rho w_0).
+
+In test a draw is always hard; MAP is sign(w_r). A draw is an attribute, never a buffer: it is in no checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bitspike.errors import refuse
+from bitspike.weights.precision import Precision, binary_sign
+
+RULES = ("natural", "pathwise", "straight-through", "mean")
+
+
+def _log_cosh(x: Tensor) -> Tensor:
+    return x.abs() + F.softplus(-2 * x.abs()) - math.log(2)
+
+
+def natural_scale(latent: Tensor, delta: Tensor, tau: float, limit: float = math.inf) -> Tensor:
+    """s = cosh(w_r)^2 / (tau cosh((delta + w_r)/tau)^2), in logarithms, so that it is right at any |w_r|.
+
+    Its distribution is heavy-tailed (E[s] is finite only under a cut-off): `limit` bounds it.
+    """
+    log_s = 2 * (_log_cosh(latent) - _log_cosh((delta + latent) / tau)) - math.log(tau)
+    return log_s.clamp(max=math.log(limit)).exp() if math.isfinite(limit) else log_s.exp()
+
+
+def natural_scale_float32(weight: Tensor, latent: Tensor, tau: float) -> Tensor:
+    """s as the reference computes it in float32, (1 - w^2 + 1e-10) / (tau (1 - mu^2 + 1e-10)).
+
+    It saturates at |w_r| of about 9, where mu rounds to 1, and then jumps to about 1e9 for rare draws.
+    """
+    mu = torch.tanh(latent)
+    return (1 - weight**2 + 1e-10) / (tau * (1 - mu**2 + 1e-10))
+
+
+class _Draw(torch.autograd.Function):
+    """weight forward; grad * scale to the latent backward (scale None: the gradient as it is)."""
+
+    @staticmethod
+    def forward(ctx: Any, latent: Tensor, weight: Tensor, scale: Tensor | None) -> Tensor:
+        ctx.scale = scale
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
+        return (grads[0] if ctx.scale is None else grads[0] * ctx.scale), None, None
+
+
+class BayesianBinary(Precision):
+    """Binary weights with a mean-field Bernoulli posterior; see the module's equations.
+
+    relaxed: draw relaxed weights in training (else hard). rule: what reaches w_r. scale_limit: bound on s.
+    reference_float32: s in the reference's float32 form instead (parity only).
+    """
+
+    bits: ClassVar[float] = 1.0
+
+    def __init__(
+        self,
+        prior: float = 0.5,
+        temperature: float = 1.0,
+        relaxed: bool = True,
+        rule: str = "natural",
+        scale_limit: float = 1e3,
+        reference_float32: bool = False,
+        init: float = 1.0,
+        init_at_ends: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 < prior < 1:
+            refuse("weights prior", prior, "a probability strictly between 0 and 1")
+        if not temperature > 0:
+            refuse("weights temperature", temperature, "a positive number")
+        if rule not in RULES:
+            refuse("weights rule", repr(rule), f"one of {', '.join(RULES)}")
+        if rule in ("natural", "pathwise") and not relaxed:
+            refuse("weights rule", repr(rule), "'straight-through' or 'mean' with hard draws (relaxed = false)")
+        if not init > 0:
+            refuse("weights init", init, "a positive number")
+        if not scale_limit > 0:
+            refuse("weights scale_limit", scale_limit, "a positive number")
+        self.prior_natural = 0.5 * math.log(prior / (1 - prior))
+        self.prior, self.temperature, self.relaxed, self.rule = prior, float(temperature), relaxed, rule
+        self.scale_limit, self.reference_float32 = scale_limit, reference_float32
+        self.init, self.init_at_ends = float(init), init_at_ends
+        self.map = False
+        self.uniform: Tensor | None = None
+
+    def draw(self, like: Tensor, source: torch.Generator) -> None:
+        """Fix the noise of the next draw, shaped like the latent; it stays until the next call."""
+        self.uniform = torch.rand(like.shape, generator=source, dtype=like.dtype, device=like.device)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """The current draw, or MAP when `map` is set or (in evaluation) nothing was drawn."""
+        if self.map or (self.uniform is None and not self.training):
+            return binary_sign(latent)
+        if self.uniform is None:
+            refuse("Bayesian weight", "no draw", "weights.redraw(model, ...) before a training pass")
+        with torch.no_grad():
+            weight, scale = self._weight_and_scale(latent, self.uniform)
+        drawn: Tensor = _Draw.apply(latent, weight, scale)
+        return drawn
+
+    def _weight_and_scale(self, latent: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor | None]:
+        if not (self.training and self.relaxed):
+            # eps >= sigmoid(-2 w_r) is delta + w_r >= 0 without the logarithms.
+            weight = binary_sign(uniform - torch.sigmoid(-2 * latent))
+            return weight, (1 - torch.tanh(latent) ** 2 if self.rule == "mean" else None)
+        delta = 0.5 * torch.logit(uniform)
+        weight = torch.tanh((delta + latent) / self.temperature)
+        if self.rule == "pathwise":
+            return weight, (1 - weight**2) / self.temperature
+        if self.rule == "mean":
+            return weight, 1 - torch.tanh(latent) ** 2
+        if self.rule == "straight-through":
+            return weight, None
+        if self.reference_float32:
+            return weight, natural_scale_float32(weight, latent, self.temperature)
+        return weight, natural_scale(latent, delta, self.temperature, self.scale_limit)
+
+    def prior_gradient(self, latent: Tensor) -> Tensor:
+        """Gradient of KL(q || p0) in the same geometry as the rule (natural or ordinary)."""
+        pull = latent - self.prior_natural
+        natural = self.rule in ("natural", "straight-through")
+        return pull if natural else pull * (1 - torch.tanh(latent) ** 2)
+
+    def divergence(self, latent: Tensor) -> Tensor:
+        """KL(q || p0) summed over the weights, in nats."""
+        q, not_q = F.logsigmoid(2 * latent), F.logsigmoid(-2 * latent)
+        p = torch.sigmoid(2 * latent)
+        return (p * (q - math.log(self.prior)) + (1 - p) * (not_q - math.log1p(-self.prior))).sum()
+
+    @torch.no_grad()
+    def initialise(self, latent: Tensor, source: torch.Generator) -> None:
+        """Uniform in [-init, init], or at +init with probability p0 and at -init otherwise."""
+        draw = torch.rand(latent.shape, generator=source, dtype=torch.float64, device=source.device)
+        if self.init_at_ends:
+            latent.copy_(binary_sign(draw - (1 - self.prior)) * self.init)
+        else:
+            latent.copy_((draw * 2 - 1) * self.init)

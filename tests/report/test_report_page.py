@@ -1,0 +1,243 @@
+"""The page of a run: self-contained, complete, escaped, and honest about broken files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitspike.errors import BitspikeError
+from bitspike.report import report
+
+MakeRun = Callable[..., Path]
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, visible text, ids, and a check that every tag is closed in turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.ids, self.open = "", [], []  # type: ignore[var-annotated]
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page_of(run: Path) -> Page:
+    return Page(report(run).read_text(encoding="utf-8"))
+
+
+def figures_of(page: Page) -> list[str | None]:
+    return [attrs.get("id") for tag, attrs in page.tags if tag == "figure"]
+
+
+def test_page_needs_nothing_from_outside(make_run: MakeRun) -> None:
+    path = report(make_run())
+    page = Page(path.read_text(encoding="utf-8"))
+    assert path.name == "report.html"
+    assert [p.name for p in path.parent.iterdir() if p.name.startswith(".")] == []
+    assert page.open == []
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    links = [v for _, a in page.tags for n, v in a.items() if n in ("src", "href", "xlink:href") and v]
+    assert links
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert "http" not in re.sub(r'base64,[^"]*', "", path.read_text(encoding="utf-8"))
+
+
+def test_ids_are_unique_and_references_resolve(make_run: MakeRun) -> None:
+    text = report(make_run()).read_text(encoding="utf-8")
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids))
+    references = set(re.findall(r"url\(#([^)]*)\)", text)) | set(re.findall(r'href="#([^"]*)"', text))
+    assert references
+    assert references <= set(page.ids)
+
+
+def test_a_complete_run_shows_every_figure_and_number(make_run: MakeRun) -> None:
+    page = page_of(make_run())
+    assert figures_of(page) == ["learning", "reliability", "time", "plane", "raster", "weights", "confusion"]
+    text = page.text.replace("\u202f", " ")
+    for shown in ("91.2 %", "91.23 %", "89.01 %", "87.65 %", "0.2568", "0.1357", "0.0468", "0.0234", "81,920", "1.75"):
+        assert shown in text
+    for shown in ("589 nJ", "1.84 µJ", "3.12 times less", "analytic, not measured", "4.6 pJ per MAC", "1 min 33 s"):
+        assert shown in text
+    for shown in ("subset 60/20", 'precision = "bayesian"', "ab" * 32, "layers.0.weight", "hidden <1>", "epoch 2"):
+        assert shown in text
+
+
+def test_summary_says_it_in_words(make_run: MakeRun) -> None:
+    run = make_run()
+    result = json.loads((run / "result.json").read_text())
+    edges = [k / 15 for k in range(16)]
+    count, accuracy, confidence = [0] * 15, [0.0] * 15, [0.0] * 15
+    count[13], accuracy[13], confidence[13] = 50, 0.92, 0.9
+    bins = {"edges": edges, "count": count, "accuracy": accuracy, "confidence": confidence}
+    result["reliability"] = bins
+    (run / "result.json").write_text(json.dumps(result))
+    text = page_of(run).text.replace("\u202f", " ")
+    assert "A spiking network with ±1 weights drawn from a learnt distribution: 91.2 % correct on 60 unseen" in text
+    assert "When it says about 90 % it is right 92 % of the time." in text
+
+    bins["count"][13] = 19
+    (run / "result.json").write_text(json.dumps(result))
+    text = page_of(run).text.replace("\u202f", " ")
+    assert "On average it says 90.0 % and is right 92.0 % of the time." in text
+
+
+@pytest.mark.parametrize(
+    ("missing", "gone"),
+    [
+        ("metrics.jsonl", {"learning"}),
+        ("history.npz", {"weights"}),
+        ("predictions.npz", {"plane", "raster"}),
+        ("result.json", {"reliability", "time", "confusion"}),
+        ("environment.json", set()),
+        ("recipe.toml", set()),
+    ],
+)
+def test_a_missing_file_drops_its_sections_only(make_run: MakeRun, missing: str, gone: set[str]) -> None:
+    run = make_run()
+    everything = set(figures_of(page_of(run)))
+    (run / missing).unlink()
+    assert set(figures_of(page_of(run))) == everything - gone
+
+
+@pytest.mark.parametrize(
+    ("key", "heading"),
+    [("energy", "Energy"), ("bits", "Bits"), ("reliability", "As shipped, ECE"), ("test", "Readings")],
+)
+def test_a_missing_result_drops_its_section(make_run: MakeRun, key: str, heading: str) -> None:
+    run = make_run()
+    assert heading in page_of(run).text
+    result = json.loads((run / "result.json").read_text())
+    for name in [name for name in result if name == key or (key == "test" and name.startswith("test_"))]:
+        del result[name]
+    (run / "result.json").write_text(json.dumps(result))
+    assert not re.search(rf"\b{heading}\b", page_of(run).text.replace("Energy of an answer", ""))
+
+
+def test_an_empty_result_and_unfinished_run_still_make_a_page(make_run: MakeRun) -> None:
+    run = make_run()
+    for name in ("predictions.npz", "history.npz", "environment.json", "recipe.toml"):
+        (run / name).unlink()
+    (run / "result.json").write_text('{"test": {"accuracy": null, "nll": NaN}, "energy": null, "confusion": []}')
+    assert "<nan" not in page_of(run).text
+    (run / "result.json").unlink()
+    assert "trained for 3 epochs and not tested yet" in page_of(run).text
+
+
+def test_regression_has_its_own_pictures(make_run: MakeRun) -> None:
+    page = page_of(make_run(kind="regression"))
+    assert figures_of(page) == ["learning", "time", "regression", "weights"]
+    text = page.text.replace("\u202f", " ")
+    assert "a root-mean-square error of 0.0512 on 60 unseen examples" in text
+    assert "−0.7654" in text
+    assert "accuracy" not in text.lower()
+
+
+def test_regression_in_more_dimensions(make_run: MakeRun) -> None:
+    run = make_run(kind="regression")
+    prediction, targets = np.ones((4, 60, 4)), np.linspace(0, 1, 120).reshape(60, 2)
+    np.savez(run / "predictions.npz", prediction=prediction, targets=targets, inputs=np.ones((60, 3)))
+    text = page_of(run).text
+    assert "Output 1" in text
+    assert "Output 2" in text
+
+
+def test_text_of_files_is_escaped(make_run: MakeRun) -> None:
+    nasty = "<script>alert(1)</script>&\"'$x_"
+    run = make_run(classes=[nasty, "b", "c"])
+    (run / "recipe.toml").write_text("name = '<b>bold</b>'\n# </pre><script>\n")
+    page = page_of(run)
+    assert not {"script", "b"} & ({tag for tag, _ in page.tags} - {"b"})
+    assert sum(tag == "b" for tag, _ in page.tags) == len(figures_of(page))
+    assert nasty in page.text
+    assert "<b>bold</b>" in page.text
+    assert page.open == []
+
+
+@pytest.mark.parametrize("name", ["result.json", "environment.json", "metrics.jsonl"])
+@pytest.mark.parametrize("content", ['{"test": ', "[1, 2]", "\xff"])
+def test_broken_json_is_named(make_run: MakeRun, name: str, content: str) -> None:
+    run = make_run()
+    (run / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(BitspikeError, match=re.escape(str(run / name))) as caught:
+        report(run)
+    assert "\n" not in str(caught.value)
+    assert not (run / "report.html").exists()
+
+
+def test_broken_json_message_is_exact(make_run: MakeRun) -> None:
+    run = make_run()
+    (run / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": \n')
+    with pytest.raises(BitspikeError) as caught:
+        report(run)
+    where = f"{run / 'metrics.jsonl'} line 2"
+    assert str(caught.value) == f"{where}: got broken JSON (Expecting value, column 11), wanted one JSON object"
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "history.npz"])
+@pytest.mark.parametrize("keep", [0, 10, 400])
+def test_cut_archives_are_named(make_run: MakeRun, name: str, keep: int) -> None:
+    run = make_run()
+    (run / name).write_bytes((run / name).read_bytes()[:keep])
+    with pytest.raises(BitspikeError, match=re.escape(f"{run / name}: got a broken archive")):
+        report(run)
+
+
+def test_pickled_arrays_are_refused(make_run: MakeRun) -> None:
+    run = make_run()
+    np.savez(run / "history.npz", epochs=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(BitspikeError, match="broken archive"):
+        report(run)
+
+
+def test_arrays_that_do_not_fit_are_refused(make_run: MakeRun) -> None:
+    run = make_run()
+    np.savez(run / "history.npz", epochs=np.arange(3), edges=np.linspace(0, 1, 5), **{"counts/w": np.ones((3, 9))})
+    with pytest.raises(BitspikeError, match=re.escape("counts/w: got shape (3, 9), wanted (3, 4)")):
+        report(run)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BitspikeError, match="without result.json or metrics.jsonl, wanted a folder written by"):
+        report(tmp_path)
+    with pytest.raises(BitspikeError, match="wanted a folder written by `bitspike train`"):
+        report(tmp_path / "nowhere")
+
+
+def test_the_same_run_gives_the_same_page(make_run: MakeRun) -> None:
+    run = make_run()
+    first = report(run).read_bytes()
+    assert report(run).read_bytes() == first
+
+
+def test_drawing_leaves_matplotlib_as_it_was(make_run: MakeRun) -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    report(make_run())
+    assert dict(matplotlib.rcParams) == before
