@@ -50,10 +50,27 @@ def _classification(run: Path, source: np.random.Generator) -> dict[str, Any]:
         grid_probability=np.full((25, 3), 1 / 3),
     )
     bins = _bins(p[-1].max(axis=1), answered == targets)
-    layer = {"layer": "hidden <1>", "connections": 100, "mac": 0, "ac": 321, "add_real": 40}
-    cost = {"mac": 0, "ac": 654321.0, "add_real": 0, "neuron_updates": 5000, "joules_compute": 5.89e-7}
-    cost |= {"bytes": {"weights": 1024.0, "states": {"read": 80.0}}, "joules_with_memory": None}
-    twin = {"mac": 400000.0, "ac": 0, "add_real": 0, "neuron_updates": 0, "joules_compute": 1.84e-6}
+    layer = {"name": "hidden <1>", "dense": 100, "weight_bits": 1.0, "mac": 0, "ac": 321, "add_real": 40}
+    cost = {
+        "mac": 0,
+        "ac": 654321.0,
+        "add_real": 0,
+        "neuron_updates": 5000,
+        "joules_compute": 5.89e-7,
+        "joules_neurons": 2.3e-8,
+    }
+    cost |= {
+        "bytes": {"weights": 1024.0, "states": {"read": 80.0}},
+        "joules_with_memory": {"cache_8kB": 7.77e-7, "dram": None},
+    }
+    twin = {
+        "mac": 400000.0,
+        "ac": 0,
+        "add_real": 0,
+        "neuron_updates": 0,
+        "joules_compute": 1.84e-6,
+        "joules_with_memory": {"cache_8kB": 2.22e-6},
+    }
     return {
         "test": {
             "accuracy": 0.91234,
@@ -101,6 +118,7 @@ def write_run(path: Path, kind: str = "classes", seed: int = 0, classes: list[st
     (path / "result.json").write_text(json.dumps(result))
     (path / "recipe.toml").write_text(
         f'name = "tiny-bayes"\nseed = {seed}\n[data]\nset = "digits"\n[weights]\nprecision = "bayesian"\n'
+        '[training]\nkeep = "best"\n[evaluation]\ndraws = 10\nbins = 15\n'
     )
     data = {
         "name": "digits",
@@ -121,6 +139,12 @@ def write_run(path: Path, kind: str = "classes", seed: int = 0, classes: list[st
     counts = {"counts/layers.0.weight": source.integers(1, 9, (3, 10)), "counts/layers.1.weight": np.ones((3, 10))}
     np.savez(path / "history.npz", epochs=np.array([1, 2, 3]), edges=np.linspace(0, 1, 11), **counts)
     return path
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[..., Path]:
+    """write_run itself, for fixtures that live longer than a test."""
+    return write_run
 
 
 @pytest.fixture

@@ -48,14 +48,14 @@ def test_runs_with_parts_missing_are_still_compared(make_run: MakeRun, tmp_path:
     page = compare([whole, bare], tmp_path / "c.html").read_text(encoding="utf-8")
     assert "tiny-bayes, seed 1 (not tested yet)" in page
     (bare / "metrics.jsonl").write_text("")
-    assert "seed 1" in compare([bare], tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "tiny-bayes (not tested yet)" in compare([bare], tmp_path / "c.html").read_text(encoding="utf-8")
 
 
 def test_shared_names_and_seeds_are_told_apart_by_folder(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run("a"), make_run("b")]
     page = compare(runs, tmp_path / "c.html").read_text(encoding="utf-8")
     for run in runs:
-        assert f"tiny-bayes, seed 0 ({run})" in page
+        assert f"tiny-bayes, seed 0 ({run.name})" in page
 
 
 def test_other_data_is_said_and_nothing_is_called_best(make_run: MakeRun, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_regressions_are_compared_by_rmse(make_run: MakeRun, tmp_path: Path) -> 
 def test_what_cannot_be_compared_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
     out = tmp_path / "c.html"
     run, other = make_run("a"), make_run("b", kind="regression")
-    with pytest.raises(BitspikeError, match="^compare: got no runs, wanted one or more run folders$"):
+    with pytest.raises(BitspikeError, match=r"^compare: got no runs, wanted one or more run folders$"):
         compare([], out)
     with pytest.raises(BitspikeError, match="wanted runs of one kind"):
         compare([run, other], out)
@@ -91,10 +91,14 @@ def test_what_cannot_be_compared_is_refused(make_run: MakeRun, tmp_path: Path) -
 
 def test_an_unwritable_place_is_refused_and_left_alone(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
+    runs = [make_run("a"), make_run("b")]
+    for run in runs:
+        (run / "result.json").write_text("{}")
+        (run / "metrics.jsonl").unlink()
     with pytest.raises(BitspikeError, match="wanted a place that can be written"):
-        compare([make_run("a")], tmp_path / "file" / "c.html")
+        compare(runs, tmp_path / "file" / "c.html")
     (tmp_path / "c.html").mkdir()
     with pytest.raises(BitspikeError, match="wanted a place that can be written"):
-        compare([make_run("b")], tmp_path / "c.html")
+        compare(runs, tmp_path / "c.html")
     assert (tmp_path / "file").read_text() == "mine"
     assert not list(tmp_path.glob(".*part"))

@@ -30,6 +30,14 @@ def test_curves_draw_each_line_and_the_mark() -> None:
     assert [entry.get_text() for entry in axes.get_legend().get_texts()] == ["a", "b"]
 
 
+def test_a_colour_with_a_meaning_is_kept_and_explained() -> None:
+    x = np.array([1.0, 2.0])
+    axes = figures.curves([("validation", x, x)], "T", "epoch", colours=["#e69f00"]).axes[0]
+    assert axes.lines[0].get_color() == "#e69f00"
+    assert [entry.get_text() for entry in axes.get_legend().get_texts()] == ["validation"]
+    assert figures.curves([("alone", x, x)], "T", "epoch").axes[0].get_legend() is None
+
+
 def test_curves_over_decades_are_logarithmic() -> None:
     x = np.array([1.0, 2.0])
     wide, narrow = ([("a", x, np.array(y))] for y in ([0.01, 1.0], [0.5, 1.0]))
@@ -83,7 +91,7 @@ def test_raster_shows_every_spike_of_a_small_layer() -> None:
     np.testing.assert_array_equal(shown.images[0].get_array(), spikes.T)
     assert shown.images[0].get_extent() == [0.5, 2.5, 0, 3]
     assert belief.texts[0].get_text() == "b"
-    np.testing.assert_array_equal(belief.lines[0].get_ydata(), [0.5, 0.9])
+    np.testing.assert_array_equal(belief.lines[1].get_ydata(), [0.5, 0.9])
 
 
 def test_raster_thins_large_layers_evenly() -> None:

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
         out: Path = typer.Option(Path("runs/compare.html"), "--out", help="The page to write."),
         as_json: bool = typer.Option(False, "--json", help="Print every result instead of a table."),
     ) -> None:
-        """Print one table of several runs and draw them over one another on one page."""
+        """Several runs in one table and on one page."""
         from bitspike.cli.show import show_table
         from bitspike.report import compare as draw
         from bitspike.run.folder import RunFolder

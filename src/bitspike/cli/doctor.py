@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def doctor(as_json: bool = typer.Option(False, "--json", help="Machine-readable output.")) -> None:
-        """Say which versions, devices, data sets and extras are here, and how to add what is not."""
+        """What this installation has, and what it lacks."""
         import importlib.util
         import os
         import platform
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
 
         import bitspike
         from bitspike import data
+        from bitspike.cli.doctor_data import where
 
         found = {
             "bitspike": bitspike.__version__,
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
             "devices": ["cpu", *(["cuda"] if torch.cuda.is_available() else [])],
             "time loop": "reference (plain PyTorch)",
             "BITSPIKE_DATA": os.environ.get("BITSPIKE_DATA", "not set"),
-            "data": data.available(),
+            "data": {name: where(name) for name in data.names()},
             "extras": {
                 extra: "installed" if importlib.util.find_spec(module) else f"missing: pip install bitspike[{extra}]"
                 for extra, module in EXTRAS.items()

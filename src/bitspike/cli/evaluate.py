@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
         data: Path | None = typer.Option(None, "--data", help="Data folder; wins over BITSPIKE_DATA."),
         as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
     ) -> None:
-        """Measure accuracy and calibration of a run on one of its splits; the run itself is not changed."""
+        """Measure a run again on one of its splits."""
         from bitspike.run.start import load
 
         reading = load(run).evaluate(split, samples=draws, step=time, data=data)

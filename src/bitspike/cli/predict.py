@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
         raw: bool = typer.Option(False, "--raw", help="Probabilities without temperature scaling."),
         as_json: bool = typer.Option(False, "--json", help="One JSON object per input, with every class."),
     ) -> None:
-        """Print class and probability (or value and spread) of each input, one line each."""
+        """Class and probability of new inputs."""
         from bitspike import data
         from bitspike.run.start import load
 

@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def report(run: Path = typer.Argument(..., help="A finished run folder.")) -> None:
-        """Write RUN/report.html, one self-contained page."""
+        """Write a run's page again: RUN/report.html."""
         from bitspike.report import report as write
 
         typer.echo(str(write(run)))

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
         out: Path = typer.Option(Path("results"), "--out", help="Folder (NAME.json in it) or .json file."),
         as_json: bool = typer.Option(False, "--json", help="Print the file's content."),
     ) -> None:
-        """Write every seed's result with mean and standard deviation to results/NAME.json."""
+        """Write all seeds' results with mean and spread."""
         from bitspike.run.results import write_results
 
         content = write_results(runs, out)

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
         tensorboard: bool = typer.Option(False, "--tensorboard", help="Also write TensorBoard event files."),
         as_json: bool = typer.Option(False, "--json", help="Print result.json instead of a table."),
     ) -> None:
-        """Train a recipe, measure it on the test set once, and write the run folder with its report."""
+        """Train a recipe, measure it, write its report."""
         from bitspike.cli.show import show_table
         from bitspike.errors import BitspikeError, refuse
         from bitspike.run.recipe_files import load_recipe

@@ -15,11 +15,13 @@ from pydantic import Field
 from torch import Tensor
 
 from bitspike.data import normalise, splits
-from bitspike.data.base import DataSet, select
+from bitspike.data.base import DataSet, Split
 from bitspike.data.idx import read_idx
 from bitspike.data.sources import cache_folder, download, find_folder, sha256_of_file, where_to_put
 from bitspike.errors import BitspikeError, refuse
 
+MNIST_NAMES = ("mnist", "MNIST/raw")
+FASHION_NAMES = ("fashion-mnist", "FashionMNIST/raw")
 Share = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=10)]
 
@@ -31,6 +33,7 @@ FILES = (
 )
 SIZES = (60_000, 10_000)
 SIDE = 28
+HIGHEST = 255.0
 # 5,000 of the 60,000 unless another share or number is asked for.
 VALIDATION = 1 / 12
 
@@ -77,8 +80,7 @@ def mnist(
 
     train_size (validation included) and test_size take a seeded stratified subset.
     """
-    names = ("mnist", "MNIST/raw")
-    paths = _found("mnist", names, folder)
+    paths = _found("mnist", MNIST_NAMES, folder)
     if paths is None:
         cache = cache_folder("mnist")
         paths = [download(file, MNIST_DIGESTS[file], MNIST_MIRRORS, cache) for file in FILES]
@@ -94,12 +96,11 @@ def fashion_mnist(
     test_size: Size | None = None,
 ) -> DataSet:
     """Pieces of clothing in the form of MNIST; never downloaded, as no verified SHA-256 is at hand."""
-    names = ("fashion-mnist", "FashionMNIST/raw")
-    paths = _found("fashion-mnist", names, folder)
+    paths = _found("fashion-mnist", FASHION_NAMES, folder)
     if paths is None:
         raise BitspikeError(
             f"fashion-mnist: not found and not downloaded (no verified SHA-256); put {', '.join(FILES)} "
-            f"into {where_to_put(names, folder)}"
+            f"into {where_to_put(FASHION_NAMES, folder)}"
         )
     return _built("fashion-mnist", paths, CLOTHES, {}, seed, validation, train_size, test_size)
 
@@ -134,6 +135,11 @@ def _read(images: Path, labels: Path, classes: int) -> tuple[Tensor, Tensor]:
     return x.unsqueeze(1), y
 
 
+def _scaled(x: Tensor, y: Tensor, index: Tensor, chosen: Tensor) -> Split:
+    # Pixels become floats only once rows are chosen: a small subset then needs little memory.
+    return Split(x[chosen].float().div_(HIGHEST), y[chosen], index[chosen])
+
+
 def _built(
     name: str,
     paths: list[Path],
@@ -150,19 +156,15 @@ def _built(
         for file, digest in digests.items()
         if file in listed and digest != listed[file]
     )
-    (x, y), (x_test, y_test) = (_read(*paths[i : i + 2], classes=len(classes)) for i in (0, 2))
+    x, y = _read(paths[0], paths[1], len(classes))
+    x_test, y_test = _read(paths[2], paths[3], len(classes))
     rows = splits.subset(y, train_size, seed, f"{name} train_size")
     parts = splits.split(y[rows], seed, validation, None, name)
     tested = splits.subset(y_test, test_size, seed, f"{name} test_size")
     index, index_test = torch.arange(len(y)), len(y) + torch.arange(len(y_test))
-    normalisation = normalise.scaled_from(255.0)
-    # Pixels become floats only after the choice of rows: a small subset then needs little memory.
-    picked = [
-        select(x, y, index, rows[parts.train]),
-        select(x, y, index, rows[parts.validation]),
-        select(x_test, y_test, index_test, tested),
-    ]
-    train, valid, test = (replace(part, x=part.x.float().div_(255)) for part in picked)
+    train = _scaled(x, y, index, rows[parts.train])
+    valid = _scaled(x, y, index, rows[parts.validation])
+    test = _scaled(x_test, y_test, index_test, tested)
     whole = (len(rows), len(tested)) == SIZES
     return DataSet(
         name=name,
@@ -175,7 +177,7 @@ def _built(
         steps=None,
         digests=digests,
         input="image",
-        normalisation=normalisation,
+        normalisation=normalise.scaled_from(HIGHEST),
         subset=None if whole else f"subset {len(rows):,}/{len(tested):,}",
         notes=notes,
     )

@@ -9,6 +9,7 @@ Source: Ioffe & Szegedy 2015; statistics over time as in tdBN (Zheng et al. 2021
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,9 +31,12 @@ class _SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Tensor:
-        total = grads[0].contiguous().clone()
+        total: Tensor = grads[0].contiguous().clone()
         dist.all_reduce(total)
         return total
+
+
+_sum_over_processes: Callable[[Tensor], Tensor] = _SumOverProcesses.apply
 
 
 def several_processes() -> bool:
@@ -78,10 +82,10 @@ class TemporalBatchNorm(nn.Module):
         shape = (1, -1, *(1,) * (x.ndim - 2))
         count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
         dist.all_reduce(count)
-        mean = _SumOverProcesses.apply(x.sum(axes)) / count
+        mean = _sum_over_processes(x.sum(axes)) / count
         centred = x - mean.view(shape)
         # Two passes: the one-pass E[x^2] - mean^2 loses the digits that make ranks agree with one process.
-        var = _SumOverProcesses.apply(centred.square().sum(axes)) / count
+        var = _sum_over_processes(centred.square().sum(axes)) / count
         with torch.no_grad():
             running_mean.lerp_(mean, self.momentum)
             running_var.lerp_(var * count / (count - 1).clamp_min(1), self.momentum)

@@ -20,7 +20,7 @@ def stepwise(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     steps = x.shape[0]
     constant = steps > 1 and x.stride(0) == 0
     part = x[:1] if constant else x
-    y = layer(part.flatten(0, 1)).unflatten(0, part.shape[:2])
+    y: Tensor = layer(part.flatten(0, 1)).unflatten(0, part.shape[:2])
     return y.expand(steps, *y.shape[1:]) if constant else y
 
 

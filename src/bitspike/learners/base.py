@@ -91,12 +91,15 @@ class Learner(ABC):
         return float(sum(parts)) if parts else 0.0
 
     def check_finite(self, loss: float, events: Tensor, run: Callable[[], object]) -> None:
-        """Stop on a loss that is not a number, naming the update and the first layer with a non-finite output.
+        """Stop on a loss or gradient that is not finite, naming the update and the first layer where it shows.
 
-        run: repeats the forward pass.
+        A spike hides a NaN (the comparison is false), so a broken layer can leave the loss finite: gradients are
+        looked at too. run: repeats the forward pass.
         """
-        if math.isfinite(loss):
+        grads = [p.grad.sum() for p in self.model.parameters() if p.grad is not None]
+        if math.isfinite(loss) and (not grads or math.isfinite(float(torch.stack(grads).sum()))):
             return
+        what = f"the loss became {loss}" if not math.isfinite(loss) else "a gradient became non-finite"
         where = "the input" if not bool(torch.isfinite(events).all()) else ""
         found: list[str] = []
 
@@ -118,6 +121,6 @@ class Learner(ABC):
                     handle.remove()
             where = f"layer '{found[0]}'" if found else "the loss itself"
         raise BitspikeError(
-            f"training: the loss became {loss} at update {self.updates}, first non-finite value in {where}; "
+            f"training: {what} at update {self.updates}, first non-finite value in {where}; "
             "a lower learning rate, or --resume from the last checkpoint with one, is the usual way on"
         )

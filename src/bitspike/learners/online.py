@@ -90,9 +90,8 @@ class OnlineLearner(Learner):
                 loss = torch.stack([self.local_loss(r, targets) for r in logits]).sum()
                 loss.backward()
                 losses.append(float(loss.detach()))
-                if not torch.isfinite(loss):
-                    # The states that led here are rebuilt by the same pass over the whole slice.
-                    self.check_finite(losses[-1], events, lambda: self.readouts(events))
+                # The states that led here are rebuilt by the same pass over the whole slice.
+                self.check_finite(losses[-1], events, lambda: self.readouts(events))
                 self.add_prior_gradient(self.rho)
                 self.optimisation.step(self.updates)
                 self.updates += 1

@@ -18,7 +18,7 @@ BOUNDS = (1 / 20, 20.0)
 
 def fit_temperature(probabilities: Tensor, targets: Tensor) -> float:
     """The T in [1/20, 20] with the lowest NLL on probabilities (N, C) and targets (N,)."""
-    from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+    from scipy.optimize import minimize_scalar
 
     p, y = checked(probabilities, targets)
     logs = p.clamp_min(TINY).log()

@@ -74,6 +74,9 @@ class _Threshold(torch.autograd.Function):
         return grads[0] * ctx.derivative.derivative(u).to(u.dtype), None
 
 
+_threshold: Callable[..., Tensor] = _Threshold.apply
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """A spike function with a named surrogate derivative; call it on u = membrane - threshold."""
@@ -96,8 +99,7 @@ class Surrogate:
 
     def __call__(self, u: Tensor) -> Tensor:
         """Spikes 1[u >= 0] with the surrogate's gradient."""
-        spikes: Tensor = _Threshold.apply(u, self)
-        return spikes
+        return _threshold(u, self)
 
 
 def surrogate(name: str = "triangle", width: float = 1.0, height: float = 1.0) -> Surrogate:

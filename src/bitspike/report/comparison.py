@@ -58,8 +58,10 @@ def _labels(runs: Sequence[RunData]) -> list[str]:
     """Names that tell the runs apart: the name, with the seed, or else the folder, where names are shared."""
     names = Counter(run.name for run in runs)
     labels = [run.name if names[run.name] == 1 else f"{run.name}, seed {run.seed}" for run in runs]
-    shared = Counter(labels)
-    return [label if shared[label] == 1 else f"{label} ({run.path})" for run, label in zip(runs, labels, strict=True)]
+    places = [run.path.resolve() for run in runs]
+    shared, folders = Counter(labels), Counter(place.name for place in places)
+    written = [place.name if folders[place.name] == 1 else str(place) for place in places]
+    return [label if shared[label] == 1 else f"{label} ({place})" for label, place in zip(labels, written, strict=True)]
 
 
 def _table(runs: Sequence[RunData], labels: Sequence[str], mark_best: bool) -> Table:

@@ -15,12 +15,12 @@ from bitspike.report.style import (
     GREY,
     INK,
     MUTED,
-    ORANGE,
     PANEL,
     RULE,
     VERMILION,
     panel,
     percent_axis,
+    short,
     styled,
     whole_ticks,
 )
@@ -33,14 +33,25 @@ Curve = tuple[str, Array, Array]
 
 
 @styled
-def curves(lines: Sequence[Curve], title: str, x: str, *, percent: bool = False, mark: float | None = None) -> Figure:
-    """Labelled lines (label, x (E,), y (E,)) over epochs or time steps; `mark` draws a dotted upright."""
+def curves(
+    lines: Sequence[Curve],
+    title: str,
+    x: str,
+    *,
+    percent: bool = False,
+    mark: float | None = None,
+    colours: Sequence[str] = (),
+) -> Figure:
+    """Labelled lines (label, x (E,), y (E,)) over epochs or time steps; `mark` draws a dotted upright.
+
+    colours: one per line, where a colour has a meaning of its own; else they only tell the lines apart.
+    """
     figure, axes = panel()
     for k, (label, at, values) in enumerate(lines):
         marker = "o" if len(at) <= 12 else ""
-        style = DASHES[k // len(CYCLE) % len(DASHES)] if len(lines) > 2 else "-"
-        colour = (BLUE, ORANGE)[k] if len(lines) <= 2 else CYCLE[k % len(CYCLE)]
-        axes.plot(at, values, style, color=colour, label=label, marker=marker, markersize=3.2)
+        style = DASHES[k // len(CYCLE) % len(DASHES)]
+        colour = colours[k] if colours else CYCLE[k % len(CYCLE)]
+        axes.plot(at, values, style, color=colour, label=short(label, 40), marker=marker, markersize=3.2)
     if mark is not None:
         axes.axvline(mark, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     values = np.concatenate([y for _, _, y in lines])
@@ -50,7 +61,7 @@ def curves(lines: Sequence[Curve], title: str, x: str, *, percent: bool = False,
         axes.yaxis.set_minor_formatter(lambda value, _: "")
     if percent:
         percent_axis(axes)
-    if len(lines) > 1:
+    if len(lines) > 1 or colours:
         _legend(axes, len(lines))
     axes.set_title(title)
     axes.set_xlabel(x)
@@ -114,7 +125,7 @@ def reliability_over(runs: Sequence[tuple[str, Reliability]], title: str) -> Fig
         filled = bins.count > 0
         said, right = bins.confidence[filled], bins.accuracy[filled]
         style, colour = DASHES[k // len(CYCLE) % len(DASHES)], CYCLE[k % len(CYCLE)]
-        axes.plot(said, right, style, color=colour, linewidth=1.2, label=label)
+        axes.plot(said, right, style, color=colour, linewidth=1.2, label=short(label, 40))
         axes.scatter(said, right, 6 + 70 * bins.count[filled] / bins.count.sum(), color=colour, linewidths=0)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="right")
     axes.grid(axis="both")
@@ -141,8 +152,9 @@ def confusion(counts: Array, classes: Sequence[str]) -> Figure:
         edge.set(visible=True, color=RULE)
     step = max(1, int(np.ceil(size / 25)))
     shown = range(0, size, step)
-    long = max(len(name) for name in classes) > 3
-    axes.set_xticks(list(shown), [classes[k] for k in shown], rotation=90 if long else 0)
+    classes = [short(name, 16) for name in classes]
+    crowded = sum(len(classes[k]) + 2 for k in shown) > 50
+    axes.set_xticks(list(shown), [classes[k] for k in shown], rotation=90 if crowded else 0)
     axes.set_yticks(list(shown), [classes[k] for k in shown])
     axes.tick_params(length=0, labelsize=8.5 if size <= 12 else 6.5)
     axes.set(xlabel="answered", ylabel="true")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitspike.report.rundata import Array
-from bitspike.report.style import BLUE, CYCLE, INK, MUTED, VERMILION, panel, styled, whole_ticks
+from bitspike.report.style import BLUE, CYCLE, INK, MUTED, VERMILION, panel, short, styled, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def raster(samples: Sequence[Sample], classes: Sequence[str]) -> Figure:
                 _belief(axes, sample.belief, classes)
             elif column in sample.spikes:
                 _spikes(axes, sample.spikes[column])
-        row[0].set_ylabel(sample.label, rotation=0, ha="right", va="center", fontsize=11, color=INK)
+        row[0].set_ylabel(short(sample.label, 12), rotation=0, ha="right", va="center", fontsize=11, color=INK)
     for axes, column in zip(grid[0], columns, strict=True):
         axes.set_title({"image": "shown", "belief": "probability"}.get(column, column))
     for axes, column in zip(grid[-1], columns, strict=True):
@@ -109,37 +109,21 @@ def _spikes(axes: Axes, spikes: Array) -> None:
 
 
 def _belief(axes: Axes, belief: Array, classes: Sequence[str]) -> None:
-    """Class probabilities (T, C) over time; the two classes that end highest are named."""
+    """Class probabilities (T, C) over time; the two that end highest are coloured and named."""
     steps = np.arange(1, len(belief) + 1)
-    last = np.argsort(belief[-1])[::-1]
-    for rank, k in enumerate(last):
-        axes.plot(
-            steps,
-            belief[:, k],
-            color=(BLUE, VERMILION)[rank] if rank < 2 else MUTED,
-            linewidth=1.3 - 0.3 * min(rank, 2),
-            alpha=1 if rank < 2 else 0.35,
-        )
+    order = np.argsort(belief[-1])[::-1]
+    for k in order[2:]:
+        axes.plot(steps, belief[:, k], color=MUTED, linewidth=0.7, alpha=0.35)
+    first, second = order[:2]
+    for k, colour in ((second, VERMILION), (first, BLUE)):
+        axes.plot(steps, belief[:, k], color=colour, linewidth=1.3)
+    apart = belief[-1, first] - belief[-1, second] > 0.15
+    for k, colour in ((first, BLUE), (second, VERMILION)):
+        if k == first or apart:
+            name = short(classes[k], 10)
+            place = axes.get_yaxis_transform()
+            axes.text(1.02, belief[-1, k], name, color=colour, transform=place, va="center", fontsize=8.5)
     axes.set(ylim=(-0.03, 1.03), yticks=[0, 1])
-    axes.text(
-        1.02,
-        belief[-1, last[0]],
-        classes[last[0]],
-        color=BLUE,
-        transform=axes.get_yaxis_transform(),
-        va="center",
-        fontsize=8.5,
-    )
-    if belief[-1, last[0]] - belief[-1, last[1]] > 0.15 and belief[:, last[1]].max() > 0.1:
-        axes.text(
-            1.02,
-            belief[-1, last[1]],
-            classes[last[1]],
-            color=VERMILION,
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontsize=8.5,
-        )
     whole_ticks(axes)
 
 
@@ -166,7 +150,7 @@ def weight_history(epochs: Array, edges: Array, counts: Mapping[str, Array]) -> 
         axes.set_axis_off()
     for axes, (name, share) in zip(grid.ravel(), shares.items(), strict=False):
         mesh = axes.pcolormesh(at, edges, share.T, cmap=_fading(BLUE), norm=norm, rasterized=True)
-        axes.set_title(name)
+        axes.set_title(short(name, 28))
         axes.set(yticks=[0, 0.5, 1], ylim=(0, 1))
         whole_ticks(axes)
     for axes in grid[:, 0]:
@@ -208,7 +192,7 @@ def predictive_map(x: Array, probability: Array, classes: Sequence[str]) -> Figu
     handles = [axes.scatter([], [], color=CYCLE[k % len(CYCLE)], s=22) for k in range(min(count, 8))]
     axes.legend(
         handles,
-        [classes[k] for k in range(len(handles))],
+        [short(classes[k], 16) for k in range(len(handles))],
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
         ncols=min(4, len(handles)),

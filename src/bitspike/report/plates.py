@@ -10,8 +10,8 @@ import numpy as np
 
 from bitspike.errors import refuse
 from bitspike.report import figures, pictures
-from bitspike.report.rundata import Array, RunData, number
-from bitspike.report.style import svg
+from bitspike.report.rundata import Array, RunData, number, section
+from bitspike.report.style import BLUE, ORANGE, svg
 from bitspike.report.text import NONE, fixed, percent, whole
 
 if TYPE_CHECKING:
@@ -55,21 +55,18 @@ def plates(run: RunData) -> list[Plate]:
 
 def learning(run: RunData) -> Plate | None:
     """Loss and accuracy (or rmse) over epochs."""
-    mark = number(run.result, "best_epoch")
-    drawn = []
+    kept, best = number(run.result, "kept_epoch"), number(run.result, "best_epoch")
+    mark = kept if kept is not None and kept < len(run.epochs) else best
     losses = _curves(run, ("training loss", "train", "loss"), ("validation loss", "validation", "loss"))
-    if len(losses) < 2:
+    if not any(label.startswith("validation") for label, _, _ in losses):
         losses += _curves(run, ("validation NLL", "validation", "nll"))
-    if losses:
-        drawn.append(figures.curves(losses, "Loss", "epoch", mark=mark))
-    if run.is_regression:
-        errors = _curves(run, ("training", "train", "rmse"), ("validation", "validation", "rmse"))
-        if errors:
-            drawn.append(figures.curves(errors, "Root-mean-square error", "epoch", mark=mark))
-    else:
-        right = _curves(run, ("training", "train", "accuracy"), ("validation", "validation", "accuracy"))
-        if right:
-            drawn.append(figures.curves(right, "Accuracy", "epoch", percent=True, mark=mark))
+    name, title = ("rmse", "Root-mean-square error") if run.is_regression else ("accuracy", "Accuracy")
+    scores = _curves(run, ("training", "train", name), ("validation", "validation", name))
+    drawn = []
+    for lines, heading, percents in ((losses, "Loss", False), (scores, title, name == "accuracy")):
+        if lines:
+            colours = [ORANGE if label.startswith("validation") else BLUE for label, _, _ in lines]
+            drawn.append(figures.curves(lines, heading, "epoch", percent=percents, mark=mark, colours=colours))
     if not drawn:
         return None
     caption = (
@@ -77,7 +74,8 @@ def learning(run: RunData) -> Plate | None:
         "If blue goes on improving while orange does not, it has begun to learn by heart."
     )
     if mark is not None:
-        caption += f" The dotted line marks epoch {mark:.0f}, kept because it did best on validation."
+        caption += f" The dotted line marks epoch {mark:.0f}, "
+        caption += "the one that was kept." if mark == kept else "the best on validation."
     return plate("learning", "How it learned", caption, drawn)
 
 
@@ -186,6 +184,8 @@ def raster(run: RunData) -> Plate | None:
     )
     if most > pictures.MOST_UNITS:
         caption += f" Of layers with more than {pictures.MOST_UNITS} neurons, as many are shown, evenly chosen."
+    if section(run.recipe, "encoder").get("name") == "direct":
+        caption += " The input is fed as a steady current, not as spikes: a mark there means that it is not zero."
     if samples[0].belief is not None:
         caption += " At the right, the probability of each class as the spikes come in."
     return plate("raster", "Spikes", caption, [pictures.raster(samples, classes)], wide=True)

@@ -111,16 +111,27 @@ def percent_axis(axes: Axes, which: str = "y") -> None:
     axis.set_major_formatter(lambda share, _: f"{100 * share:.6g}\u202f%".replace("-", "−"))
 
 
+def short(text: str, most: int = 24) -> str:
+    """At most `most` letters, the middle left out: names of files and classes may be of any length."""
+    keep = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:keep]}…{text[-keep:]}"
+
+
 def svg(figure: Figure, name: str) -> str:
     """The figure as an inline <svg>: ids made unique by `name`, colours as CSS variables, text as text."""
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     out = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({**RC, "svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
         # The browser has its own fonts: a letter that matplotlib's lacks is no loss.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(out, format="svg", metadata=metadata, transparent=True)
+        # A figure too crowded to lay out is still drawn.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
+        # Not savefig, which draws every figure twice.
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(out, metadata=metadata)
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)

@@ -56,7 +56,7 @@ def tiles(run: RunData) -> list[Tile]:
     test, bits = section(run.result, "test"), section(run.result, "bits")
     network, twin = _compute(run, "network"), _compute(run, "non_spiking_twin")
     scaled = number(test, "scaled", "ece")
-    after = f"{fixed(scaled)} after temperature scaling" if scaled is not None else "15 bins"
+    after = f"{fixed(scaled)} after temperature scaling" if scaled is not None else f"{_bins(run)} bins"
     saving = ratio(network, twin)
     than = "as without spikes" if saving.startswith("about") else "than without spikes"
     every = [
@@ -70,11 +70,15 @@ def tiles(run: RunData) -> list[Tile]:
         ),
         Tile("Brier score", fixed(number(test, "brier")), "0 is perfect"),
         Tile("Weights to ship", amount(number(bits, "weights_stored")), _bits(bits)),
-        Tile("Spikes per neuron", fixed(number(bits, "spikes_per_neuron"), 2), "in one answer"),
+        Tile("Spikes per neuron", fixed(number(bits, "spikes_per_neuron"), 2), "in one presentation"),
         Tile("Energy of an answer", si(network, "J"), f"{saving} {than}; analytic" if saving else "analytic"),
         Tile("Training", duration(number(run.result, "seconds")), _trained(run)),
     ]
     return [tile for tile in every if tile.value != NONE]
+
+
+def _bins(run: RunData) -> int:
+    return int(number(run.recipe, "evaluation", "bins") or 15)
 
 
 def _tested(run: RunData) -> str:
@@ -106,7 +110,7 @@ def readings(run: RunData) -> Table | None:
     if not scores:
         return None
     cells = [[label, *(_score(reading, name) for name in scores)] for label, reading in rows]
-    note = "NLL in nats per example. ECE, adaptive and classwise: 15 bins. All on test examples, used once."
+    note = f"NLL in nats per example. ECE, adaptive and classwise: {_bins(run)} bins. All on test examples, used once."
     if "rmse" in scores:
         note = "NLL in nats per value; RMSE in the units of the target."
     return Table(["reading", *(SCORES[name] for name in scores)], cells, note)
@@ -124,7 +128,7 @@ def bits(run: RunData) -> Table | None:
         ["weights, to ship", whole(number(found, "weights_stored")), "bits; an ensemble counts every draw"],
         ["an activation", fixed(number(found, "average"), 2), "bits as stored"],
         ["of it significant", fixed(number(found, "significant")), "mean of log₂(1 + |n|); for spikes, their rate"],
-        ["spikes", fixed(number(found, "spikes_per_neuron"), 2), "per neuron and answer"],
+        ["spikes", fixed(number(found, "spikes_per_neuron"), 2), "per neuron and presentation, in one draw"],
     ]
     rows = [row for row in rows if row[1] != NONE]
     return Table(["", "", ""], rows) if rows else None
@@ -148,10 +152,17 @@ def energy(run: RunData) -> Table | None:
     for level, count in _flat(section(network, "bytes")).items():
         rows.append(_beside(f"memory traffic: {level}", count, _flat(section(twin, "bytes")).get(level), "B"))
     rows.append(_beside("energy, compute only", _compute(run, "network"), _compute(run, "non_spiking_twin"), "J"))
-    ours, theirs = (_flat({"": side.get("joules_with_memory")}) for side in (network, twin))
-    for level in ours:
-        rows.append(_beside(f"energy with memory {level}".strip(), ours[level], theirs.get(level), "J"))
-    if not ours:
+    skipped = number(twin, "joules_compute_input_zeros_skipped")
+    if skipped is not None:
+        rows.append(_beside("the same, zeros of the input skipped", _compute(run, "network"), skipped, "J"))
+    if number(network, "joules_neurons") is not None:
+        ours, theirs = number(network, "joules_neurons"), number(twin, "joules_neurons")
+        rows.append(_beside("energy of neuron updates", ours, theirs, "J"))
+    with_memory, beside = (_flat({"": side.get("joules_with_memory")}) for side in (network, twin))
+    for level, joules in with_memory.items():
+        where = f"energy, all memory traffic from {level}" if level else "energy with memory"
+        rows.append(_beside(where, joules, beside.get(level), "J"))
+    if not with_memory:
         rows.append(["energy with memory", NONE, NONE, "no sourced constant"])
     label = str(found.get("label") or "analytic, not measured")
     return Table(["one answer", "this network", "without spikes", ""], rows, label)
@@ -177,11 +188,20 @@ def layers(run: RunData) -> Table | None:
     """Operations layer by layer."""
     found = section(run.result, "energy").get("by_layer")
     rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
-    wanted = {"connections": "connections", "mac": "MAC", "ac": "AC", "add_real": "real additions"}
+    wanted = {
+        "connections": "connections",
+        "dense": "connections",
+        "weight_bits": "bits each",
+        "mac": "MAC",
+        "ac": "AC",
+        "add_real": "real additions",
+    }
     columns = [key for key in wanted if any(number(row, key) is not None for row in rows)]
     if not columns:
         return None
-    cells = [[str(row.get("layer", NONE)), *(si(number(row, key), "") for key in columns)] for row in rows]
+    cells = [
+        [str(row.get("name", row.get("layer", NONE))), *(si(number(row, key), "") for key in columns)] for row in rows
+    ]
     return Table(["layer", *(wanted[key] for key in columns)], cells)
 
 

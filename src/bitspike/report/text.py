@@ -92,6 +92,9 @@ def summary(run: RunData) -> str:
     """The run in one or two plain sentences."""
     precision = str(section(run.recipe, "weights").get("precision", ""))
     weights = PRECISIONS.get(precision, f"{precision} weights" if precision else "")
+    draws = number(run.recipe, "evaluation", "draws")
+    if precision == "bayesian" and draws is not None and draws > 1:
+        weights = f"±1 weights, {draws:.0f} draws from a learnt distribution"
     what = f"A spiking network with {weights}" if weights else "A spiking network"
     test = section(run.result, "test")
     if not test:

@@ -16,10 +16,13 @@ from bitspike.draws import uniform_per_example
 from bitspike.errors import refuse
 from bitspike.learners import BackpropLearner, Learner, OnlineLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
-from bitspike.models import feedforward, local_network
+from bitspike.models import LocalNetwork, feedforward, local_network
 from bitspike.neurons import LIF, BiSNN, Surrogate
 from bitspike.run.recipe import NeuronPart, OptimizerPart, Recipe, WeightsPart
 from bitspike.weights import BayesianBinary, Precision, StraightThrough, quantise
+
+
+GENERATED = ("two-moons", "regression-1d")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def load_data(recipe: Recipe, folder: Path | None = None) -> Any:
     for key in ("validation", "test"):
         if getattr(part, key) is not None:
             options[key] = getattr(part, key)
-    return data.load(part.set, folder=folder, seed=recipe.seed if part.set in data.GENERATED else 0, **options)
+    # Seeds of one recipe share their split of real data; generated data are drawn anew for each.
+    return data.load(part.set, folder=folder, seed=recipe.seed if part.set in GENERATED else 0, **options)
 
 
 def form_of(dataset: Any) -> Form:
@@ -151,7 +155,7 @@ def build_learner(
     optimisation = Optimisation(model, choice(recipe.optimizer), latent, schedule, total_updates)
     part = recipe.learner
     common: dict[str, Any] = {"rho": part.rho, "decoder": part.decoder, "class_weights": class_weights}
-    if part.rule == "online":
+    if part.rule == "online" and isinstance(model, LocalNetwork):
         loss = "cross-entropy" if part.loss == "final" else part.loss
         return OnlineLearner(
             model,
@@ -160,7 +164,7 @@ def build_learner(
             recipe.seed,
             burn_in=part.burn_in,
             loss=loss,
-            **common,  # type: ignore[arg-type]
+            **common,
         )
     return BackpropLearner(
         model, optimisation, form.task, recipe.seed, loss=part.loss, draws=part.draws, clip=part.clip, **common

@@ -20,9 +20,19 @@ SMALLEST_REMAINDER = 8
 class Batches:
     """Batches of a data split as events on a device, in a dtype."""
 
-    def __init__(self, recipe: Recipe, encoder: Encoder, split: Any, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        encoder: Encoder,
+        split: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        target: dict[str, Any] | None = None,
+    ) -> None:
         self.recipe, self.encoder, self.split = recipe, encoder, split
         self.device, self.dtype = device, dtype
+        # Normalisation of a regression's targets; answers are measured in the data's own units.
+        self.target = target
 
     def per_epoch(self) -> int:
         """Training batches in an epoch; a remainder under SMALLEST_REMAINDER examples is left out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,18 +9,29 @@ import torch
 from torch import Tensor
 
 from bitspike import metrics
+from bitspike.data import restore
 from bitspike.learners import Learner
 from bitspike.run.batches import Batches
 from bitspike.run.recipe import Recipe
 
 
-def predictions(learner: Learner, batches: Iterable[tuple[Tensor, Tensor]], samples: int) -> tuple[Tensor, Tensor]:
-    """Outputs (T, N, C) and targets of all batches, on the CPU in float64."""
-    outputs, targets = [], []
-    for events, y in batches:
-        outputs.append(learner.predict(events, samples).cpu().double())
+def predictions(learner: Learner, batches: Batches, samples: int) -> tuple[Tensor, Tensor]:
+    """Outputs (T, N, C) and targets of all examples, on the CPU in float64; regression in the data's own units."""
+    parts, targets = [], []
+    for events, y in batches.evaluation():
+        parts.append(learner.predict(events, samples).cpu().double())
         targets.append(y.cpu())
-    return torch.cat(outputs, 1), torch.cat(targets)
+    outputs, wanted = torch.cat(parts, 1), torch.cat(targets)
+    if learner.task == "regression":
+        return in_data_units(outputs, batches.target), restore(wanted, batches.target).double()
+    return outputs, wanted
+
+
+def in_data_units(outputs: Tensor, target: dict[str, Any] | None) -> Tensor:
+    """Undo the targets' normalisation on value and spread, stacked in the last dimension."""
+    value, spread = outputs.chunk(2, -1)
+    zero = restore(torch.zeros_like(spread), target)
+    return torch.cat([restore(value, target), restore(spread, target) - zero], -1).double()
 
 
 def summary(task: str, outputs: Tensor, targets: Tensor, bins: int) -> dict[str, float]:
@@ -34,7 +44,7 @@ def summary(task: str, outputs: Tensor, targets: Tensor, bins: int) -> dict[str,
 
 def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, float]:
     """Metrics on the validation split at the last step."""
-    outputs, targets = predictions(learner, batches.evaluation(), recipe.evaluation.validation_draws)
+    outputs, targets = predictions(learner, batches, recipe.evaluation.validation_draws)
     result = summary(learner.task, outputs[-1], targets, recipe.evaluation.bins)
     keys = ("accuracy", "nll", "brier", "ece", "rmse")
     return {key: result[key] for key in keys if key in result}
@@ -52,17 +62,17 @@ class Evaluation:
     def result(self) -> dict[str, Any]:
         """The measured part of result.json; `arrays` then holds what predictions.npz stores."""
         draws, bins = self.recipe.evaluation.draws, self.recipe.evaluation.bins
-        held, held_targets = predictions(self.learner, self.validation.evaluation(), draws)
-        outputs, targets = predictions(self.learner, self.test.evaluation(), draws)
+        held, held_targets = predictions(self.learner, self.validation, draws)
+        outputs, targets = predictions(self.learner, self.test, draws)
         self._fit(held[-1], held_targets)
         result: dict[str, Any] = {"test": self._reading(outputs, targets)}
         if self.learner.bayesian:
             for name, samples in (("test_map", 0), ("test_single_draw", 1)):
-                other, _ = predictions(self.learner, self.test.evaluation(), samples)
+                other, _ = predictions(self.learner, self.test, samples)
                 result[name] = summary(self.task, self._noisy(other)[-1], targets, bins)
+        over_time = [summary(self.task, now, targets, bins) for now in self._noisy(outputs)]
+        result["over_time"] = [{"step": step, **values} for step, values in enumerate(over_time, 1)]
         if self.task == "classification":
-            over_time = metrics.over_time(outputs, targets, bins=bins)
-            result["over_time"] = [{"step": step, **values} for step, values in enumerate(over_time, 1)]
             result["confusion"] = metrics.confusion(outputs[-1], targets).tolist()
             result["reliability"] = metrics.confidence_histogram(outputs[-1], targets, bins=bins)
             scaled = metrics.apply_temperature(outputs[-1], self.temperature)
@@ -150,6 +160,7 @@ class Evaluation:
         for number, seen in enumerate(spikes, 1):
             self.arrays[f"raster_{number}"] = thin(torch.cat(seen))
         self.arrays["raster_targets"] = targets.cpu().numpy()
+        self.arrays["raster_index"] = self.test.split.index[chosen].numpy()
         x = self.test.split.x
         if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] in (1, 3) and not self.learner_sees_time():
             self.arrays["raster_images"] = x[chosen].mean(1).float().numpy()

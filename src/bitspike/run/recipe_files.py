@@ -86,7 +86,13 @@ def _override(data: dict[str, Any], text: str) -> None:
 def _explain(error: ValidationError) -> str:
     """The first problem as one line: path, what came, what was wanted."""
     problem = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in problem["loc"])
+    # A discriminated choice puts its tag on the path ("encoder.direct.steps"): a person did not write it.
+    parts = [
+        part
+        for i, part in enumerate(problem["loc"])
+        if not (i == 1 and problem["loc"][0] == "encoder" and i + 1 < len(problem["loc"]))
+    ]
+    path = ".".join(str(part) for part in parts)
     if problem["type"] == "extra_forbidden":
         fields = _fields_at(problem["loc"][:-1])
         near = difflib.get_close_matches(str(problem["loc"][-1]), fields, 1, cutoff=0.5)
@@ -94,6 +100,11 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key '{path}'; {hint}"
     if problem["type"] == "missing":
         return f"'{path}' is missing"
+    if problem["type"].startswith("union_tag"):
+        tags = problem.get("ctx", {}).get("expected_tags", "")
+        tag = problem.get("ctx", {}).get("tag", "nothing")
+        near = difflib.get_close_matches(tag, [t.strip(" '") for t in tags.split(",")], 1)
+        return f"{path}.name: got '{tag}', wanted one of {tags}" + (f"; did you mean '{near[0]}'?" if near else "")
     came = problem["input"] if not isinstance(problem["input"], Mapping) else "a table"
     return " ".join(f"{path}: got {came!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}".split())
 

@@ -16,7 +16,7 @@ from bitspike.learners import Learner
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_checkpoint, load_model_state
-from bitspike.run.evaluation import predictions, summary
+from bitspike.run.evaluation import in_data_units, predictions, summary
 from bitspike.run.folder import RunFolder
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import load_recipe
@@ -97,7 +97,8 @@ class Run:
         self.model = build_model(self.recipe, form)
         state = load_checkpoint(self.folder.checkpoints, "shipped")
         source = f"checkpoint '{self.folder.checkpoints / 'shipped.json'}'"
-        if state.get("recipe_hash") != self.recipe.recipe_hash():
+        # The hash as written at training time: a later version may know more defaults.
+        if state.get("recipe_hash") != self.environment.get("recipe_hash"):
             raise BitspikeError(f"{source}: saved by another recipe")
         model_state = state["model"]
         self.model.to(next(iter(model_state.values())).dtype)
@@ -132,7 +133,7 @@ class Run:
         if self.form.task == "classification":
             outputs = metrics.apply_temperature(outputs, self.temperature) if scaled else outputs
         else:
-            value, spread = outputs.chunk(2, -1)
+            value, spread = in_data_units(outputs, self.environment["data"]["form"]["target"]).chunk(2, -1)
             outputs = torch.cat([value, (spread.square() + self.noise**2).sqrt()], -1)
         return outputs if over_time else outputs[-1]
 
@@ -147,8 +148,8 @@ class Run:
             refuse("data", f"{form_of(dataset)}", f"what the run was trained on, {self.form}")
         split = getattr(dataset, part)
         dtype = next(self.model.parameters()).dtype
-        batches = Batches(self.recipe, self.encoder, split, torch.device("cpu"), dtype)
-        outputs, targets = predictions(self.learner, batches.evaluation(), self.draws if samples is None else samples)
+        batches = Batches(self.recipe, self.encoder, split, torch.device("cpu"), dtype, dataset.target)
+        outputs, targets = predictions(self.learner, batches, self.draws if samples is None else samples)
         steps = len(outputs)
         if step is not None and not 1 <= step <= steps:
             refuse("--time", step, f"a time step from 1 to {steps}")

@@ -47,7 +47,7 @@ class Trainer:
         encoder = build_encoder(recipe, form)
         parts = (self.dataset.train, self.dataset.validation, self.dataset.test)
         self.train, self.validation, self.test = (
-            Batches(recipe, encoder, part, fabric.device, dtype) for part in parts
+            Batches(recipe, encoder, part, fabric.device, dtype, self.dataset.target) for part in parts
         )
         self.model = build_model(recipe, form).to(fabric.device, dtype)
         self.total_updates = self.train.per_epoch() * recipe.training.epochs

@@ -30,10 +30,10 @@ def quantise(model: nn.Module, make: Callable[[], Precision], *keys: Key, biases
     layers = [(name, m) for name, m in model.named_modules() if isinstance(m, WEIGHTED)]
     for name, layer in layers:
         for tensor in ("weight", "bias") if biases else ("weight",):
-            if getattr(layer, tensor) is None:
-                continue
             if parametrize.is_parametrized(layer, tensor):
                 refuse(f"{name}.{tensor}", "a tensor that already has a precision", "a plain parameter")
+            if getattr(layer, tensor) is None:
+                continue
             precision = make()
             precision.initialise(getattr(layer, tensor).data, generator(*keys, f"{name}.{tensor}"))
             # unsafe: no trial call, which would need a draw before training.

@@ -23,6 +23,7 @@ In test a draw is always hard; MAP is sign(w_r). A draw is an attribute, never a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -68,6 +69,9 @@ class _Draw(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
         return (grads[0] if ctx.scale is None else grads[0] * ctx.scale), None, None
+
+
+_draw: Callable[..., Tensor] = _Draw.apply
 
 
 class BayesianBinary(Precision):
@@ -122,8 +126,7 @@ class BayesianBinary(Precision):
             refuse("Bayesian weight", "no draw", "weights.redraw(model, ...) before a training pass")
         with torch.no_grad():
             weight, scale = self._weight_and_scale(latent, self.uniform)
-        drawn: Tensor = _Draw.apply(latent, weight, scale)
-        return drawn
+        return _draw(latent, weight, scale)
 
     def _weight_and_scale(self, latent: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor | None]:
         if not (self.training and self.relaxed):

@@ -10,6 +10,7 @@ learning rate and the initial w_r leaves the trajectory unchanged. Source: ST-Bi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -32,6 +33,9 @@ class _Sign(torch.autograd.Function):
         return (grads[0] * (latent.abs() <= ctx.clip) if ctx.clip > 0 else grads[0]), None
 
 
+_sign: Callable[..., Tensor] = _Sign.apply
+
+
 class StraightThrough(Precision):
     """w = sign(w_r); `init`: latents start uniform in [-init, init], or at +-init if `init_at_ends`."""
 
@@ -47,8 +51,7 @@ class StraightThrough(Precision):
 
     def forward(self, latent: Tensor) -> Tensor:
         """+1 or -1."""
-        weight: Tensor = _Sign.apply(latent, self.clip)
-        return weight
+        return _sign(latent, self.clip)
 
     @torch.no_grad()
     def initialise(self, latent: Tensor, source: torch.Generator) -> None:

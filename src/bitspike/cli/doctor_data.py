@@ -1,0 +1,20 @@
+"""Where `bitspike doctor` finds each data set."""
+
+from __future__ import annotations
+
+
+def where(name: str) -> str:
+    """The folder a set's files are in, or how to get them."""
+    from bitspike.data.mnist import FASHION_NAMES, MNIST_NAMES
+    from bitspike.data.nmnist import NAMES
+    from bitspike.data.sources import find_folder
+
+    known = {"mnist": MNIST_NAMES, "fashion-mnist": FASHION_NAMES, "nmnist": NAMES}
+    if name == "folder":
+        return "your own, with data.options.path"
+    if name not in known:
+        return "embedded or generated"
+    found = find_folder(known[name], None)
+    if found is not None:
+        return str(found)
+    return "downloaded on first use" if name == "mnist" else f"not found: put '{known[name][0]}' into BITSPIKE_DATA"

@@ -1,0 +1,93 @@
+"""Data sets by name: `load(name)`; new input for a trained network: `prepare(source, form)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bitspike.data.base import DataSet, Events, Split
+from bitspike.data.digits import digits
+from bitspike.data.events import read_recordings, write_events
+from bitspike.data.folder import own_folder
+from bitspike.data.mnist import fashion_mnist, mnist
+from bitspike.data.nmnist import nmnist
+from bitspike.data.normalise import restore
+from bitspike.data.prepare import prepare
+from bitspike.data.toy import regression_1d, two_moons, two_moons_grid
+from bitspike.errors import refuse
+
+__all__ = [
+    "DataSet",
+    "Events",
+    "Split",
+    "load",
+    "names",
+    "options",
+    "prepare",
+    "read_recordings",
+    "restore",
+    "two_moons_grid",
+    "write_events",
+]
+
+_LOADERS: dict[str, Callable[..., DataSet]] = {
+    "digits": digits,
+    "two-moons": two_moons,
+    "regression-1d": regression_1d,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "nmnist": nmnist,
+    "folder": own_folder,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names `load` knows."""
+    return tuple(_LOADERS)
+
+
+def options(name: str) -> tuple[str, ...]:
+    """The options of the set `name`, beside folder and seed."""
+    import inspect
+
+    if name not in _LOADERS:
+        refuse("data set", repr(name), f"one of {', '.join(_LOADERS)}")
+    return tuple(p for p in inspect.signature(_LOADERS[name]).parameters if p not in ("folder", "seed"))
+
+
+def load(
+    name: str,
+    *,
+    folder: Path | None = None,
+    seed: int = 0,
+    validation: float | None = None,
+    test: float | None = None,
+    **choices: Any,
+) -> DataSet:
+    """The data set `name`, split by `seed`.
+
+    folder: where files are looked for, and then only there; else BITSPIKE_DATA, else a download of sets
+    with a listed SHA-256. validation, test: below 1 a share (of the training part, of all), else a number of
+    examples; each set has its default, and one with a test part of its own takes no `test`. `choices` are the
+    set's own options (`options(name)`), checked by name and type.
+    """
+    from pydantic import ValidationError, validate_call
+
+    known = options(name)
+    loader = _LOADERS[name]
+    given = {"validation": validation, "test": test}
+    choices |= {option: value for option, value in given.items() if value is not None}
+    for option, value in choices.items():
+        if option not in known:
+            refuse(f"{name} option {option}", value, f"one of the options {', '.join(known)}")
+    if name not in ("digits", "two-moons", "regression-1d"):
+        choices["folder"] = folder
+    try:
+        return validate_call(loader)(seed=seed, **choices)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(str(part) for part in first["loc"])
+        came = "nothing" if first["type"].startswith("missing") else repr(first["input"])
+        wanted = "a value" if came == "nothing" else first["msg"].removeprefix("Input should be ")
+        refuse(f"{name} option {option}", came, wanted)

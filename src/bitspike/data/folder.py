@@ -1,0 +1,197 @@
+"""A person's own data: class folders of images or event files, one .npz, or one CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bitspike.data import classfolders, splits, tables, targets
+from bitspike.data.base import DataSet, Events, InputKind, Split, select
+from bitspike.data.events import read_recordings
+from bitspike.data.images import found_shape, read_images
+from bitspike.data.normalise import NONE, Kind, apply, fitted, scaled_from
+from bitspike.data.sources import search_folders, sha256_of_file, sha256_of_files
+from bitspike.errors import refuse
+
+Share = Annotated[float, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0)]
+
+TEST = 0.2
+
+
+def own_folder(
+    *,
+    path: Path,
+    folder: Path | None = None,
+    seed: int = 0,
+    validation: Share = 0.125,
+    test: Share | None = None,
+    size: tuple[Positive, Positive] | None = None,
+    channels: Literal[1, 3] | None = None,
+    time: bool = False,
+    steps: Positive | None = None,
+    target: targets.Target | None = None,
+    normalise: Kind | None = None,
+) -> DataSet:
+    """The data at `path`; by default .7 training, .1 validation (.125 of what test leaves), .2 test.
+
+    size: (height, width) of images (default the commonest) or of the event sensor (default the largest
+    addresses + 1); channels: 1 grey or 3 RGB (default 3 if any image has colour); time: x has a time axis,
+    (N, T, ...), steps: T of a wide CSV; target: "class" or "value" (default by what y holds); normalise:
+    "minmax" (default; to [0, 1], clipped), "standard" or "none", fitted on the training split.
+    """
+    place = _place(path, folder)
+    unused: dict[str, Any]
+    if place.is_dir():
+        unused = {"time": time or None, "steps": steps, "target": target, "normalise": normalise}
+    else:
+        unused = {"size": size, "channels": channels}
+    for option, value in unused.items():
+        if value is not None:
+            other = "an .npz or CSV" if place.is_dir() else "class folders"
+            refuse(f"folder option {option}", value, f"it left out ({other} would have it, not {place.name})")
+    if place.is_dir():
+        return _from_files(place, seed, validation, test, size, channels)
+    return _from_table(place, seed, validation, TEST if test is None else test, time, steps, target, normalise)
+
+
+def _place(path: Path, folder: Path | None) -> Path:
+    path = path.expanduser()
+    for place in (path, *(base / path for base in search_folders(folder))):
+        if place.exists():
+            return place
+    refuse("folder option path", f"{path}, which is not there", "a folder of class folders, an .npz or a .csv file")
+
+
+def _from_files(
+    root: Path,
+    seed: int,
+    validation: float,
+    test: float | None,
+    size: tuple[int, int] | None,
+    channels: int | None,
+) -> DataSet:
+    files = classfolders.listed(root)
+    notes: tuple[str, ...] = ()
+    normalisation: dict[str, Any]
+    shape: tuple[int, int, int]
+    x: Tensor | Events
+    kind: InputKind
+    if files.events:
+        if channels is not None:
+            refuse("folder option channels", channels, "it left out (event files have 2 polarities)")
+        x, kind, normalisation = read_recordings(files.paths, size), "events", dict(NONE)
+        shape = x.shape
+        if size is None:
+            notes = (f"the sensor's size, {shape[1]} x {shape[2]}, is taken from the largest addresses",)
+    else:
+        found = found_shape(files.paths)
+        shape = (channels or found[0], *(size or found[1:]))
+        x, kind, normalisation = read_images(files.paths, shape), "image", scaled_from(255.0)
+    index, known = torch.arange(len(files.y)), len(files.y) - files.tested
+    if files.tested:
+        if test is not None:
+            refuse("folder option test", test, f"it left out ({root.name} has a test folder)")
+        parts = splits.split(files.y[:known], seed, validation, None, str(root))
+        tested = index[known:]
+    else:
+        parts = splits.split(files.y, seed, validation, TEST if test is None else test, str(root))
+        tested = parts.test
+    return DataSet(
+        name="folder",
+        kind="classification",
+        train=select(x, files.y, index, parts.train),
+        validation=select(x, files.y, index, parts.validation),
+        test=select(x, files.y, index, tested),
+        classes=files.classes,
+        shape=shape,
+        steps=None,
+        digests={f"{root.name}/ ({len(files.paths):,} files)": sha256_of_files(root, files.paths)},
+        input=kind,
+        normalisation=normalisation,
+        notes=notes,
+    )
+
+
+def _from_table(
+    path: Path,
+    seed: int,
+    validation: float,
+    test: float,
+    time: bool,
+    steps: int | None,
+    target: targets.Target | None,
+    normalise: Kind | None,
+) -> DataSet:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        if steps is not None:
+            refuse("folder option steps", steps, "it left out (an .npz has its T in the shape of x)")
+        arrays = tables.read_npz(path, ("x", "y"))
+        raw, meant = tables.as_numbers(arrays["x"]), targets.from_array(arrays["y"], target, f"{path} y")
+    elif suffix in (".csv", ".tsv"):
+        raw, meant, time = _from_csv(path, time, steps, target)
+    else:
+        refuse("folder option path", path, "a folder of class folders, an .npz or a .csv file")
+    if time and raw.ndim < 2:
+        refuse(f"{path} x", f"shape {tuple(raw.shape)}", "(N, T, ...), as time = true says")
+    if raw.ndim == (2 if time else 1):
+        raw = raw.unsqueeze(-1)
+    shape = tuple(raw.shape[2:] if time else raw.shape[1:])
+    labels = meant.y if meant.classes else torch.zeros(len(raw), dtype=torch.int64)
+    parts = splits.split(labels, seed, validation, test, str(path))
+    # Pixels of an array share one range; a border pixel of constant value has none of its own.
+    normalisation = fitted(raw[parts.train], normalise or "minmax", per_feature=len(shape) == 1, clip=True)
+    scaling = None
+    if not meant.classes:
+        scaling = fitted(meant.y[parts.train], normalise or "minmax", per_feature=True, clip=False)
+    x, y = apply(raw, normalisation), meant.y if scaling is None else apply(meant.y, scaling)
+    made = [_part(x, y, rows) for rows in (parts.train, parts.validation, parts.test)]
+    return DataSet(
+        name="folder",
+        kind="classification" if meant.classes else "regression",
+        train=made[0],
+        validation=made[1],
+        test=made[2],
+        classes=meant.classes,
+        shape=shape,
+        steps=raw.shape[1] if time else None,
+        digests={path.name: sha256_of_file(path)},
+        input="series" if time else "vector",
+        normalisation=normalisation,
+        target=scaling,
+    )
+
+
+def _part(x: Tensor, y: Tensor, rows: Tensor) -> Split:
+    return Split(x[rows], y[rows], rows)
+
+
+def _from_csv(
+    path: Path, time: bool, steps: int | None, target: targets.Target | None
+) -> tuple[Tensor, targets.Targets, bool]:
+    """x (N, F) or (N, T, F), its targets, and whether it has time."""
+    rows = tables.read_rows(path)
+    named = rows.find(tables.TARGET_NAMES)
+    if len(named) > 1:
+        refuse(str(path), f"{len(named)} target columns", "one column named y, label, class or target")
+    column = named[0] if named else rows.width - 1
+    field = f"{path} column {rows.header[column] if rows.header else column + 1}"
+    if tables.is_long(rows):
+        x, cells, _ = tables.long_series(rows, column)
+        if steps is not None and steps != x.shape[1]:
+            refuse("folder option steps", steps, f"{x.shape[1]}, the time steps of each example in {path}")
+        return x, targets.from_text(cells or [], target, field), True
+    columns = [i for i in range(rows.width) if i != column]
+    if not columns:
+        refuse(str(path), "a single column", "columns of x and one of y")
+    x = rows.numbers(columns)
+    if time or steps:
+        if len(columns) % (steps or 1):
+            refuse("folder option steps", steps, f"a divisor of the {len(columns)} columns of x in {path}")
+        x = x.reshape(len(x), steps or len(columns), -1)
+    return x, targets.from_text([cells[column] for cells in rows.cells], target, field), bool(time or steps)

@@ -1,0 +1,77 @@
+"""Networks: parameter counts by hand, shapes, seeds, and what cannot be built."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bitspike.errors import BitspikeError
+from bitspike.models import feedforward, local_network
+from bitspike.neurons import LIF
+
+
+def weights_of(model):
+    return {name: p.numel() for name, p in model.named_parameters() if p.ndim > 1}
+
+
+def test_mlp_has_the_weights_its_sizes_say():
+    model = feedforward((1, 28, 28), 10, ["800", "512"], LIF)
+    counts = weights_of(model)
+    assert list(counts.values()) == [784 * 800, 800 * 512, 512 * 10]
+    assert sum(counts.values()) <= 1_100_000
+    assert sum(p.numel() for p in model.parameters()) - sum(counts.values()) == 2 * (800 + 512 + 10)
+    assert model(torch.rand(3, 2, 1, 28, 28)).shape == (3, 2, 10)
+
+
+def test_convolutions_strides_and_pools():
+    model = feedforward((2, 34, 34), 10, ["16c5s2", "32c3p2", "p2", "a2", "64"], LIF)
+    # 34 -> 17 -> 17, pooled 8 -> 4 -> 2
+    assert list(weights_of(model).values()) == [16 * 2 * 25, 32 * 16 * 9, 32 * 4 * 64, 64 * 10]
+    assert model(torch.rand(2, 3, 2, 34, 34)).shape == (2, 3, 10)
+
+
+def test_a_model_is_a_function_of_its_keys():
+    one, same, other = (feedforward((4,), 2, ["8"], LIF, keys=(k, "init")) for k in (0, 0, 1))
+    pairs = zip(one.parameters(), same.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert not torch.equal(next(one.parameters()), next(other.parameters()))
+
+
+def test_local_network_of_two_moons_and_of_images():
+    moons = local_network((20,), 1, ["256", "256"])
+    assert list(weights_of(moons).values()) == [20 * 256, 256 * 256]
+    assert [layer.readout.shape for layer in moons.layers] == [(1, 256), (1, 256)]
+    assert set(moons.layers[0].readout.unique().tolist()) == {-1.0, 1.0}
+    assert moons.layers[0].gain == pytest.approx(20**-0.5)
+    lenet = local_network((2, 26, 26), 10, ["64c7", "p2", "128c7", "128c7", "p2"])
+    assert [layer.output_shape for layer in lenet.layers] == [(64, 13, 13), (128, 13, 13), (128, 6, 6)]
+    logits, spikes, states = lenet(torch.rand(1, 2, 26, 26), lenet.initial(1))
+    assert [r.shape for r in logits] == [(1, 10)] * 3
+    # The refractory state keeps the un-pooled spikes.
+    assert states[0].refractory.S.shape == (1, 64, 26, 26)
+    assert spikes[0].shape == (1, 64, 13, 13)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: feedforward((4,), 2, ["8x"], LIF), r"model layers\[0\]: got '8x', wanted '512'"),
+        (
+            lambda: feedforward((4,), 2, ["8c3"], LIF),
+            r"got '8c3' on features of shape \(4,\), wanted shape \(C, H, W\)",
+        ),
+        (lambda: feedforward((1, 4, 4), 2, ["p8"], LIF), r"got 'p8' on 4x4, wanted a smaller pool"),
+        (lambda: feedforward((4,), 2, ["8"], LIF, norm="layer"), r"model norm: got 'layer', wanted 'batch' or 'scale'"),
+        (lambda: local_network((4,), 2, []), r"model layers: got \[\], wanted at least one"),
+        (lambda: local_network((4,), 2, ["p2"]), r"got 'p2', wanted a pool right after a convolution"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(build, message):
+    with pytest.raises(BitspikeError, match=message):
+        build()
+
+
+def test_a_sequence_handed_to_one_step_is_refused():
+    network = local_network((20,), 1, ["8"])
+    with pytest.raises(BitspikeError, match=r"local layer input: got \(5, 3, 20\), wanted one time step \(3, 20\)"):
+        network(torch.rand(5, 3, 20), network.initial(3))

@@ -1,0 +1,91 @@
+"""Checkpoints: exact round trips, atomic replacement, and one line for what is cut or foreign."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from bitspike.errors import BitspikeError
+from bitspike.run.checkpoint import load_checkpoint, load_model_state, save_checkpoint, write_json
+
+
+def state():
+    return {
+        "model": {"w": torch.randn(3, 2), "n": torch.tensor(3)},
+        "optimiser": {"state": {0: {"step": torch.tensor(4.0)}, 1: {}}, "betas": (0.9, 0.1 + 0.2)},
+        "list": [1, None, "a", [torch.zeros(0)]],
+    }
+
+
+def test_round_trip_is_exact(tmp_path):
+    before = state()
+    save_checkpoint(tmp_path, "last", before)
+    after = load_checkpoint(tmp_path, "last")
+    assert torch.equal(after["model"]["w"], before["model"]["w"])
+    assert after["model"]["n"].dtype == torch.int64
+    assert after["optimiser"]["state"][0]["step"] == 4.0
+    assert after["optimiser"]["betas"] == (0.9, 0.1 + 0.2)
+    assert after["list"][:3] == [1, None, "a"]
+
+
+def test_saving_again_replaces_and_leaves_one_tensor_file(tmp_path):
+    save_checkpoint(tmp_path, "last", state())
+    save_checkpoint(tmp_path, "last", state())
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    assert not list(tmp_path.glob(".*part"))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200])
+def test_a_cut_tensor_file_is_one_line(tmp_path, keep):
+    save_checkpoint(tmp_path, "last", state())
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(BitspikeError, match=rf"{file.name}': {keep} bytes that do not match their SHA-256"):
+        load_checkpoint(tmp_path, "last")
+
+
+def test_a_cut_or_foreign_json_is_one_line(tmp_path):
+    save_checkpoint(tmp_path, "last", state())
+    path = tmp_path / "last.json"
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(BitspikeError, match=r"last.json': not readable as JSON"):
+        load_checkpoint(tmp_path, "last")
+    path.write_text(json.dumps({"weights": 1}))
+    with pytest.raises(BitspikeError, match="not a checkpoint"):
+        load_checkpoint(tmp_path, "last")
+    with pytest.raises(BitspikeError, match="no such file"):
+        load_checkpoint(tmp_path, "best")
+
+
+def test_a_failed_save_leaves_the_earlier_file(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    from bitspike.run import checkpoint
+
+    target = tmp_path / "x.json"
+    write_json(target, {"a": 1})
+    # The file written beside the target is the full device itself.
+    beside = target.with_name(f".{target.name}.{checkpoint.os.getpid()}.part")
+    beside.symlink_to("/dev/full")
+    with pytest.raises(BitspikeError, match=r"saving '.*x.json': No space left on device; earlier files are unchanged"):
+        write_json(target, {"a": "b" * 100_000})
+    assert json.loads(target.read_text()) == {"a": 1}
+
+
+def test_tensors_of_another_model_are_refused():
+    model = nn.Linear(2, 3)
+    with pytest.raises(BitspikeError, match=r"source: tensors do not fit .* \(first difference: 'bias'\)"):
+        load_model_state(model, {"weight": torch.zeros(3, 2)}, "source")
+    with pytest.raises(BitspikeError, match=r"source: tensor 'weight' has shape \(3, 4\), wanted \(3, 2\)"):
+        load_model_state(model, {"weight": torch.zeros(3, 4), "bias": torch.zeros(3)}, "source")
