@@ -13,7 +13,9 @@ SMALL = 'name = "x"\n[data]\nset = "digits"\n[model]\nlayers = ["8"]\n'
 def test_every_packaged_recipe_is_valid_and_headed_by_its_command():
     from bitspike.run.recipe_files import recipe_text
 
-    assert {"digits-full", "digits-st", "digits-bayes", "two-moons-bayes", "mnist-bayes", "nmnist-bayes"} <= set(recipe_names())
+    assert {"digits-full", "digits-st", "digits-bayes", "two-moons-bayes", "mnist-bayes", "nmnist-bayes"} <= set(
+        recipe_names()
+    )
     for name in recipe_names():
         assert load_recipe(name).name == name
         assert recipe_text(name).startswith(f"# bitspike train {name}\n")

@@ -1,0 +1,178 @@
+"""The command as a person meets it: verbs, exit codes, one-line errors, and data of one's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+COMMAND = str(Path(sys.executable).with_name("bitspike"))
+
+
+def bitspike(*arguments: object, cwd: Path, text: str | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [COMMAND, *map(str, arguments)], cwd=cwd, input=text, capture_output=True, text=True, timeout=300, check=False,
+        env=environment,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("home")
+    for recipe in ("digits-st", "digits-bayes"):
+        small = ["--set", "training.epochs=3", "--set", "model.layers=['32']", "--set", "encoder.steps=4"]
+        bitspike("train", recipe, *small, cwd=folder)
+    return folder
+
+
+def test_help_imports_nothing_heavy():
+    script = "import sys, bitspike.cli; print([m for m in ('torch', 'numpy', 'rich', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_verb(home):
+    assert "digits-bayes" in bitspike("recipes", cwd=home).stdout
+    assert bitspike("recipes", "digits-st", cwd=home).stdout.startswith("# bitspike train digits-st")
+    assert "[evaluation]" in bitspike("recipes", "digits-st", "--resolved", cwd=home).stdout
+    reading = json.loads(bitspike("evaluate", "runs/digits-bayes", "--json", "--time", 2, cwd=home).stdout)
+    result = json.loads((home / "runs/digits-bayes/result.json").read_text())
+    assert reading["accuracy"] == result["over_time"][1]["accuracy"]
+    table = bitspike("compare", "runs/digits-st", "runs/digits-bayes", cwd=home).stdout
+    assert f"{result['test']['accuracy']:.2%}" in table
+    assert "analytic, not measured" in table
+    assert (home / "runs/compare.html").exists()
+    assert bitspike("report", "runs/digits-st", cwd=home).stdout.strip() == "runs/digits-st/report.html"
+    bitspike("results", "runs/digits-st", "--out", "results", cwd=home)
+    stored = json.loads((home / "results/digits-st.json").read_text())
+    assert stored["runs"][0]["test"] == json.loads((home / "runs/digits-st/result.json").read_text())["test"]
+    assert {"recipe", "recipe_hash", "version", "device", "data", "seeds", "runs", "mean", "std"} <= set(stored)
+    found = json.loads(bitspike("doctor", "--json", cwd=home).stdout)
+    assert found["torch"] == torch.__version__
+
+
+def test_predict_from_a_file_a_table_and_standard_input(home):
+    from PIL import Image
+
+    from bitspike.data import load
+
+    digit = load("digits").test
+    image = Image.fromarray((digit.x[0, 0].numpy() * 255).astype(np.uint8))
+    image.save(home / "digit.png")
+    line = json.loads(bitspike("predict", "runs/digits-bayes", "digit.png", "--json", cwd=home).stdout)
+    assert line["input"].endswith("digit.png")
+    assert line["class"] == max(line["probabilities"], key=line["probabilities"].get)
+    assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    missing = bitspike("predict", "runs/digits-bayes", "nothing.png", cwd=home, code=2)
+    assert missing.stderr.startswith("bitspike: ")
+    assert missing.stderr.count("\n") == 1
+
+
+def own_recipe(folder: Path, data: str, encoder: str, name: str = "mine") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(
+        f'name = "{name}"\n[data]\nset = "folder"\n{data}\n[encoder]\n{encoder}\n'
+        '[model]\nlayers = ["24"]\n[weights]\nprecision = "bayesian"\n[training]\nepochs = 30\nbatch = 16\n'
+        "[optimizer]\nlr = 0.01\n[latent_optimizer]\nlr = 0.3\n"
+    )
+    return path
+
+
+def test_thirty_pictures_in_three_folders(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("circle", "cross", "empty")):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for k in range(10):
+            pixels = rng.integers(0, 60, (12, 12), dtype=np.uint8)
+            if number == 0:
+                pixels[3:9, 3:9] = 255
+            if number == 1:
+                pixels[[5, 6], :] = pixels[:, [5, 6]] = 255
+            Image.fromarray(pixels).save(tmp_path / "pics" / name / f"{k}.png")
+    recipe = own_recipe(tmp_path, 'options = { path = "pics" }', 'name = "direct"\nsteps = 4')
+    bitspike("train", recipe, cwd=tmp_path)
+    assert json.loads((tmp_path / "runs/mine/result.json").read_text())["test"]["accuracy"] >= 0.8
+    out = bitspike("predict", "runs/mine", "pics/circle/0.png", cwd=tmp_path).stdout
+    assert out.split()[1] == "circle"
+    bitspike("evaluate", "runs/mine", "--split", "validation", cwd=tmp_path)
+
+
+def test_a_table_of_time_series(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["a,b,c,d,e,f,g,h,label"]
+    for k in range(90):
+        rising = k % 2
+        series = np.linspace(0, 1, 8)[:: 1 if rising else -1] + rng.normal(0, 0.1, 8)
+        rows.append(",".join(f"{v:.4f}" for v in series) + (",up" if rising else ",down"))
+    (tmp_path / "series.csv").write_text("\n".join(rows) + "\n")
+    recipe = own_recipe(tmp_path, 'options = { path = "series.csv", steps = 8 }', 'name = "sequence"\nsteps = 8')
+    bitspike("train", recipe, cwd=tmp_path)
+    assert json.loads((tmp_path / "runs/mine/result.json").read_text())["test"]["accuracy"] >= 0.8
+    piped = "a,b,c,d,e,f,g,h\n0,.1,.3,.4,.6,.7,.9,1\n1,.9,.7,.6,.4,.3,.1,0\n"
+    lines = bitspike("predict", "runs/mine", "-", cwd=tmp_path, text=piped).stdout.splitlines()
+    assert [line.split()[-2] for line in lines] == ["up", "down"]
+
+
+def test_event_files_in_class_folders(tmp_path):
+    from bitspike.data import write_events
+
+    torch.manual_seed(0)
+    for side, name in enumerate(("left", "right")):
+        (tmp_path / "events" / name).mkdir(parents=True)
+        for k in range(12):
+            t = torch.randint(0, 100_000, (200,)).sort().values
+            x, y = torch.randint(0, 8, (200,)) + 8 * side, torch.randint(0, 16, (200,))
+            write_events(tmp_path / "events" / name / f"{k:03}.bin", t, x, y, torch.randint(0, 2, (200,)))
+    recipe = own_recipe(tmp_path, 'options = { path = "events" }', 'name = "events"\nsteps = 5\ndt = 20.0')
+    bitspike("train", recipe, cwd=tmp_path)
+    assert json.loads((tmp_path / "runs/mine/result.json").read_text())["test"]["accuracy"] >= 0.8
+    out = bitspike("predict", "runs/mine", "events/right/000.bin", cwd=tmp_path).stdout
+    assert out.split()[1] == "right"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "digits-bays"], "did you mean 'digits-bayes'?"),
+        (["train", "digits-st", "--set", "training.epoch=3"], "unknown key 'training.epoch'; did you mean 'epochs'?"),
+        (["train", "digits-st", "--seeds", "2", "--seed", "1"], "--seeds: got --seed 1 as well, wanted one of the two"),
+        (["train", "mnist-st", "--data", "nowhere"], "nowhere"),
+        (["train", "digits-st", "--out", "/proc/run"], "cannot be written"),
+        (["evaluate", "runs/none"], "'runs/none' is not a run folder (no recipe.toml in it)"),
+        (["evaluate", "runs/digits-st", "--split", "all"], "--split: got 'all', wanted train, validation or test"),
+        (["evaluate", "runs/digits-st", "--time", "9"], "--time: got 9, wanted a time step from 1 to 4"),
+        (["compare", "runs/none"], "runs/none"),
+        (["results", "runs/digits-st", "runs/digits-bayes"], "is a run of another recipe"),
+        (["train", "digits-st", "--no-such-option"], "No such option"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(home, arguments, message):
+    done = bitspike(*arguments, cwd=home, code=2)
+    assert message in done.stderr
+    if "option" not in message:
+        assert done.stderr.startswith("bitspike: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_damaged_run_is_one_line(home, tmp_path):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(home / "runs/digits-st", broken)
+    (tensors,) = (broken / "checkpoints").glob("shipped-*.safetensors")
+    tensors.write_bytes(tensors.read_bytes()[:-7])
+    assert "do not match their SHA-256" in bitspike("evaluate", broken, cwd=tmp_path, code=2).stderr
+    (broken / "result.json").write_text('{"test": ')
+    assert "not readable as JSON" in bitspike("evaluate", broken, cwd=tmp_path, code=2).stderr
