@@ -27,13 +27,13 @@ test-long: $(STAMP)  ## minutes: kill-and-resume at 20 moments, two processes, r
 	$(BIN)/pytest -m long
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples docs
+	$(BIN)/ruff format --check src tests benchmarks examples docs
 	$(BIN)/mypy
 
 format: $(STAMP)
-	$(BIN)/ruff format src tests benchmarks examples
-	$(BIN)/ruff check --fix src tests benchmarks examples
+	$(BIN)/ruff format src tests benchmarks examples docs
+	$(BIN)/ruff check --fix src tests benchmarks examples docs
 
 pictures: $(STAMP)  ## the README's pictures, from the runs that `make demo` leaves
 	$(BIN)/python docs/make_pictures.py

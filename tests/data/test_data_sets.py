@@ -111,7 +111,7 @@ def test_regression_1d_is_the_papers_curve_scaled_by_its_test_range() -> None:
     data = load("regression-1d")
     assert [len(part) for part in (data.train, data.validation, data.test)] == [60, 60, 600]
     assert data.train.y.shape == (60, 1)
-    assert float(data.test.y.min()), float(data.test.y.max()) == (0.0, 1.0)
+    assert (float(data.test.y.min()), float(data.test.y.max())) == (0.0, 1.0)
     assert isinstance(data.train.x, torch.Tensor)
     x = restore(data.train.x, data.normalisation)[:, 0]
     torch.testing.assert_close(x[[0, 19, 20, 39, 40, 59]], torch.tensor([-1.0, -0.05, 1.5, 2.45, 4.0, 4.95]))

@@ -47,7 +47,7 @@ def test_the_seed_decides_the_split() -> None:
 
 
 def test_too_few_examples_are_refused() -> None:
-    with pytest.raises(BitspikeError, match="^set: got 2 examples, wanted at least 3 of some class, to split$"):
+    with pytest.raises(BitspikeError, match=r"^set: got 2 examples, wanted at least 3 of some class, to split$"):
         splits.split(labels(1, 1), 0, 0.5, 0.5, "set")
 
 
@@ -56,5 +56,5 @@ def test_a_subset_keeps_the_proportions() -> None:
     rows = splits.subset(y, 20, 0, "size")
     assert torch.bincount(y[rows]).tolist() == [12, 6, 2]
     assert splits.subset(y, None, 0, "size").tolist() == list(range(100))
-    with pytest.raises(BitspikeError, match="^size: got 101, wanted at most 100 examples$"):
+    with pytest.raises(BitspikeError, match=r"^size: got 101, wanted at most 100 examples$"):
         splits.subset(y, 101, 0, "size")

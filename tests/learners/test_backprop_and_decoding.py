@@ -127,7 +127,7 @@ def test_schedules():
 
 
 def test_wrong_options_are_one_line():
-    with pytest.raises(BitspikeError, match="optimizer name: got 'Adamm', wanted an optimiser of torch.optim"):
+    with pytest.raises(BitspikeError, match=r"optimizer name: got 'Adamm', wanted an optimiser of torch.optim"):
         OptimiserChoice("Adamm").build([], "optimizer")
     with pytest.raises(BitspikeError, match=r"optimizer options: got .*'momentum'.*wanted options of torch.optim.Adam"):
         OptimiserChoice("Adam", 0.1, {"momentum": 1}).build([torch.nn.Parameter(torch.ones(1))], "optimizer")

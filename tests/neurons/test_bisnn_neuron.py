@@ -21,7 +21,7 @@ def test_impulse_response_of_the_traces():
         seen.append(traces)
     assert seen[0] == (0.0, 1.0)
     assert seen[1].P == 1.0
-    assert seen[2].P == pytest.approx(p.a + p.b, abs=1e-12)
+    assert pytest.approx(p.a + p.b, abs=1e-12) == seen[2].P
 
 
 def test_an_input_first_acts_one_step_later_and_a_silent_neuron_at_zero_fires():
@@ -36,7 +36,7 @@ def test_refractory_term_decays_from_one():
         _, u, state = fire_step(torch.tensor([drive]), state, p, Surrogate("boxcar"))
         U.append(u.item())
     # spike at 0; then U = 0.5 - 1; no spike; then U = 0.5 - g
-    assert pytest.approx([0.0, -0.5, 0.5 - p.g], abs=1e-6) == U
+    assert U == pytest.approx([0.0, -0.5, 0.5 - p.g], abs=1e-6)  # noqa: SIM300
 
 
 def test_filtering_the_weighted_current_equals_weighting_the_filtered_input():

@@ -48,7 +48,8 @@ def _process(rank: int, folder: str, recipe: str, count: int) -> None:
 
 @pytest.mark.parametrize("recipe", ["digits-st", "digits-bayes"])
 def test_two_processes_equal_one(recipe, tmp_path):
-    script = f"from test_several_processes import _process; import sys; _process(int(sys.argv[1]), {str(tmp_path)!r}, {recipe!r}, 50)"
+    call = f"_process(int(sys.argv[1]), {str(tmp_path)!r}, {recipe!r}, 50)"
+    script = f"from test_several_processes import _process; import sys; {call}"
     command = [sys.executable, "-c", script]
     pair = [subprocess.Popen([*command, str(rank)], cwd=Path(__file__).parent) for rank in (0, 1)]
     losses, _ = updates(recipe, torch.float64, 50)

@@ -169,7 +169,7 @@ def test_initial_latents_at_the_ends_follow_the_prior():
 
 
 def test_wrong_options_are_one_line():
-    with pytest.raises(BitspikeError, match="weights prior: got 1.0, wanted a probability strictly between 0 and 1"):
+    with pytest.raises(BitspikeError, match=r"weights prior: got 1.0, wanted a probability strictly between 0 and 1"):
         BayesianBinary(prior=1.0)
     with pytest.raises(
         BitspikeError, match="weights rule: got 'natural', wanted 'straight-through' or 'mean' with hard"

@@ -17,10 +17,7 @@ EVENT_SUFFIX = ".bin"
 
 @dataclass(frozen=True)
 class Files:
-    """Paths of N examples, their classes y int64 (N,), and how many (the first) are for training.
-
-    With `tested` 0 the folder has no test part of its own.
-    """
+    """Paths of N examples and their classes y int64 (N,); the last `tested` are those of a test folder."""
 
     paths: list[Path]
     y: Tensor

@@ -182,10 +182,10 @@ def _from_csv(
     column = named[0] if named else rows.width - 1
     field = f"{path} column {rows.header[column] if rows.header else column + 1}"
     if tables.is_long(rows):
-        x, cells, _ = tables.long_series(rows, column)
+        x, labels, names = tables.long_series(rows, column)
         if steps is not None and steps != x.shape[1]:
             refuse("folder option steps", steps, f"{x.shape[1]}, the time steps of each example in {path}")
-        return x, targets.from_text(cells or [], target, field), True
+        return x, targets.from_text(labels or [], target, field, lambda i: f"{field}, example {names[i]}"), True
     columns = [i for i in range(rows.width) if i != column]
     if not columns:
         refuse(str(path), "a single column", "columns of x and one of y")
@@ -194,4 +194,6 @@ def _from_csv(
         if len(columns) % (steps or 1):
             refuse("folder option steps", steps, f"a divisor of the {len(columns)} columns of x in {path}")
         x = x.reshape(len(x), steps or len(columns), -1)
-    return x, targets.from_text([cells[column] for cells in rows.cells], target, field), bool(time or steps)
+    cells = [cells[column] for cells in rows.cells]
+    meant = targets.from_text(cells, target, field, lambda i: rows.place(i, column))
+    return x, meant, bool(time or steps)

@@ -144,7 +144,7 @@ def long_series(rows: Rows, target: int | None) -> tuple[Tensor, list[str] | Non
 def read_npz(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays `wanted` of an .npz file; x as numbers, all finite. Pickled objects are never loaded."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             names = list(archive.files)
             for name in wanted:
                 if name not in names:

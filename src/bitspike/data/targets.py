@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,15 +35,17 @@ def sorted_names(names: Iterable[str]) -> list[str]:
         return distinct
 
 
-def from_text(cells: list[str], target: Target | None, field: str) -> Targets:
-    """Targets of a CSV column: numbers if every cell is one, else strings."""
+def from_text(cells: list[str], target: Target | None, field: str, place: Callable[[int], str]) -> Targets:
+    """Targets of a CSV column: numbers if every cell is one, else strings; place(i) says where cell i stands."""
+    if "" in cells:
+        refuse(place(cells.index("")), "an empty cell", "a number or a class name")
     try:
         values = np.array([float(cell) for cell in cells])
     except ValueError:
         return from_array(np.array(cells), target, field)
     if not np.isfinite(values).all():
         first = int(np.argmin(np.isfinite(values)))
-        refuse(f"{field} of example {first + 1}", repr(cells[first]), "a finite number or a class name")
+        refuse(place(first), repr(cells[first]), "a finite number or a class name")
     return from_array(values, target, field)
 
 

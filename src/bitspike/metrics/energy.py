@@ -31,7 +31,7 @@ LEVELS = {"cache_8kB": 64, "sram_32kB": 64, "sram_1MB": 64, "dram": 32}
 def energy(counts: Counts, *, draws: int = 1, overrides: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The `energy` of result.json, per inference, as an ensemble of `draws` passes of what was counted.
 
-    label; network and non_spiking_twin: mac, ac, add_real, neuron_updates, joules_compute, joules_neurons,
+    label; network (with spikes) and non_spiking_twin: mac, ac, add_real, neuron_updates, joules_compute, joules_neurons,
     bytes {weights, activations, state, total}, joules_with_memory {level: joules, or None without a usable
     constant}; by_layer (one pass); constants used; assumptions. overrides: see `constants`.
     """
@@ -51,6 +51,8 @@ def energy(counts: Counts, *, draws: int = 1, overrides: Mapping[str, float] | N
         {level: draws * size for level, size in traffic.items()},
         table,
     )
+    # All the spikes of one answer: every member of an ensemble fires its own.
+    network["spikes"] = draws * sum(layer.spikes for layer in counts.neurons)
     dense = sum(layer.dense for layer in layers)
     inputs = sum(layer.input_values / layer.rows for layer in layers if layer.rows)
     twin = _estimate(dense, 0.0, 0.0, 0.0, {"weights": 4 * dense, "activations": 2 * 4 * inputs, "state": 0.0}, table)

@@ -21,7 +21,6 @@ from bitspike.neurons import LIF, BiSNN, Surrogate
 from bitspike.run.recipe import NeuronPart, OptimizerPart, Recipe, WeightsPart
 from bitspike.weights import BayesianBinary, Precision, StraightThrough, quantise
 
-
 GENERATED = ("two-moons", "regression-1d")
 
 

@@ -49,21 +49,27 @@ class RunFolder:
             if stored != recipe:
                 difference = _first_difference(stored.resolved(), recipe.resolved())
                 raise BitspikeError(f"--resume: '{self.path}' holds a run of another recipe ({difference})")
-            return
-        if taken and not overwrite:
+        elif taken and not overwrite:
             raise BitspikeError(
                 f"run: '{self.path}' already holds a run; --resume goes on with it, --overwrite replaces it, "
                 "--out DIR writes elsewhere"
             )
+        elif self.path.exists() and not taken and not _only_leftovers(self.path):
+            raise BitspikeError(f"--out: '{self.path}' exists and is not a run folder; nothing was changed")
         try:
-            if taken:
-                shutil.rmtree(self.path)
-            elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                raise BitspikeError(f"--out: '{self.path}' exists and is not a run folder; nothing was changed")
-            self.checkpoints.mkdir(parents=True)
+            if taken and not resume:
+                # Out of the way in one step: a kill while deleting leaves no half run under this name.
+                old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")
+                self.path.rename(old)
+                shutil.rmtree(old)
+            self.path.mkdir(parents=True, exist_ok=True)
+            for leftover in self.path.glob("**/.*.part"):
+                leftover.unlink()
+            if not (self.path / "recipe.toml").exists():
+                write_atomic(self.path / "recipe.toml", print_recipe(recipe).encode())
+            self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise BitspikeError(f"run folder '{self.path}': cannot be written ({error.strerror})") from None
-        write_atomic(self.path / "recipe.toml", print_recipe(recipe).encode())
 
     def recipe(self) -> Recipe:
         """The recipe the run was made from."""
@@ -129,6 +135,11 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
             "notes": list(dataset.notes),
         },
     }
+
+
+def _only_leftovers(path: Path) -> bool:
+    """True for a folder with nothing in it but what a kill at the very start leaves."""
+    return path.is_dir() and all(entry.name.endswith(".part") for entry in path.iterdir())
 
 
 def _processor() -> str:

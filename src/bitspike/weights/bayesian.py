@@ -36,17 +36,16 @@ from bitspike.weights.precision import Precision, binary_sign
 RULES = ("natural", "pathwise", "straight-through", "mean")
 
 
-def _log_cosh(x: Tensor) -> Tensor:
-    return x.abs() + F.softplus(-2 * x.abs()) - math.log(2)
-
-
 def natural_scale(latent: Tensor, delta: Tensor, tau: float, limit: float = math.inf) -> Tensor:
-    """s = cosh(w_r)^2 / (tau cosh((delta + w_r)/tau)^2), in logarithms, so that it is right at any |w_r|.
+    """s = cosh(w_r)^2 / (tau cosh((delta + w_r)/tau)^2), in a form that is right at any |w_r|.
 
-    Its distribution is heavy-tailed (E[s] is finite only under a cut-off): `limit` bounds it.
+    With z = (delta + w_r)/tau, s = exp(2(|w_r| - |z|)) ((1 + exp(-2|w_r|))/(1 + exp(-2|z|)))^2 / tau: no term
+    but the first can overflow, and that one means that s itself does. Its distribution is heavy-tailed (E[s] is
+    finite only under a cut-off): `limit` bounds it.
     """
-    log_s = 2 * (_log_cosh(latent) - _log_cosh((delta + latent) / tau)) - math.log(tau)
-    return log_s.clamp(max=math.log(limit)).exp() if math.isfinite(limit) else log_s.exp()
+    here, there = latent.abs(), ((delta + latent) / tau).abs()
+    ratio = (1 + torch.exp(-2 * here)) / (1 + torch.exp(-2 * there))
+    return (torch.exp(2 * (here - there)) * ratio.square() / tau).clamp(max=limit)
 
 
 def natural_scale_float32(weight: Tensor, latent: Tensor, tau: float) -> Tensor:

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bitspike.data import Events, load, read_recordings, write_events
+from bitspike.errors import BitspikeError
+
+
+def random_events(count: int, side: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    t = torch.randint(0, 1 << 23, (count,), generator=draw).sort().values
+    x, y, p = (torch.randint(0, end, (count,), generator=draw) for end in (side, side, 2))
+    return t, x, y, p
+
+
+def test_the_bytes_are_those_of_the_format(tmp_path: Path) -> None:
+    # x = 3, y = 33, polarity 1, t = 0x012345; then x = 0, y = 1, polarity 0, t = 0x7fffff.
+    (tmp_path / "a.bin").write_bytes(bytes([3, 33, 0x81, 0x23, 0x45, 0, 1, 0x7F, 0xFF, 0xFF]))
+    events = read_recordings([tmp_path / "a.bin"])
+    assert events.x.tolist() == [3, 0]
+    assert events.y.tolist() == [33, 1]
+    assert events.p.tolist() == [1, 0]
+    assert events.t.tolist() == [0x012345, 0x7FFFFF]
+    assert events.shape == (2, 34, 4)
+    assert (events.t.dtype, events.x.dtype, events.p.dtype) == (torch.int64, torch.int16, torch.uint8)
+
+
+def test_what_is_written_is_read_recording_by_recording(tmp_path: Path) -> None:
+    made = [random_events(count, 256, seed) for seed, count in enumerate((7, 1, 300))]
+    paths = [tmp_path / f"{i}.bin" for i in range(3)]
+    for path, (t, x, y, p) in zip(paths, made, strict=True):
+        write_events(path, t, x, y, p)
+    events = read_recordings(paths, (256, 256))
+    assert events.offsets.tolist() == [0, 7, 8, 308]
+    for i, columns in enumerate(made):
+        one = events[i : i + 1]
+        for got, wanted in zip((one.t, one.x, one.y, one.p), columns, strict=True):
+            assert got.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"got 0 bytes, wanted a multiple of 5, one or more events"),
+        (bytes(12), r"got 12 bytes, wanted a multiple of 5"),
+        (bytes([1, 2, 0, 0, 0, 34, 2, 0, 0, 1]), r"got event 1 at x=34, y=2, wanted x < 34 and y < 34$"),
+        (bytes([1, 200, 0, 0, 0]), r"got event 0 at x=1, y=200, wanted x < 34 and y < 34$"),
+    ],
+)
+def test_a_damaged_recording_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "good.bin").write_bytes(bytes(15))
+    (tmp_path / "bad.bin").write_bytes(data)
+    with pytest.raises(BitspikeError, match=f"^{tmp_path}/bad.bin: {message}"):
+        read_recordings([tmp_path / "good.bin", tmp_path / "bad.bin"], (34, 34))
+
+
+def test_events_that_the_format_cannot_hold_are_refused(tmp_path: Path) -> None:
+    one = torch.tensor([1])
+    with pytest.raises(BitspikeError, match=r"^events t: got 8388608 to 8388608, wanted 0 to 8388607$"):
+        write_events(tmp_path / "a.bin", torch.tensor([1 << 23]), one, one, one)
+    with pytest.raises(BitspikeError, match=r"^events p: got 2 values, wanted 1, as many as t$"):
+        write_events(tmp_path / "a.bin", one, one, one, torch.tensor([0, 1]))
+
+
+def nmnist(folder: Path, name: str = "nmnist") -> Path:
+    for part, count in (("Train", 10), ("Test", 2)):
+        for digit in range(10):
+            home = folder / name / part / str(digit)
+            home.mkdir(parents=True)
+            for i in range(count):
+                # A recording of digit d has d + 1 events, the first at t = its number.
+                t = i + torch.arange(digit + 1)
+                write_events(home / f"{i:05}.bin", t, t % 34, t % 34, t % 2)
+    return folder
+
+
+def test_nmnist_folders_are_read_numbered_and_split(tmp_path: Path) -> None:
+    data = load("nmnist", folder=nmnist(tmp_path))
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [90, 10, 20]
+    assert (data.shape, data.steps, data.subset) == ((2, 34, 34), None, "subset 100/20")
+    for part in (data.train, data.validation, data.test):
+        assert isinstance(part.x, Events)
+        assert torch.equal(part.x.offsets.diff(), part.y + 1)
+    assert isinstance(data.train.x, Events)
+    assert torch.equal(data.train.x.t[data.train.x.offsets[:-1]], data.train.index % 10)
+    assert torch.equal(data.train.index // 10, data.train.y)
+    assert data.test.index.tolist() == list(range(100, 120))
+    assert list(data.digests) == ["nmnist/Train/*/*.bin (100 files)", "nmnist/Test/*/*.bin (20 files)"]
+
+
+def test_a_smaller_nmnist_keeps_the_numbers_of_its_recordings(tmp_path: Path) -> None:
+    data = load("nmnist", folder=nmnist(tmp_path, "N-MNIST"), train_size=40, test_size=10)
+    assert data.subset == "subset 40/10"
+    assert torch.equal(data.train.index // 10, data.train.y)
+    assert isinstance(data.train.x, Events)
+    assert torch.equal(data.train.x.offsets.diff(), data.train.y + 1)
+
+
+def test_folders_that_are_no_digits_or_empty_are_refused(tmp_path: Path) -> None:
+    nmnist(tmp_path)
+    (tmp_path / "nmnist" / "Test" / "11").mkdir()
+    with pytest.raises(BitspikeError, match=r"/Test/11: got label 11, wanted a folder named by a digit, 0 to 9$"):
+        load("nmnist", folder=tmp_path)
+    (tmp_path / "nmnist" / "Test" / "11").rmdir()
+    for path in (tmp_path / "nmnist" / "Train" / "3").iterdir():
+        path.unlink()
+    with pytest.raises(BitspikeError, match=r"/Train/3: got no .bin file, wanted recordings \(an empty class folder\)"):
+        load("nmnist", folder=tmp_path)
