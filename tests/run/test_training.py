@@ -30,7 +30,15 @@ def without_seconds(result):
 
 def test_the_run_folder_is_complete(run):
     names = {path.name for path in run.path.iterdir()}
-    files = {"recipe.toml", "environment.json", "metrics.jsonl", "result.json", "history.npz", "predictions.npz"}
+    files = {
+        ".lock",
+        "recipe.toml",
+        "environment.json",
+        "metrics.jsonl",
+        "result.json",
+        "history.npz",
+        "predictions.npz",
+    }
     assert names == {*files, "checkpoints"}
     result = run.result
     assert {"accuracy", "nll", "brier", "ece", "scaled"} <= set(result["test"])
@@ -140,6 +148,19 @@ def test_folders_are_protected(run, tmp_path):
     assert (mine / "thesis.tex").read_text() == "x"
     with pytest.raises(BitspikeError, match="is not a run folder"):
         bitspike.load(tmp_path)
+
+
+def test_a_folder_in_use_is_refused(run):
+    from bitspike.run.folder import RunFolder
+
+    holder = RunFolder(run.path)
+    holder.lock()
+    with pytest.raises(BitspikeError, match="another process is training in it"):
+        bitspike.train("digits-bayes", run.path, overrides=FAST, resume=True)
+    with pytest.raises(BitspikeError, match="another process is training in it"):
+        bitspike.train("digits-bayes", run.path, overrides=FAST, overwrite=True)
+    holder.unlock()
+    assert bitspike.train("digits-bayes", run.path, overrides=FAST, resume=True).result == run.result
 
 
 def test_a_wrong_encoder_or_device_is_one_line(tmp_path):

@@ -31,9 +31,9 @@ LEVELS = {"cache_8kB": 64, "sram_32kB": 64, "sram_1MB": 64, "dram": 32}
 def energy(counts: Counts, *, draws: int = 1, overrides: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The `energy` of result.json, per inference, as an ensemble of `draws` passes of what was counted.
 
-    label; network (with spikes) and non_spiking_twin: mac, ac, add_real, neuron_updates, joules_compute, joules_neurons,
-    bytes {weights, activations, state, total}, joules_with_memory {level: joules, or None without a usable
-    constant}; by_layer (one pass); constants used; assumptions. overrides: see `constants`.
+    label; network (with spikes) and non_spiking_twin: mac, ac, add_real, neuron_updates, joules_compute,
+    joules_neurons, bytes {weights, activations, state, total}, joules_with_memory {level: joules, or None
+    without a usable constant}; by_layer (one pass); constants used; assumptions. overrides: see `constants`.
     """
     check_draws(draws)
     table = constants(overrides)

@@ -8,7 +8,7 @@ import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._held: IO[str] | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -57,7 +58,10 @@ class RunFolder:
         elif self.path.exists() and not taken and not _only_leftovers(self.path):
             raise BitspikeError(f"--out: '{self.path}' exists and is not a run folder; nothing was changed")
         try:
+            if taken:
+                self.lock()
             if taken and not resume:
+                self.unlock()
                 # Out of the way in one step: a kill while deleting leaves no half run under this name.
                 old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")
                 self.path.rename(old)
@@ -68,8 +72,29 @@ class RunFolder:
             if not (self.path / "recipe.toml").exists():
                 write_atomic(self.path / "recipe.toml", print_recipe(recipe).encode())
             self.checkpoints.mkdir(exist_ok=True)
+            if self._held is None:
+                self.lock()
         except OSError as error:
             raise BitspikeError(f"run folder '{self.path}': cannot be written ({error.strerror})") from None
+
+    def lock(self) -> None:
+        """Hold the folder while this process lives; a folder that another process trains in is refused."""
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            return
+        self._held = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the process ends
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._held.close()
+            raise BitspikeError(f"run folder '{self.path}': another process is training in it") from None
+
+    def unlock(self) -> None:
+        """Let the folder go."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def recipe(self) -> Recipe:
         """The recipe the run was made from."""
@@ -139,7 +164,7 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
 
 def _only_leftovers(path: Path) -> bool:
     """True for a folder with nothing in it but what a kill at the very start leaves."""
-    return path.is_dir() and all(entry.name.endswith(".part") for entry in path.iterdir())
+    return path.is_dir() and all(entry.name.endswith((".part", ".lock")) for entry in path.iterdir())
 
 
 def _processor() -> str:

@@ -55,8 +55,11 @@ def train(
     if fabric.global_rank == 0:
         folder.create(recipe, resume, overwrite)
     fabric.barrier()
-    trainer = Trainer(recipe, folder, fabric, Path(data) if data is not None else None, quiet, tensorboard)
-    trainer.run()
+    try:
+        trainer = Trainer(recipe, folder, fabric, Path(data) if data is not None else None, quiet, tensorboard)
+        trainer.run()
+    finally:
+        folder.unlock()
     fabric.barrier()
     return Run(folder.path, rank=fabric.global_rank)
 
