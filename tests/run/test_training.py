@@ -39,7 +39,10 @@ def test_the_run_folder_is_complete(run):
         "history.npz",
         "predictions.npz",
     }
-    assert names == {*files, "checkpoints"}
+    assert names == {*files, "split.npz", "checkpoints"}
+    with np.load(run.path / "split.npz") as split:
+        numbers = np.concatenate([split[part] for part in ("train", "validation", "test")])
+    assert len(set(numbers.tolist())) == len(numbers) == 1797
     result = run.result
     assert {"accuracy", "nll", "brier", "ece", "scaled"} <= set(result["test"])
     assert {"nll", "ece", "temperature"} <= set(result["test"]["scaled"])

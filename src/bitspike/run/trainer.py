@@ -74,6 +74,8 @@ class Trainer:
         if self.writes:
             precision, world = self.fabric._precision.precision, self.fabric.world_size
             self.folder.write("environment.json", environment(self.dataset, self.recipe, device, precision, world))
+            parts = ("train", "validation", "test")
+            self.folder.write_arrays("split.npz", {part: getattr(self.dataset, part).index.numpy() for part in parts})
         if (self.folder.checkpoints / "last.json").exists():
             self._resume()
         with _CtrlC(self):
@@ -96,6 +98,7 @@ class Trainer:
                     self.batch = number + 1
                     progress.advance()
                     now = time.monotonic()
+                    self.stop_asked = self._any_process(self.stop_asked)
                     if self.stop_asked or now - saved >= self.recipe.training.checkpoint_seconds:
                         self.seconds, started = self.seconds + now - started, now
                         self._save("last")
@@ -109,6 +112,13 @@ class Trainer:
             self._save("last")
         finally:
             progress.close()
+
+    def _any_process(self, asked: bool) -> bool:
+        """True when any process was asked to stop: they must all stop after the same update."""
+        if self.fabric.world_size == 1:
+            return asked
+        flag = torch.tensor(float(asked), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(flag, reduce_op="sum") > 0)
 
     def _count(self, metrics: dict[str, float]) -> None:
         """Sum an epoch's training metrics, weighted by examples."""
