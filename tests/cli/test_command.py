@@ -156,14 +156,17 @@ def test_event_files_in_class_folders(tmp_path):
         (["compare", "runs/none"], "runs/none"),
         (["results", "runs/digits-st", "runs/digits-bayes"], "is a run of another recipe"),
         (["train", "digits-st", "--no-such-option"], "No such option"),
+        (["tran"], "No such command 'tran'"),
+        (["train", "digits-st", "--resume", "--overwrite"], "--resume: got --overwrite as well"),
+        (["compare", "runs/digits-st", "runs/digits-st"], "runs/digits-st"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(home, arguments, message):
     done = bitspike(*arguments, cwd=home, code=2)
     assert message in done.stderr
-    if "option" not in message:
-        assert done.stderr.startswith("bitspike: ")
-        assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("bitspike: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_damaged_run_is_one_line(home, tmp_path):
@@ -176,3 +179,40 @@ def test_a_damaged_run_is_one_line(home, tmp_path):
     assert "do not match their SHA-256" in bitspike("evaluate", broken, cwd=tmp_path, code=2).stderr
     (broken / "result.json").write_text('{"test": ')
     assert "not readable as JSON" in bitspike("evaluate", broken, cwd=tmp_path, code=2).stderr
+
+
+def test_the_resume_command_that_ctrl_c_prints_works(tmp_path):
+    import shlex
+    import signal
+    import time
+
+    out = tmp_path / "a folder"
+    command = [
+        COMMAND,
+        "train",
+        "digits-st",
+        "--set",
+        "model.layers=['16']",
+        "--set",
+        "training.epochs=400",
+        "--out",
+        out,
+    ]
+    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (out / "metrics.jsonl").exists():
+        time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 2
+    line = errors.splitlines()[-1]
+    assert line.startswith("bitspike: stopped at epoch")
+    words = shlex.split(line.partition("to go on: ")[2])
+    assert words[:4] == ["bitspike", "train", "digits-st", "--out"]
+    again = subprocess.Popen(
+        [COMMAND, *words[1:]], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    first = again.stderr.readline()
+    again.kill()
+    again.communicate()
+    assert "epoch" in first
+    assert "epoch 1 " not in first

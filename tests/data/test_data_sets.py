@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from bitspike.data import DataSet, Events, load, names, options, restore, two_moons_grid
+from bitspike.data import DataSet, Events, Split, load, names, options, restore, two_moons_grid
 from bitspike.errors import BitspikeError
 
 
@@ -81,8 +82,11 @@ def test_class_weights_are_inverse_to_the_frequency_with_mean_one() -> None:
     counts = torch.bincount(data.train.y)
     assert math.isclose(float(weights.mean()), 1, rel_tol=1e-6)
     torch.testing.assert_close(weights * counts, (weights * counts)[:1].expand(10))
-    with pytest.raises(BitspikeError, match=r"^class weights: got regression-1d, a regression set, wanted"):
+    with pytest.raises(BitspikeError, match=r"^data.class_weights: got true for regression-1d, a regression set, "):
         load("regression-1d").class_weights()
+    gone = Split(data.train.x, data.train.y.clamp(min=1), data.train.index)
+    with pytest.raises(BitspikeError, match=r"^data.class_weights: got true, and class '0' has no training example"):
+        replace(data, train=gone).class_weights()
 
 
 def test_two_moons_is_scaled_by_its_training_range() -> None:
@@ -97,7 +101,7 @@ def test_two_moons_is_scaled_by_its_training_range() -> None:
     clean = load("two-moons", noise=0, train_size=50)
     raw = restore(clean.train.x, clean.normalisation)
     upper = raw[clean.train.y == 0]
-    torch.testing.assert_close(upper.norm(dim=1), torch.ones(25))
+    torch.testing.assert_close(upper.norm(dim=1), torch.ones(25).double(), atol=1e-6, rtol=0)
     assert upper[:, 1].min() > -1e-6
 
 
@@ -114,10 +118,11 @@ def test_regression_1d_is_the_papers_curve_scaled_by_its_test_range() -> None:
     assert (float(data.test.y.min()), float(data.test.y.max())) == (0.0, 1.0)
     assert isinstance(data.train.x, torch.Tensor)
     x = restore(data.train.x, data.normalisation)[:, 0]
-    torch.testing.assert_close(x[[0, 19, 20, 39, 40, 59]], torch.tensor([-1.0, -0.05, 1.5, 2.45, 4.0, 4.95]))
+    wanted = torch.tensor([-1.0, -0.05, 1.5, 2.45, 4.0, 4.95], dtype=torch.float64)
+    torch.testing.assert_close(x[[0, 19, 20, 39, 40, 59]], wanted, atol=1e-6, rtol=0)
     y = restore(data.test.y, data.target)[:, 0]
     # f(-1) = -1 - 0.1 + cos(-pi/2) and f(0) = 1, the 101st test point.
-    torch.testing.assert_close(y[[0, 100]], torch.tensor([-1.1, 1.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(y[[0, 100]], torch.tensor([-1.1, 1.0]).double(), atol=1e-5, rtol=0)
     noise = restore(data.train.y, data.target)[:, 0] - (x - 0.1 * x**2 + torch.cos(torch.pi * x / 2))
     assert 0.06 < float(noise.std()) < 0.14
     assert torch.equal(data.train.x, data.validation.x)

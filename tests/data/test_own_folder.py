@@ -128,7 +128,36 @@ def test_fractional_targets_are_values_in_units_of_the_training_range(tmp_path: 
     scaled = together(data)[1]
     assert scaled.shape == (40, 1)
     assert (float(data.train.y.min()), float(data.train.y.max())) == (0.0, 1.0)
-    torch.testing.assert_close(restore(scaled, data.target)[:, 0], torch.from_numpy(y).float())
+    torch.testing.assert_close(restore(scaled, data.target)[:, 0], torch.from_numpy(y), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_large_targets_keep_their_digits(tmp_path: Path, kind: str) -> None:
+    y = 1.7e9 + np.arange(40.0) / 4
+    np.savez(tmp_path / "a.npz", x=np.arange(40.0), y=y)
+    csv(tmp_path / "a.csv", "".join(f"{i},{value!r}\n" for i, value in enumerate(y.tolist())))
+    data = load("folder", path=tmp_path / f"a.{kind}")
+    raw = restore(together(data)[1], data.target)
+    assert raw.dtype == torch.float64
+    torch.testing.assert_close(raw[:, 0], torch.from_numpy(y), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("normalise", ["minmax", "standard", "none"])
+def test_targets_are_scaled_to_the_training_range_whatever_x_is(tmp_path: Path, normalise: str) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(40.0), y=np.linspace(-3, 5, 40))
+    data = load("folder", path=tmp_path / "a.npz", normalise=normalise)
+    assert (float(data.train.y.min()), float(data.train.y.max())) == (0.0, 1.0)
+    assert data.normalisation["kind"] == normalise
+
+
+def test_a_class_missing_in_a_split_is_noted(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{'ab'[i % 2]}\n" for i in range(40))
+    data = load("folder", path=csv(tmp_path / "a.csv", rows + "40,c\n41,d\n42,d\n"))
+    assert data.notes == (
+        "class 'c' has 1 example: 1 train, 0 validation, 0 test",
+        "class 'd' has 2 examples: 1 train, 0 validation, 1 test",
+    )
+    assert load("folder", path=csv(tmp_path / "a.csv", rows)).notes == ()
 
 
 @pytest.mark.parametrize(

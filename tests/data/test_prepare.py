@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,3 +123,104 @@ def test_unfit_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BitspikeError, match=r"/b.csv row 1, column 3: got 'x', wanted a number$"):
         prepare(tmp_path / "b.csv", data.form)
     assert path.exists()
+
+
+def trained(folder: Path, header: str, order: str, **options: Any) -> dict[str, Any]:
+    """The stored form of a CSV of columns a, b, c and the target y, written in `order`."""
+    rows = [{"a": str(i), "b": str(10 * i), "c": str(100 * i), "y": "uv"[i % 2]} for i in range(9)]
+    text = "".join(",".join(row[key] for key in order) + "\n" for row in rows)
+    (folder / "train.csv").write_text(header + text)
+    form = load("folder", path=folder / "train.csv", normalise="none", **options).form
+    return dict(json.loads(json.dumps(form)))
+
+
+def read(folder: Path, text: str, form: dict[str, Any]) -> list[Any]:
+    (folder / "new.csv").write_text(text)
+    x, _ = prepare(folder / "new.csv", form)
+    assert isinstance(x, torch.Tensor)
+    return list(x.tolist())
+
+
+@pytest.mark.parametrize("target", ["y", "species"])
+def test_columns_are_found_by_name_in_the_trained_order(tmp_path: Path, target: str) -> None:
+    named = target == "y"
+    header, order = ("a,y,b,c\n", "aybc") if named else ("a,b,c,species\n", "abcy")
+    form = trained(tmp_path, header, order)
+    assert form["columns"] == ["a", "b", "c"]
+    assert form["target_column"] == {"name": target, "position": 1 if named else 3}
+    for text in (
+        "a,b,c\n1,2,3\n",
+        "c,a,b\n3,1,2\n",
+        f"{target},c,b,a\n7,3,2,1\n",
+        f"b;a;{target.upper()};c\n2;1;u;3\n",
+    ):
+        assert read(tmp_path, text, form) == [[1, 2, 3]]
+    new = re.escape(str(tmp_path / "new.csv"))
+    with pytest.raises(BitspikeError, match=rf"^{new}: got no column 'b', wanted each column of training once, by na"):
+        read(tmp_path, "a,c\n1,2\n", form)
+    with pytest.raises(BitspikeError, match=rf"^{new}: got 2 columns 'b', wanted each column of training once"):
+        read(tmp_path, "a,b,b,c\n1,2,3,4\n", form)
+    with pytest.raises(
+        BitspikeError, match=rf"^{new}: got an unknown column 'id', wanted only the columns of training"
+    ):
+        read(tmp_path, "id,a,b,c\n1,2,3,4\n", form)
+
+
+def test_without_a_header_the_target_is_left_out_at_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = trained(tmp_path, "y,a,b,c\n", "yabc")
+    assert read(tmp_path, "9,1,2,3\n", form) == read(tmp_path, "1,2,3\n", form) == [[1, 2, 3]]
+    monkeypatch.setattr("sys.stdin", io.StringIO("u,1,2,3\n"))
+    x, _ = prepare("-", form)
+    assert isinstance(x, torch.Tensor)
+    assert x.tolist() == [[1, 2, 3]]
+    monkeypatch.setattr("sys.stdin", io.StringIO("b,a\n1,2\n"))
+    with pytest.raises(BitspikeError, match=r"^standard input: got no column 'c', wanted"):
+        prepare("-", form)
+    monkeypatch.undo()
+    plain = trained(tmp_path, "", "abcy")
+    assert (plain["columns"], plain["target_column"]) == (None, {"name": None, "position": 3})
+    assert read(tmp_path, "1,2,3,u\n", plain) == read(tmp_path, "p,q,y,r\n1,2,u,3\n", plain) == [[1, 2, 3]]
+    # The form of a run from before columns were stored.
+    old = {key: value for key, value in form.items() if key not in ("columns", "target_column")}
+    assert read(tmp_path, "1,2,3,9\n", old) == [[1, 2, 3]]
+
+
+def test_a_header_of_numbers_is_known_by_its_names(tmp_path: Path) -> None:
+    form = trained(tmp_path, "0,1,2,y\n", "abcy")
+    assert read(tmp_path, "2,0,1\n3,1,2\n", form) == [[1, 2, 3]]
+
+
+def test_a_name_that_comes_twice_leaves_the_columns_to_their_places(tmp_path: Path) -> None:
+    form = trained(tmp_path, "a,a,c,species\n", "abcy")
+    assert form["columns"] is None
+    assert read(tmp_path, "species,a,a,c\n9,1,2,3\n", form) == [[1, 2, 3]]
+
+
+def test_columns_of_a_wide_series_are_found_by_name(tmp_path: Path) -> None:
+    form = trained(tmp_path, "y,a,b,c\n", "yabc", steps=3)
+    assert read(tmp_path, "c,b,a,y\n3,2,1,u\n", form) == [[[1], [2], [3]]]
+    assert read(tmp_path, "u,1,2,3\n", form) == [[[1], [2], [3]]]
+    assert read(tmp_path, "example,t,v\np,1,2\np,0,1\np,2,3\n", form) == [[[1], [2], [3]]]
+    with pytest.raises(BitspikeError, match=r"got an unknown column 'd', wanted"):
+        read(tmp_path, "a,b,c,d\n1,2,3,4\n", form)
+
+
+def test_columns_of_a_long_series_are_found_by_name(tmp_path: Path) -> None:
+    rows = [f"{name},{t},{i},{10 * t},{'ab'[i % 2]}" for t in (0, 1) for i, name in enumerate("pqrstu")]
+    (tmp_path / "a.csv").write_text("example,t,v,w,species\n" + "\n".join(rows) + "\n")
+    form = load("folder", path=tmp_path / "a.csv", normalise="none").form
+    assert form["columns"] == ["v", "w"]
+    assert form["target_column"] == {"name": "species", "position": None}
+    wanted = [[[1, 2], [3, 4]]]
+    assert read(tmp_path, "w,t,example,v\n2,0,p,1\n4,1,p,3\n", form) == wanted
+    assert read(tmp_path, "species,w,t,example,v\nu,2,0,p,1\nu,4,1,p,3\n", form) == wanted
+    assert read(tmp_path, "1,2,3,4\n", form) == wanted
+    with pytest.raises(BitspikeError, match=r"got no column 'w', wanted each column of training once"):
+        read(tmp_path, "example,t,v\np,0,1\np,1,2\n", form)
+
+
+def test_the_form_of_what_is_no_csv_has_no_columns(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(24.0).reshape(8, 3), y=np.arange(8) % 2)
+    form = load("folder", path=tmp_path / "a.npz", normalise="none").form
+    assert form["columns"] is form["target_column"] is None
+    assert read(tmp_path, "1,2,3,9\n", form) == [[1, 2, 3]]

@@ -51,6 +51,7 @@ def test_the_hash_ignores_the_seed_and_nothing_else():
         ("training.epochs=2.5", "training.epochs: got 2.5, input should be a valid integer"),
         ("training.epochs='7'", "training.epochs: got '7', input should be a valid integer"),
         ("optimizer.lr=nan", "optimizer.lr: got nan"),
+        ("optimizer.options.eps=nan", "optimizer.options: .*numbers must be finite, not nan"),
         ("training", "--set: got 'training', wanted KEY=VALUE"),
         ("name.x=3", "--set: got 'name.x=3', wanted a table at 'name', which is a value"),
     ],

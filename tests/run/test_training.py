@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from bitspike.run.batches import Batches
 from bitspike.run.results import collect
 from bitspike.run.trainer import Interrupted, Trainer
 
+OWN = str(Path(__file__).parents[2] / "examples" / "own_data.toml")
 FAST = ["training.epochs=2", "model.layers=['32']", "evaluation.draws=3", "encoder.steps=4"]
 
 
@@ -171,7 +173,7 @@ def test_a_wrong_encoder_or_device_is_one_line(tmp_path):
         bitspike.train("digits-st", tmp_path / "a", overrides=["encoder={name='events'}"])
     with pytest.raises(BitspikeError, match=r"--device tpux"):
         bitspike.train("digits-st", tmp_path / "b", device="tpux")
-    with pytest.raises(BitspikeError, match=r"training.criterion: got 'rmse', wanted one of accuracy, nll"):
+    with pytest.raises(BitspikeError, match=r"training.criterion: got 'rmse', wanted one of nll, accuracy"):
         bitspike.train("digits-st", tmp_path / "c", overrides=[*FAST, "training.criterion='rmse'"])
 
 
@@ -186,3 +188,106 @@ def test_regression_measures_in_the_datas_units(tmp_path):
         assert run.result["test"]["rmse"] == pytest.approx(float(np.sqrt((residual**2).mean())), rel=1e-4)
         nll = 0.5 * np.log(2 * np.pi * spread**2) + residual**2 / (2 * spread**2)
     assert run.result["test"]["nll"] == pytest.approx(float(nll.mean()), rel=1e-3)
+
+
+def test_sorted_data_gives_the_same_network_as_shuffled_data(tmp_path):
+    """Batch statistics are settled on shuffled examples: class folders and tables come sorted by class."""
+    rng = np.random.default_rng(0)
+    centres = rng.uniform(0.2, 0.8, (4, 12))
+    y = np.repeat(np.arange(4), 400)
+    x = np.clip(centres[y] + rng.normal(0, 0.15, (1600, 12)), 0, 1)
+    np.savez(tmp_path / "sorted.npz", x=x.astype(np.float32), y=y)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        f'name = "sorted"\n[data]\nset = "folder"\noptions = {{ path = "{tmp_path}/sorted.npz" }}\n'
+        '[encoder]\nname = "direct"\nsteps = 4\n[model]\nlayers = ["32"]\n'
+        '[weights]\nprecision = "bayesian"\n[latent_optimizer]\nlr = 0.3\n[optimizer]\nlr = 0.01\n'
+        "[training]\nepochs = 4\nbatch = 32\n[evaluation]\nbatch = 250\n"
+    )
+    run = bitspike.train(recipe, tmp_path / "run")
+    last = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert run.result["test"]["accuracy"] > last["validation"]["accuracy"] - 0.05
+    assert run.result["test_map"]["accuracy"] > last["validation"]["accuracy"] - 0.07
+
+
+def test_resume_and_evaluate_refuse_changed_data(tmp_path, monkeypatch):
+    def write(seed):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(0, 2, 80)
+        np.savez(tmp_path / "d.npz", x=(rng.random((80, 5)) * 0.5 + 0.5 * y[:, None]).astype(np.float32), y=y)
+
+    overrides = [f"data.options.path='{tmp_path}/d.npz'", "data.class_weights=false", "training.epochs=2"]
+    overrides += ["model.layers=['8']", "training.checkpoint_seconds=0"]
+    write(1)
+    finished = bitspike.train(OWN, tmp_path / "a", overrides=overrides)
+    count = Trainer._count
+
+    def stop(self, metrics):
+        self.stop_asked = True
+        count(self, metrics)
+
+    monkeypatch.setattr(Trainer, "_count", stop)
+    with pytest.raises(Interrupted):
+        bitspike.train(OWN, tmp_path / "b", overrides=overrides)
+    monkeypatch.undo()
+    with pytest.raises(BitspikeError, match=r"--resume: precision: got 64-true, wanted what the run began with"):
+        bitspike.train(OWN, tmp_path / "b", overrides=overrides, resume=True, precision="64-true")
+    write(2)
+    with pytest.raises(BitspikeError, match=r"--resume: digests: got .*d\.npz.*wanted what the run began with"):
+        bitspike.train(OWN, tmp_path / "b", overrides=overrides, resume=True)
+    with pytest.raises(BitspikeError, match=r"data: got SHA-256 .*wanted the data of the run"):
+        finished.evaluate()
+
+
+def test_predict_refuses_what_it_cannot_read(run):
+    loaded = bitspike.load(run.path)
+    good = torch.rand(3, 1, 8, 8)
+    assert torch.equal(loaded.predict(good.numpy()), loaded.predict(good))
+    for x, message in (
+        (good * float("nan"), "predict x: got values that are not finite"),
+        ((good * 255).to(torch.uint8), "predict x: got torch.uint8, wanted floating-point values, normalised"),
+        (good[:, :, :7], r"predict x: got \(3, 1, 7, 8\), wanted \(N, 1, 8, 8\)"),
+        ("text", "predict x: got str, wanted a tensor or an array"),
+    ):
+        with pytest.raises(BitspikeError, match=message):
+            loaded.predict(x)
+    with pytest.raises(BitspikeError, match=r"predict samples: got -1, wanted 0 \(MAP\) or more draws"):
+        loaded.predict(good, samples=-1)
+
+
+def test_a_refused_start_leaves_no_folder(tmp_path):
+    for override, message in (
+        ("data.shift=5", r"data.shift: got 5 on examples of \(1, 8, 8\)"),
+        ("model.layers=['32c3s0']", r"model layers\[0\]: got '32c3s0'"),
+        ("optimizer.name='LBFGS'", "optimizer name: got 'LBFGS'"),
+        ("data.options.colour=3", "digits option colour: got 3"),
+    ):
+        with pytest.raises(BitspikeError, match=message):
+            bitspike.train("digits-st", tmp_path / "r", overrides=[*FAST, override])
+        assert not (tmp_path / "r").exists()
+    with pytest.raises(BitspikeError, match=r"learner.burn_in: got 100, wanted fewer than the 100 time steps"):
+        bitspike.train("two-moons-st", tmp_path / "r", overrides=["learner.burn_in=100"])
+    with pytest.raises(BitspikeError, match="--precision: got 'bf16-true', wanted one of 32-true"):
+        bitspike.train("digits-st", tmp_path / "r", precision="bf16-true")
+    with pytest.raises(BitspikeError, match="--resume: got --overwrite as well, wanted one of the two"):
+        bitspike.train("digits-st", tmp_path / "r", resume=True, overwrite=True)
+
+
+def test_the_online_rule_learns_images_through_convolutions(tmp_path):
+    overrides = ["data.set='digits'", "encoder={name='rate', steps=14}", "model.layers=['4c3', 'p2', '16']"]
+    overrides += ["training.epochs=1", "evaluation.draws=2", "data.options={}"]
+    run = bitspike.train("two-moons-bayes", tmp_path / "r", overrides=overrides)
+    assert len(run.classes) == 10
+    assert run.result["bits"]["binary_weights"] == 4 * 9 + 4 * 16 * 16
+
+
+def test_large_targets_keep_their_digits(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.random((120, 3))
+    rows = [f"{a},{b},{c},{1.7e9 + 3 * a:.6f}" for a, b, c in x]
+    (tmp_path / "t.csv").write_text("a,b,c,y\n" + "\n".join(rows) + "\n")
+    overrides = [f"data.options.path='{tmp_path}/t.csv'", "data.class_weights=false", "training.epochs=1"]
+    run = bitspike.train(OWN, tmp_path / "r", overrides=[*overrides, "training.criterion='rmse'"])
+    # The targets spread over three units: an untrained network is off by about one.
+    assert 0.05 < run.result["test"]["rmse"] < 3
+    assert run.predict(torch.rand(2, 3)).dtype == torch.float64

@@ -13,7 +13,6 @@ from bitspike.errors import BitspikeError
 app = typer.Typer(
     name="bitspike",
     help="Train, calibrate and ship neural networks that compute with a few bits.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -31,14 +30,27 @@ def _root(
 
         typer.echo(bitspike.__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:
     """Run the command; the process ends here."""
     try:
-        app()
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except BitspikeError as error:
-        typer.echo(f"bitspike: {error}", err=True)
+        # Of several processes the first one speaks.
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            typer.echo(f"bitspike: {error}", err=True)
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        # Mistakes on the command line itself; typer keeps their class in a module of its own that moves.
+        if not hasattr(error, "format_message"):
+            raise
+        typer.echo(f"bitspike: {' '.join(error.format_message().split())} (see bitspike --help)", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("bitspike: stopped", err=True)

@@ -23,7 +23,8 @@ def register(app: typer.Typer) -> None:
         from bitspike.run.folder import RunFolder
 
         if as_json:
-            typer.echo(json.dumps({str(path): RunFolder.existing(path).read("result.json") for path in runs}))
+            typer.echo(json.dumps({str(path): RunFolder(path).result() for path in runs}))
             return
+        page = draw(runs, out)
         show_table(runs)
-        typer.echo(f"report: {draw(runs, out)}")
+        typer.echo(f"report: {page}")

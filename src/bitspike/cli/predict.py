@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
             if ready.form.task == "regression":
                 half = len(output) // 2
                 record = {"input": name, "value": output[:half], "spread": output[half:]}
-                text = "  ".join(f"{v:.6g} +- {s:.3g}" for v, s in zip(output[:half], output[half:], strict=True))
+                text = "  ".join(f"{v:.10g} +- {s:.3g}" for v, s in zip(output[:half], output[half:], strict=True))
             else:
                 best = max(range(len(output)), key=output.__getitem__)
                 record = {

@@ -13,7 +13,7 @@ def row(path: Path) -> list[str]:
     """A run's cells, in the order of COLUMNS; a dash where a number does not apply."""
     from bitspike.run.folder import RunFolder
 
-    result: dict[str, Any] = RunFolder.existing(path).read("result.json")
+    result: dict[str, Any] = RunFolder(path).result()
     test, bits, energy = result["test"], result["bits"], result["energy"]
 
     def number(value: Any, form: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import typer
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
         overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier run in the folder."),
         device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
         processes: int = typer.Option(1, "--processes", min=1, help="Data-parallel processes."),
-        precision: str = typer.Option("32-true", "--precision", help="32-true, 64-true, bf16-mixed or 16-mixed."),
+        precision: str = typer.Option("32-true", "--precision", help="32-true, 64-true or bf16-mixed."),
         threads: int = typer.Option(0, "--threads", min=0, help="CPU threads (0: as many as torch takes)."),
         tensorboard: bool = typer.Option(False, "--tensorboard", help="Also write TensorBoard event files."),
         as_json: bool = typer.Option(False, "--json", help="Print result.json instead of a table."),
@@ -58,9 +59,24 @@ def register(app: typer.Typer) -> None:
                     device=device, processes=processes, precision=precision, quiet=as_json, tensorboard=tensorboard,
                 )  # fmt: skip
             except Interrupted as stop:
-                again = f"bitspike train {recipe} --out {folder} --resume"
-                extra = "".join(f" --set '{entry}'" for entry in sets) + (f" --seed {number}" if number else "")
-                raise BitspikeError(f"{stop}; `{again}{extra}` goes on") from None
+                given: list[str] = [
+                    "bitspike",
+                    "train",
+                    recipe,
+                    "--out",
+                    str(folder),
+                    "--seed",
+                    str(number),
+                    "--resume",
+                ]
+                given += [word for entry in sets for word in ("--set", entry)]
+                given += ["--data", str(data)] if data else []
+                given += ["--device", device] if device != "auto" else []
+                given += ["--processes", str(processes)] if processes > 1 else []
+                given += ["--precision", precision] if precision != "32-true" else []
+                given += ["--threads", str(threads)] if threads else []
+                given += ["--tensorboard"] if tensorboard else []
+                raise BitspikeError(f"{stop}; to go on: {shlex.join(given)}") from None
             finished.append(run)
             if run.rank == 0:
                 from bitspike.report import report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from bitspike.data.events import read_recordings, write_events
 from bitspike.data.folder import own_folder
 from bitspike.data.mnist import fashion_mnist, mnist
 from bitspike.data.nmnist import nmnist
-from bitspike.data.normalise import restore
+from bitspike.data.normalise import rescale, restore
 from bitspike.data.prepare import prepare
 from bitspike.data.toy import regression_1d, two_moons, two_moons_grid
 from bitspike.errors import refuse
@@ -26,6 +27,7 @@ __all__ = [
     "options",
     "prepare",
     "read_recordings",
+    "rescale",
     "restore",
     "two_moons_grid",
     "write_events",
@@ -70,7 +72,7 @@ def load(
     folder: where files are looked for, and then only there; else BITSPIKE_DATA, else a download of sets
     with a listed SHA-256. validation, test: below 1 a share (of the training part, of all), else a number of
     examples; each set has its default, and one with a test part of its own takes no `test`. `choices` are the
-    set's own options (`options(name)`), checked by name and type.
+    set's own options (`options(name)`), checked by name and type. `notes` name each class that is missing in a split.
     """
     from pydantic import ValidationError, validate_call
 
@@ -84,10 +86,11 @@ def load(
     if name not in ("digits", "two-moons", "regression-1d"):
         choices["folder"] = folder
     try:
-        return validate_call(loader)(seed=seed, **choices)
+        loaded = validate_call(loader)(seed=seed, **choices)
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
         came = "nothing" if first["type"].startswith("missing") else repr(first["input"])
         wanted = "a value" if came == "nothing" else first["msg"].removeprefix("Input should be ")
         refuse(f"{name} option {option}", came, wanted)
+    return replace(loaded, notes=(*loaded.notes, *loaded.missing_classes()))

@@ -65,7 +65,9 @@ class DataSet:
     shape: of one example without time, (P, H, W) for events; steps: T if x is (N, T, *shape);
     digests: name to SHA-256; subset: "subset 1,000/100" (training + validation / test) when fewer
     examples than the official set; normalisation: of x, applied already; target: that of a regression's
-    y, applied already (`normalise.restore` undoes it).
+    y, applied already (`normalise.restore` undoes it); columns: names of the columns of x in the CSV read, None
+    without a header (or with a name that comes twice); target_column: "name" (or None) and "position" (from 0,
+    None in the long form) of its column of y.
     """
 
     name: str
@@ -82,6 +84,8 @@ class DataSet:
     target: dict[str, Any] | None = None
     subset: str | None = None
     notes: tuple[str, ...] = field(default=())
+    columns: tuple[str, ...] | None = None
+    target_column: dict[str, Any] | None = None
 
     @property
     def form(self) -> dict[str, Any]:
@@ -92,14 +96,39 @@ class DataSet:
             "steps": self.steps,
             "normalisation": self.normalisation,
             "target": self.target,
+            "columns": None if self.columns is None else list(self.columns),
+            "target_column": self.target_column,
         }
 
     def class_weights(self) -> Tensor:
         """Weights (C,) float32 proportional to 1 / (training examples of the class), scaled to mean 1."""
         if self.kind != "classification":
-            refuse("class weights", f"{self.name}, a {self.kind} set", "a classification set")
-        inverse = 1.0 / torch.bincount(self.train.y, minlength=len(self.classes)).double()
+            refuse("data.class_weights", f"true for {self.name}, a {self.kind} set", "false")
+        counts = self._counts(self.train)
+        if 0 in counts:
+            came = f"true, and class {self.classes[counts.index(0)]!r} has no training example"
+            refuse("data.class_weights", came, "false, or examples of every class")
+        inverse = 1.0 / torch.tensor(counts, dtype=torch.float64)
         return (inverse / inverse.mean()).float()
+
+    def missing_classes(self) -> tuple[str, ...]:
+        """A line for each class without an example in one of the three splits."""
+        if self.kind != "classification":
+            return ()
+        parts = {part: self._counts(getattr(self, part)) for part in ("train", "validation", "test")}
+        lines = []
+        for number, name in enumerate(self.classes):
+            counts = {part: of_class[number] for part, of_class in parts.items()}
+            if 0 in counts.values():
+                total = sum(counts.values())
+                each = ", ".join(f"{count:,} {part}" for part, count in counts.items())
+                lines.append(f"class {name!r} has {total:,} example{'' if total == 1 else 's'}: {each}")
+        return tuple(lines)
+
+    def _counts(self, split: Split) -> list[int]:
+        """Examples of each class."""
+        counts: list[int] = torch.bincount(split.y, minlength=len(self.classes)).tolist()
+        return counts
 
 
 def select(x: Tensor | Events, y: Tensor, index: Tensor, chosen: Tensor) -> Split:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -41,8 +41,9 @@ def own_folder(
 
     size: (height, width) of images (default the commonest) or of the event sensor (default the largest
     addresses + 1); channels: 1 grey or 3 RGB (default 3 if any image has colour); time: x has a time axis,
-    (N, T, ...), steps: T of a wide CSV; target: "class" or "value" (default by what y holds); normalise:
-    "minmax" (default; to [0, 1], clipped), "standard" or "none", fitted on the training split.
+    (N, T, ...), steps: T of a wide CSV; target: "class" or "value" (default by what y holds); normalise: x by
+    "minmax" (default; to [0, 1], clipped), "standard" or "none", fitted on the training split. It concerns x
+    alone: values y are always scaled by min-max to the training range, as the network's head is a sigmoid.
     """
     place = _place(path, folder)
     unused: dict[str, Any]
@@ -128,13 +129,14 @@ def _from_table(
     normalise: Kind | None,
 ) -> DataSet:
     suffix = path.suffix.lower()
+    columns, column = None, None
     if suffix == ".npz":
         if steps is not None:
             refuse("folder option steps", steps, "it left out (an .npz has its T in the shape of x)")
         arrays = tables.read_npz(path, ("x", "y"))
         raw, meant = tables.as_numbers(arrays["x"]), targets.from_array(arrays["y"], target, f"{path} y")
     elif suffix in (".csv", ".tsv"):
-        raw, meant, time = _from_csv(path, time, steps, target)
+        raw, meant, time, columns, column = _from_csv(path, time, steps, target)
     else:
         refuse("folder option path", path, "a folder of class folders, an .npz or a .csv file")
     if time and raw.ndim < 2:
@@ -146,9 +148,7 @@ def _from_table(
     parts = splits.split(labels, seed, validation, test, str(path))
     # Pixels of an array share one range; a border pixel of constant value has none of its own.
     normalisation = fitted(raw[parts.train], normalise or "minmax", per_feature=len(shape) == 1, clip=True)
-    scaling = None
-    if not meant.classes:
-        scaling = fitted(meant.y[parts.train], normalise or "minmax", per_feature=True, clip=False)
+    scaling = None if meant.classes else fitted(meant.y[parts.train], "minmax", per_feature=True, clip=False)
     x, y = apply(raw, normalisation), meant.y if scaling is None else apply(meant.y, scaling)
     made = [_part(x, y, rows) for rows in (parts.train, parts.validation, parts.test)]
     return DataSet(
@@ -164,6 +164,8 @@ def _from_table(
         input="series" if time else "vector",
         normalisation=normalisation,
         target=scaling,
+        columns=columns,
+        target_column=column,
     )
 
 
@@ -171,22 +173,39 @@ def _part(x: Tensor, y: Tensor, rows: Tensor) -> Split:
     return Split(x[rows], y[rows], rows)
 
 
-def _from_csv(
-    path: Path, time: bool, steps: int | None, target: targets.Target | None
-) -> tuple[Tensor, targets.Targets, bool]:
-    """x (N, F) or (N, T, F), its targets, and whether it has time."""
+class _Csv(NamedTuple):
+    """x (N, F) or (N, T, F), its targets, whether it has time, and the columns as `DataSet` has them."""
+
+    x: Tensor
+    meant: targets.Targets
+    time: bool
+    columns: tuple[str, ...] | None
+    target_column: dict[str, Any]
+
+
+def _from_csv(path: Path, time: bool, steps: int | None, target: targets.Target | None) -> _Csv:
     rows = tables.read_rows(path)
     named = rows.find(tables.TARGET_NAMES)
     if len(named) > 1:
         refuse(str(path), f"{len(named)} target columns", "one column named y, label, class or target")
     column = named[0] if named else rows.width - 1
+    long = tables.is_long(rows)
+    columns = tables.long_columns(rows, column) if long else [i for i in range(rows.width) if i != column]
+    names, name = None, None
+    if rows.header:
+        names, name = tuple(rows.header[i] for i in columns), rows.header[column]
+        if name in names:
+            name = None
+        if len(set(names)) < len(names):
+            names = None
+    stored = {"name": name, "position": None if long else column}
     field = f"{path} column {rows.header[column] if rows.header else column + 1}"
-    if tables.is_long(rows):
-        x, labels, names = tables.long_series(rows, column)
+    if long:
+        x, labels, examples = tables.long_series(rows, columns, column)
         if steps is not None and steps != x.shape[1]:
             refuse("folder option steps", steps, f"{x.shape[1]}, the time steps of each example in {path}")
-        return x, targets.from_text(labels or [], target, field, lambda i: f"{field}, example {names[i]}"), True
-    columns = [i for i in range(rows.width) if i != column]
+        meant = targets.from_text(labels or [], target, field, lambda i: f"{field}, example {examples[i]}")
+        return _Csv(x, meant, True, names, stored)
     if not columns:
         refuse(str(path), "a single column", "columns of x and one of y")
     x = rows.numbers(columns)
@@ -196,4 +215,4 @@ def _from_csv(
         x = x.reshape(len(x), steps or len(columns), -1)
     cells = [cells[column] for cells in rows.cells]
     meant = targets.from_text(cells, target, field, lambda i: rows.place(i, column))
-    return x, meant, bool(time or steps)
+    return _Csv(x, meant, bool(time or steps), names, stored)

@@ -5,6 +5,7 @@
     none       x' = x
 
 Numbers are one per feature of the last axis, or a single one for all. A constant feature gives 0.
+The arithmetic is float64, so that a value restored is off by a rounding of its range, not of its size.
 """
 
 from __future__ import annotations
@@ -56,8 +57,15 @@ def apply(x: Tensor, normalisation: dict[str, Any]) -> Tensor:
 
 
 def restore(x: Tensor, normalisation: dict[str, Any] | None) -> Tensor:
-    """The inverse of `apply` (what was clipped stays clipped), float32; unchanged for None."""
+    """The inverse of `apply` (what was clipped stays clipped), float64; the same values for None."""
     if normalisation is None or normalisation["kind"] == "none":
-        return x.float()
+        return x.double()
     offset, scale = _offset_and_scale(normalisation)
-    return (x.double() * scale + offset).float()
+    return x.double() * scale.to(x.device) + offset.to(x.device)
+
+
+def rescale(spread: Tensor, normalisation: dict[str, Any] | None) -> Tensor:
+    """A spread in normalised units brought back to the data's: the scale alone is undone, float64."""
+    if normalisation is None or normalisation["kind"] == "none":
+        return spread.double()
+    return spread.double() * _offset_and_scale(normalisation)[1].to(spread.device)

@@ -24,8 +24,9 @@ def prepare(source: Path | str, form: dict[str, Any]) -> tuple[Tensor | Events, 
     """Examples x as in `Split.x` and their names, from a file, a folder of files, or '-' (CSV on standard input).
 
     Images take image files; events take .bin files; all but events take an .npz with x, or CSV rows of
-    values in the units of the training file. Of a CSV a column y, label, class or target, or a last column
-    too many, is taken for the target and left out.
+    values in the units of the training file. If that and the new CSV have a header, columns are found by name;
+    else by position. The target (a column of the name it had in training, or y, label, class or target; without
+    names one column too many, at its place in training or the last) is left out. Every other column is refused.
     """
     if str(source) == STANDARD_INPUT:
         if form["input"] == "events":
@@ -95,19 +96,29 @@ def _from_npz(path: Path, form: dict[str, Any]) -> tuple[Tensor, list[str]]:
 
 
 def _from_csv(path: Path | None, form: dict[str, Any]) -> tuple[Tensor, list[str]]:
-    rows = tables.read_rows(path)
-    named = rows.find(tables.TARGET_NAMES)
+    # Runs of before columns were stored have neither entry.
+    trained, target = form.get("columns"), form.get("target_column") or {"name": None, "position": None}
+    rows = tables.read_rows(path, trained)
     wanted = _example_shape(form)
+    aside = tables.TARGET_NAMES | {target["name"].lower()} if target["name"] else tables.TARGET_NAMES
+    named = rows.find(aside)
     if form["steps"] is not None and tables.is_long(rows):
-        x, _, labels = tables.long_series(rows, named[0] if named else None)
+        if trained is not None and len(trained) == prod(wanted[1:]):
+            columns = tables.pick(rows, trained, aside | tables.SERIES_NAMES)
+        else:
+            columns = [i for i in tables.long_columns(rows, None) if i not in named]
+        x, _, labels = tables.long_series(rows, columns, None)
         if tuple(x.shape[1:]) != wanted:
             came = f"{x.shape[1]} time steps of {x.shape[2]} values"
             refuse(rows.source, came, f"{wanted[0]} of {prod(wanted[1:])}")
         names = [f"{rows.source} example {label}" for label in labels]
     else:
-        columns = [i for i in range(rows.width) if i not in named]
-        if len(columns) == prod(wanted) + 1 and not named:
-            columns.pop()
+        if rows.header and trained is not None and len(trained) == prod(wanted):
+            columns = tables.pick(rows, trained, aside)
+        else:
+            columns = [i for i in range(rows.width) if i not in named]
+            if len(columns) == prod(wanted) + 1 and not named:
+                columns.pop(-1 if target["position"] is None else target["position"])
         if len(columns) != prod(wanted):
             refuse(rows.source, f"{len(columns)} columns of values", f"{prod(wanted)}, as in training")
         x = rows.numbers(columns).reshape(-1, *wanted)

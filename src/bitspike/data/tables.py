@@ -10,6 +10,7 @@ import csv
 import sys
 import zipfile
 import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,11 @@ def _has_header(cells: list[list[str]]) -> bool:
     return len(cells) > 1 and any(all(row[i] != cells[0][i] for row in cells[1:]) for i in named)
 
 
-def read_rows(path: Path | None) -> Rows:
-    """The rows of a CSV file, or of standard input when path is None; empty lines are skipped."""
+def read_rows(path: Path | None, names: Sequence[str] | None = None) -> Rows:
+    """The rows of a CSV file, or of standard input when path is None; empty lines are skipped.
+
+    A first line that holds all of `names` is a header, even if these are numbers.
+    """
     source = "standard input" if path is None else str(path)
     try:
         text = sys.stdin.read() if path is None else path.read_text(encoding="utf-8-sig")
@@ -105,7 +109,7 @@ def read_rows(path: Path | None) -> Rows:
     for row, number in zip(cells, numbers, strict=True):
         if len(row) != len(cells[0]):
             refuse(f"{source} row {number}", f"{len(row)} columns", f"{len(cells[0])}, as in the first row")
-    header = cells[0] if _has_header(cells) else None
+    header = cells[0] if _has_header(cells) or (names and set(names) <= set(cells[0])) else None
     start = 1 if header else 0
     if len(cells) == start:
         refuse(source, "a header without rows", "at least one row of values")
@@ -117,10 +121,27 @@ def is_long(rows: Rows) -> bool:
     return all(len(rows.find(frozenset({name}))) == 1 for name in SERIES_NAMES)
 
 
-def long_series(rows: Rows, target: int | None) -> tuple[Tensor, list[str] | None, list[str]]:
-    """x (N, T, F) sorted by t, the targets (constant within an example) and the examples' names."""
+def pick(rows: Rows, names: Sequence[str], aside: Collection[str]) -> list[int]:
+    """The columns called `names`, in that order; beside them only names `aside` (lower case, met in any) may stand."""
+    header = rows.header or []
+    for name in names:
+        if header.count(name) != 1:
+            came = f"{header.count(name)} columns {name!r}" if name in header else f"no column {name!r}"
+            refuse(rows.source, came, "each column of training once, by name")
+    unknown = [name for name in header if name not in names and name.lower() not in aside]
+    if unknown:
+        refuse(rows.source, f"an unknown column {unknown[0]!r}", "only the columns of training, by name")
+    return [header.index(name) for name in names]
+
+
+def long_columns(rows: Rows, target: int | None) -> list[int]:
+    """The columns of values of a long form: all but `example`, `t` and the target."""
+    return [i for i in range(rows.width) if i not in (*rows.find(SERIES_NAMES), target)]
+
+
+def long_series(rows: Rows, columns: list[int], target: int | None) -> tuple[Tensor, list[str] | None, list[str]]:
+    """x (N, T, F) of `columns` sorted by t, the targets (constant within an example) and the examples' names."""
     (named,), (timed,) = (rows.find(frozenset({name})) for name in ("example", "t"))
-    columns = [i for i in range(rows.width) if i not in (named, timed, target)]
     if not columns:
         refuse(rows.source, "no column of values beside example and t", "at least one")
     values, times = rows.numbers(columns), rows.numbers([timed])[:, 0]

@@ -122,5 +122,5 @@ class Learner(ABC):
             where = f"layer '{found[0]}'" if found else "the loss itself"
         raise BitspikeError(
             f"training: {what} at update {self.updates}, first non-finite value in {where}; "
-            "a lower learning rate, or --resume from the last checkpoint with one, is the usual way on"
+            "a new run with a lower learning rate is the usual way on"
         )

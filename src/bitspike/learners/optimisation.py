@@ -63,6 +63,8 @@ class OptimiserChoice:
         kind: Any = getattr(torch.optim, self.name, None)
         if not isinstance(kind, type) or not issubclass(kind, torch.optim.Optimizer):
             refuse(f"{field_name} name", repr(self.name), "an optimiser of torch.optim, such as 'Adam' or 'SGD'")
+        if self.name in ("LBFGS", "SparseAdam", "Optimizer", "Muon"):
+            refuse(f"{field_name} name", repr(self.name), "an optimiser of single dense steps, such as 'Adam'")
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
         try:
             make: Any = kind

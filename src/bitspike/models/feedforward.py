@@ -20,8 +20,10 @@ from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.layers import ChannelScale, Stepwise, TemporalBatchNorm
 
+COUNT = r"[1-9]\d{0,5}"
 LAYER = re.compile(
-    r"(?:(?P<dense>\d+)|(?P<out>\d+)c(?P<kernel>\d+)(?:s(?P<stride>\d+))?(?:p(?P<inner>\d+))?|(?P<pool>[pa])(?P<size>\d+))"
+    rf"(?:(?P<dense>{COUNT})|(?P<out>{COUNT})c(?P<kernel>{COUNT})(?:s(?P<stride>{COUNT}))?(?:p(?P<inner>{COUNT}))?"
+    rf"|(?P<pool>[pa])(?P<size>{COUNT}))"
 )
 NORMS = ("batch", "scale")
 

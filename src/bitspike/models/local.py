@@ -73,6 +73,8 @@ class LocalLayer(nn.Module):
 
         The spikes carry the gradient to this layer's weights; the state carries none.
         """
+        if isinstance(self.weights, nn.Linear):
+            x = x.flatten(1) if x.shape[1:].numel() == self.shape[0] else x
         if x.shape != state.traces.P.shape:
             refuse("local layer input", tuple(x.shape), f"one time step {tuple(state.traces.P.shape)}")
         traces = trace_step(x.detach(), state.traces, self.constants)

@@ -62,6 +62,27 @@ def form_of(dataset: Any) -> Form:
     )
 
 
+def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
+    """Refuse what the recipe asks and the data cannot give; returns notes on what is given only in part."""
+    regression = dataset.kind == "regression"
+    wanted = ("rmse", "nll") if regression else ("nll", "accuracy")
+    if recipe.training.criterion not in wanted:
+        refuse("training.criterion", f"'{recipe.training.criterion}'", f"one of {', '.join(wanted)} for {dataset.kind}")
+    if recipe.data.class_weights and regression:
+        refuse("data.class_weights", "true for regression", "false")
+    x, shift = dataset.train.x, recipe.data.shift
+    if shift and not (isinstance(x, Tensor) and x.ndim == 4 and min(x.shape[2:]) > 2 * shift):
+        shape = tuple(x.shape[1:]) if isinstance(x, Tensor) else "events"
+        refuse("data.shift", f"{shift} on examples of {shape}", "0, or less than half the side of images (C, H, W)")
+    notes = []
+    if recipe.encoder.name == "events" and not isinstance(x, Tensor):
+        seen = recipe.encoder.steps * recipe.encoder.dt
+        late = float((x.t >= seen * 1000).double().mean()) if len(x.t) else 0.0
+        if late > 0.01:
+            notes.append(f"{late:.0%} of the events come after steps * dt = {seen:g} ms and are not seen")
+    return notes
+
+
 def build_encoder(recipe: Recipe, form: Form) -> Encoder:
     """The encoder, checked against what the data set gives."""
     options = recipe.encoder.model_dump(exclude={"name", "frozen"})
@@ -125,11 +146,13 @@ def build_model(recipe: Recipe, form: Form) -> nn.Module:
     outputs = 1 if online and form.task == "classification" and form.outputs == 2 else form.outputs
     model: nn.Module
     if online:
+        if recipe.learner.burn_in >= recipe.encoder.steps:
+            refuse("learner.burn_in", recipe.learner.burn_in, f"fewer than the {recipe.encoder.steps} time steps")
         if neuron.kind != "bisnn":
             refuse("model.neuron.kind", f"'{neuron.kind}'", "'bisnn' with the online rule")
         if len(shape) != 3 and any("c" in layer for layer in part.layers):
             refuse("model.layers", part.layers, f"dense layers on inputs of shape {shape}")
-        flat = (math.prod(shape),) if "c" not in part.layers[0] else shape
+        flat = (math.prod(shape),) if not part.layers or "c" not in part.layers[0] else shape
         taus = neuron.model_dump(include={"tau_mem", "tau_syn", "tau_ref"})
         keys = (recipe.seed, "init")
         model = local_network(flat, outputs, part.layers, bias=part.bias, surrogate=_spike(neuron), keys=keys, **taus)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike import metrics
-from bitspike.data import restore
+from bitspike.data import rescale, restore
 from bitspike.learners import Learner
 from bitspike.run.batches import Batches
 from bitspike.run.recipe import Recipe
@@ -29,9 +29,14 @@ def predictions(learner: Learner, batches: Batches, samples: int) -> tuple[Tenso
 
 def in_data_units(outputs: Tensor, target: dict[str, Any] | None) -> Tensor:
     """Undo the targets' normalisation on value and spread, stacked in the last dimension."""
+    value, spread = outputs.double().chunk(2, -1)
+    return torch.cat([restore(value, target), rescale(spread, target)], -1).double()
+
+
+def with_noise(outputs: Tensor, noise: float) -> Tensor:
+    """Value and spread (..., 2D) with the fitted noise added to the ensemble's spread."""
     value, spread = outputs.chunk(2, -1)
-    zero = restore(torch.zeros_like(spread), target)
-    return torch.cat([restore(value, target), restore(spread, target) - zero], -1).double()
+    return torch.cat([value, (spread.square() + noise**2).sqrt()], -1)
 
 
 def summary(task: str, outputs: Tensor, targets: Tensor, bins: int) -> dict[str, float]:
@@ -39,7 +44,8 @@ def summary(task: str, outputs: Tensor, targets: Tensor, bins: int) -> dict[str,
     if task == "classification":
         return metrics.classification(outputs, targets, bins=bins)
     value, spread = outputs.chunk(2, -1)
-    return metrics.regression(value, spread, targets.double())
+    floor = 1e-4 * float(targets.double().std(correction=0))
+    return metrics.regression(value, spread, targets.double(), floor=max(floor, 1e-12))
 
 
 def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, float]:
@@ -88,14 +94,14 @@ class Evaluation:
         else:
             value, spread = held.chunk(2, -1)
             residual = (value - targets.double()).square() - spread.square()
-            self.noise = float(residual.mean().clamp_min(1e-8).sqrt())
+            smallest = 1e-4 * float(targets.double().std(correction=0))
+            self.noise = max(float(residual.mean().clamp_min(0).sqrt()), smallest)
 
     def _noisy(self, outputs: Tensor) -> Tensor:
         """Regression: add the fitted noise to the ensemble's spread."""
         if self.task == "classification":
             return outputs
-        value, spread = outputs.chunk(2, -1)
-        return torch.cat([value, (spread.square() + self.noise**2).sqrt()], -1)
+        return with_noise(outputs, self.noise)
 
     def _reading(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         bins = self.recipe.evaluation.bins
@@ -170,8 +176,8 @@ class Evaluation:
         return self.test.encoder.takes != "values"
 
     def _keep_map(self) -> None:
-        """The predictive map of a two-dimensional problem over the unit square (100 x 100)."""
-        side = torch.arange(100) / 100
+        """The predictive map of a two-dimensional problem over the unit square (50 x 50)."""
+        side = torch.arange(50) / 50
         grid = torch.cartesian_prod(side, side)
         index = torch.arange(len(grid)) + 10_000_000
         outputs = []

@@ -42,25 +42,46 @@ class RunFolder:
             raise BitspikeError(f"run: '{path}' is not a run folder (no recipe.toml in it)")
         return cls(path)
 
-    def create(self, recipe: Recipe, resume: bool, overwrite: bool) -> None:
-        """Prepare the folder for `recipe`: fresh, to be resumed (same recipe only), or emptied first."""
-        taken = (self.path / "recipe.toml").exists()
-        if taken and resume:
+    def result(self) -> dict[str, Any]:
+        """result.json of a finished run, with its parts."""
+        RunFolder.existing(self.path)
+        if not self.finished:
+            raise BitspikeError(f"run '{self.path}': not finished; `bitspike train ... --resume` goes on with it")
+        result = self.read("result.json")
+        for part in ("test", "bits", "energy"):
+            if not isinstance(result, dict) or not isinstance(result.get(part), dict):
+                raise BitspikeError(f"'{self.path / 'result.json'}': no '{part}' in it")
+        return dict(result)
+
+    @property
+    def started(self) -> bool:
+        """True when there is something to lose: a checkpoint or a result of a recipe."""
+        has_recipe = (self.path / "recipe.toml").exists()
+        return has_recipe and (self.finished or any(self.checkpoints.glob("*.json")))
+
+    def check(self, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+        """Refuse a folder that holds another run, or something that is no run; changes nothing."""
+        if self.started and resume:
             stored = self.recipe()
             if stored != recipe:
                 difference = _first_difference(stored.resolved(), recipe.resolved())
                 raise BitspikeError(f"--resume: '{self.path}' holds a run of another recipe ({difference})")
-        elif taken and not overwrite:
+        elif self.started and not overwrite:
             raise BitspikeError(
                 f"run: '{self.path}' already holds a run; --resume goes on with it, --overwrite replaces it, "
                 "--out DIR writes elsewhere"
             )
-        elif self.path.exists() and not taken and not _only_leftovers(self.path):
+        elif self.path.exists() and not (self.path / "recipe.toml").exists() and not _only_leftovers(self.path):
             raise BitspikeError(f"--out: '{self.path}' exists and is not a run folder; nothing was changed")
+
+    def create(self, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+        """Prepare the folder for `recipe`: fresh, to be resumed (same recipe only), or emptied first."""
+        self.check(recipe, resume, overwrite)
+        taken = (self.path / "recipe.toml").exists()
         try:
             if taken:
                 self.lock()
-            if taken and not resume:
+            if taken and not (self.started and resume):
                 self.unlock()
                 # Out of the way in one step: a kill while deleting leaves no half run under this name.
                 old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")

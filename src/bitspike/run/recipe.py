@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -23,6 +24,18 @@ class Part(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def _finite(value: Any) -> Any:
+    """Refuse numbers that are not finite anywhere in free-form options."""
+    for entry in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _finite(entry)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"numbers must be finite, not {value}")
+    return value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_finite)]
 
 
 class DataPart(Part):
@@ -38,7 +51,7 @@ class DataPart(Part):
     """Training images are shifted by up to this many pixels in each direction."""
     class_weights: bool = False
     """Weigh the loss by inverse class frequency, for unbalanced sets."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
     """Options of the data set itself, such as `path` of a folder or `train_size`."""
 
 
@@ -171,7 +184,7 @@ class OptimizerPart(Part):
 
     name: str = "Adam"
     lr: Positive = 1e-3
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
 
 
 class SchedulePart(Part):

@@ -22,7 +22,7 @@ def collect(runs: Sequence[Path]) -> dict[str, Any]:
     rows = []
     for path in runs:
         folder = RunFolder.existing(path)
-        result = folder.read("result.json")
+        result = folder.result()
         rows.append((folder, folder.recipe(), folder.read("environment.json"), result))
     rows.sort(key=lambda row: row[1].seed)
     _, recipe, environment, _ = rows[0]

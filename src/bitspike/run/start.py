@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,17 @@ from bitspike.learners import Learner
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_checkpoint, load_model_state
-from bitspike.run.evaluation import in_data_units, predictions, summary
+from bitspike.run.evaluation import in_data_units, predictions, summary, with_noise
 from bitspike.run.folder import RunFolder
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import load_recipe
 from bitspike.run.trainer import Trainer
 
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+
 
 def train(
-    recipe: Recipe | str,
+    recipe: Recipe | str | Path,
     out: Path | str | None = None,
     *,
     overrides: Iterable[str] = (),
@@ -41,23 +45,31 @@ def train(
     """Train a recipe (an object, a name, or a path) into folder `out` (default runs/NAME) and return the run.
 
     overrides: "a.b=value". data: a folder that wins over BITSPIKE_DATA. resume: go on from the last checkpoint.
-    device: auto, cpu, cuda, mps. processes: data-parallel processes (gloo on a CPU). precision: as in Lightning
-    Fabric, for example 32-true, 64-true, bf16-mixed.
+    device: auto, cpu, cuda, mps. processes: data-parallel processes (gloo on a CPU). precision: 32-true,
+    64-true or bf16-mixed (as in Lightning Fabric).
     """
-    if isinstance(recipe, str):
-        recipe = load_recipe(recipe, overrides, seed)
+    if resume and overwrite:
+        refuse("--resume", "--overwrite as well", "one of the two")
+    if isinstance(recipe, str | Path):
+        recipe = load_recipe(str(recipe), overrides, seed)
     elif overrides or seed is not None:
         refuse("train", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
     folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe.name)
     fabric = _fabric(device, processes, precision)
+    # Only the first process owns the folder, and it looks before the others are started.
+    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    if first:
+        folder.check(recipe, resume, overwrite)
     if processes > 1:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         fabric.launch()
-    if fabric.global_rank == 0:
-        folder.create(recipe, resume, overwrite)
-    fabric.barrier()
     try:
-        trainer = Trainer(recipe, folder, fabric, Path(data) if data is not None else None, quiet, tensorboard)
-        trainer.run()
+        # Data and model first: what is refused there leaves no folder behind.
+        trainer = Trainer(recipe, folder, fabric, Path(data) if data is not None else None, quiet)
+        if first:
+            folder.create(recipe, resume, overwrite)
+        fabric.barrier()
+        trainer.run(tensorboard)
     finally:
         folder.unlock()
     fabric.barrier()
@@ -67,6 +79,8 @@ def train(
 def _fabric(device: str, processes: int, precision: str) -> Any:
     from lightning_fabric import Fabric
 
+    if precision not in PRECISIONS:
+        refuse("--precision", repr(precision), f"one of {', '.join(PRECISIONS)}")
     try:
         strategy = "ddp" if processes > 1 else "auto"
         wanted: Any = precision
@@ -83,18 +97,16 @@ class Run:
         self.folder = RunFolder.existing(Path(path))
         self.path = self.folder.path
         self.recipe = self.folder.recipe()
-        if not self.folder.finished:
-            raise BitspikeError(f"run '{self.path}': not finished; `bitspike train ... --resume` goes on with it")
         self.environment: dict[str, Any] = self.folder.read("environment.json")
-        self.result: dict[str, Any] = self.folder.read("result.json")
+        self.result: dict[str, Any] = self.folder.result()
         try:
             data = self.environment["data"]
             form = Form(
                 data["kind"], tuple(data["classes"]), tuple(data["shape"]), data["steps"], data["form"]["input"],
                 data["values"],
             )  # fmt: skip
-        except KeyError as error:
-            raise BitspikeError(f"'{self.path / 'environment.json'}': no {error} in it") from None
+        except (KeyError, TypeError) as error:
+            raise BitspikeError(f"'{self.path / 'environment.json'}': incomplete ({error})") from None
         self.form = form
         self.encoder: Encoder = build_encoder(self.recipe, form)
         self.model = build_model(self.recipe, form)
@@ -127,6 +139,9 @@ class Run:
         draws (default: as shipped; 0: MAP). scaled: apply the temperature fitted on validation.
         over_time: the answer after every step, (T, N, ...).
         """
+        if samples is not None and samples < 0:
+            refuse("predict samples", samples, "0 (MAP) or more draws")
+        x = self._checked(x)
         parts = []
         dtype = next(self.model.parameters()).dtype
         for rows in torch.arange(len(x)).split(self.recipe.evaluation.batch):
@@ -136,9 +151,28 @@ class Run:
         if self.form.task == "classification":
             outputs = metrics.apply_temperature(outputs, self.temperature) if scaled else outputs
         else:
-            value, spread = in_data_units(outputs, self.environment["data"]["form"]["target"]).chunk(2, -1)
-            outputs = torch.cat([value, (spread.square() + self.noise**2).sqrt()], -1)
+            target = self.environment["data"]["form"]["target"]
+            outputs = with_noise(in_data_units(outputs, target), self.noise)
         return outputs if over_time else outputs[-1]
+
+    def _checked(self, x: Any) -> Any:
+        """Inputs as the model takes them, or one line on what is wrong with them."""
+        if self.form.input == "events":
+            if not hasattr(x, "offsets") or tuple(x.shape) != self.form.shape:
+                refuse("predict x", type(x).__name__, f"Events on a sensor of shape {self.form.shape}")
+            return x
+        try:
+            x = torch.as_tensor(x)
+        except (TypeError, ValueError, RuntimeError):
+            refuse("predict x", type(x).__name__, "a tensor or an array of numbers")
+        shape = (self.form.steps, *self.form.shape) if self.form.steps else self.form.shape
+        if tuple(x.shape[1:]) != shape:
+            refuse("predict x", tuple(x.shape), f"(N, {', '.join(map(str, shape))})")
+        if not x.is_floating_point():
+            refuse("predict x", x.dtype, "floating-point values, normalised as in training (see data.prepare)")
+        if not bool(torch.isfinite(x).all()):
+            refuse("predict x", "values that are not finite", "finite values")
+        return x
 
     def evaluate(
         self, part: str = "test", *, samples: int | None = None, step: int | None = None, data: Path | None = None
@@ -149,6 +183,10 @@ class Run:
         dataset = load_data(self.recipe, data)
         if form_of(dataset) != self.form:
             refuse("data", f"{form_of(dataset)}", f"what the run was trained on, {self.form}")
+        trained_on = self.environment["data"].get("digests")
+        if dict(dataset.digests) != trained_on:
+            # Another file, another split: its test part may hold what was trained on.
+            refuse("data", f"SHA-256 {dict(dataset.digests)}", f"the data of the run, {trained_on}")
         split = getattr(dataset, part)
         dtype = next(self.model.parameters()).dtype
         batches = Batches(self.recipe, self.encoder, split, torch.device("cpu"), dtype, dataset.target)
@@ -158,8 +196,7 @@ class Run:
             refuse("--time", step, f"a time step from 1 to {steps}")
         now = outputs[(step or steps) - 1]
         if self.form.task == "regression":
-            value, spread = now.chunk(2, -1)
-            now = torch.cat([value, (spread.square() + self.noise**2).sqrt()], -1)
+            now = with_noise(now, self.noise)
         bins = self.recipe.evaluation.bins
         reading: dict[str, Any] = dict(summary(self.form.task, now, targets, bins))
         if self.form.task == "classification":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 import signal
 import threading
 import time
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitspike.errors import BitspikeError
-from bitspike.run.assemble import build_encoder, build_learner, build_model, form_of, load_data
+from bitspike.errors import BitspikeError, refuse
+from bitspike.run.assemble import build_encoder, build_learner, build_model, check_recipe, form_of, load_data
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_checkpoint, load_model_state, save_checkpoint
 from bitspike.run.evaluation import Evaluation, validate
@@ -36,7 +36,7 @@ class Trainer:
     """One run of a recipe in a folder. `fabric` places it on devices, in a precision, over processes."""
 
     def __init__(
-        self, recipe: Recipe, folder: RunFolder, fabric: Any, data: Path | None, quiet: bool, tensorboard: bool = False
+        self, recipe: Recipe, folder: RunFolder, fabric: Any, data: Path | None = None, quiet: bool = True
     ) -> None:
         self.recipe, self.folder, self.fabric = recipe, folder, fabric
         self.writes = fabric.global_rank == 0
@@ -44,6 +44,7 @@ class Trainer:
         dtype = torch.float64 if "64" in fabric._precision.precision else torch.float32
         self.dataset = load_data(recipe, data)
         form = form_of(self.dataset)
+        self.notes = check_recipe(recipe, self.dataset)
         encoder = build_encoder(recipe, form)
         parts = (self.dataset.train, self.dataset.validation, self.dataset.test)
         self.train, self.validation, self.test = (
@@ -63,17 +64,21 @@ class Trainer:
         self.best_epoch = 0
         self.seconds = 0.0
         self.stop_asked = False
-        self.board = Board(folder.path) if tensorboard and self.writes else None
+        self.board: Board | None = None
 
-    def run(self) -> dict[str, Any]:
+    def run(self, tensorboard: bool = False) -> dict[str, Any]:
         """Train to the end (from the last checkpoint if there is one), measure, and return result.json."""
+        self.board = Board(self.folder.path) if tensorboard and self.writes else None
         if self.folder.finished:
             result: dict[str, Any] = self.folder.read("result.json")
             return result
         device = str(self.fabric.device)
         if self.writes:
             precision, world = self.fabric._precision.precision, self.fabric.world_size
-            self.folder.write("environment.json", environment(self.dataset, self.recipe, device, precision, world))
+            described = environment(self.dataset, self.recipe, device, precision, world)
+            if (self.folder.checkpoints / "last.json").exists():
+                _same_ground(self.folder.read("environment.json"), described)
+            self.folder.write("environment.json", described)
             parts = ("train", "validation", "test")
             self.folder.write_arrays("split.npz", {part: getattr(self.dataset, part).index.numpy() for part in parts})
         if (self.folder.checkpoints / "last.json").exists():
@@ -86,6 +91,8 @@ class Trainer:
         per_epoch, epochs = self.train.per_epoch(), self.recipe.training.epochs
         progress = Progress(self.recipe.name, per_epoch * epochs, self.epoch * per_epoch + self.batch, self.quiet)
         started = saved = time.monotonic()
+        for note in (*self.dataset.notes, *self.notes):
+            progress.line(f"{self.recipe.name}  note: {note}")
         try:
             while self.epoch < epochs:
                 batches = self.train.training(self.epoch + 1, self.fabric.global_rank, self.fabric.world_size)
@@ -146,8 +153,6 @@ class Trainer:
             if isinstance(precision, BayesianBinary):
                 self.history.append([[self.epoch], probability_histogram(latent, HISTOGRAM_BINS).tolist()])
         criterion = self.recipe.training.criterion
-        if criterion not in validation:
-            raise BitspikeError(f"training.criterion: got '{criterion}', wanted one of {', '.join(validation)}")
         score = -validation[criterion] if criterion == "accuracy" else validation[criterion]
         if self.best is None or score < self.best:
             self.best, self.best_epoch = score, self.epoch
@@ -204,15 +209,7 @@ class Trainer:
         if self.recipe.training.keep == "best":
             self._load("best")
             kept = self.best_epoch
-        settle = math.ceil(self.train.per_epoch() / STATISTICS_BATCHES)
-
-        def batches() -> Any:
-            # Every settle-th training batch without augmentation: epoch 0 is the evaluation draw.
-            for number, (events, _) in enumerate(self.train.evaluation()):
-                if number % settle == 0:
-                    yield events
-
-        self.learner.finish(batches)
+        self.learner.finish(lambda: self.train.statistics(STATISTICS_BATCHES))
         evaluation = Evaluation(self.recipe, self.learner, self.validation, self.test)
         result = evaluation.result()
         self.seconds += time.monotonic() - started
@@ -239,6 +236,18 @@ class Trainer:
         arrays = {f"counts/{name}": counts[:, number] for number, name in enumerate(names)}
         edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
         self.folder.write_arrays("history.npz", {"epochs": np.arange(1, len(counts) + 1), "edges": edges, **arrays})
+
+
+def _same_ground(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with other data, precision or number of processes than a run began with."""
+    try:
+        stood = {"precision": before["precision"], "processes": before["processes"], **before["data"]}
+    except (KeyError, TypeError):
+        raise BitspikeError("--resume: the run's environment.json is incomplete") from None
+    for key, value in {"precision": now["precision"], "processes": now["processes"], **now["data"]}.items():
+        # What the run wrote went through JSON; so must what it is compared with.
+        if key != "notes" and stood.get(key) != json.loads(json.dumps(value)):
+            refuse(f"--resume: {key}", value, f"what the run began with, {stood.get(key)}")
 
 
 class _CtrlC:
