@@ -55,13 +55,14 @@ class Batches:
     def statistics(self, most: int) -> Iterator[Tensor]:
         """Events of up to `most` large batches in a seeded order, for settling batch statistics.
 
-        Shuffled, because splits may be sorted by class; a short last batch would weigh as much as a whole one.
+        Shuffled, because splits may be sorted by class, and augmented as in the last epoch, because the weights
+        know no other statistics; a short last batch would weigh as much as a whole one.
         """
         size = self.recipe.evaluation.batch
         order = torch.randperm(len(self.split), generator=generator(self.recipe.seed, "statistics order"))
         batches = [rows for rows in order.split(size) if len(rows) == size] or [order]
         for rows in batches[:most]:
-            yield self._events(rows, 0)[0]
+            yield self._events(rows, self.recipe.training.epochs)[0]
 
     def _events(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         x, y, index = self.split.x[rows], self.split.y[rows], self.split.index[rows]
