@@ -17,13 +17,30 @@ import torch
 import bitspike
 from bitspike import metrics
 from bitspike.errors import BitspikeError
-from bitspike.learners.decoding import DECODERS
+from bitspike.learners import OnlineLearner
+from bitspike.learners.decoding import DECODERS, decode
 from bitspike.run.assemble import load_data
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import write_json
-from bitspike.run.evaluation import predictions
+from bitspike.weights import redraw, use_map
 
 RULES = ("full", "st", "bayes")
+
+
+def members(run: bitspike.Run, batches: Batches, samples: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The read-outs (T, N, 1) of every draw (samples = 0: MAP) and the targets."""
+    learner = run.learner
+    assert isinstance(learner, OnlineLearner)
+    learner.model.eval()
+    use_map(learner.model, samples == 0)
+    drawn = []
+    targets = torch.cat([y for _, y in batches.evaluation()])
+    with torch.no_grad():
+        for k in range(max(1, samples)):
+            redraw(learner.model, learner.seed, "ensemble", k)
+            drawn.append(torch.cat([learner.readouts(events) for events, _ in batches.evaluation()], 1).double())
+    use_map(learner.model, False)
+    return drawn, targets
 
 
 def readings(path: Path) -> list[dict[str, Any]]:
@@ -34,16 +51,20 @@ def readings(path: Path) -> list[dict[str, Any]]:
         Batches(run.recipe, run.encoder, split, torch.device("cpu"), torch.float32)
         for split in (dataset.validation, dataset.test)
     ]
+    start = run.recipe.learner.burn_in
     rows = []
-    for decoder in DECODERS:
-        run.learner.decoder = decoder  # type: ignore[attr-defined]
-        for samples, shown in ((run.draws, "ensemble"), (0, "map")) if run.learner.bayesian else ((1, "single"),):
-            (held, held_y), (test, y) = (predictions(run.learner, batches, samples) for batches in parts)
-            temperature = metrics.fit_temperature(held[-1], held_y)
-            raw = metrics.classification(test[-1], y)
-            scaled = metrics.classification(metrics.apply_temperature(test[-1], temperature), y)
+    for samples, shown in ((run.draws, "ensemble"), (0, "map")) if run.learner.bayesian else ((1, "single"),):
+        (held_members, held_y), (test_members, y) = (members(run, batches, samples) for batches in parts)
+        for decoder in DECODERS:
+            held, test = (
+                torch.stack([decode(r, decoder, start=start)[-1] for r in drawn]).mean(0)
+                for drawn in (held_members, test_members)
+            )
+            temperature = metrics.fit_temperature(held, held_y)
+            raw = metrics.classification(test, y)
+            scaled = metrics.classification(metrics.apply_temperature(test, temperature), y)
             row: dict[str, Any] = {"seed": run.recipe.seed, "decoder": decoder, "weights": shown}
-            row["confidence"] = float(test[-1].max(-1).values.mean())
+            row["confidence"] = float(test.max(-1).values.mean())
             row |= {key: raw[key] for key in ("accuracy", "nll", "ece")}
             row |= {"temperature": temperature, "scaled_nll": scaled["nll"], "scaled_ece": scaled["ece"]}
             rows.append(row)
@@ -54,7 +75,7 @@ def main() -> None:
     """Measure all runs and print the means over seeds."""
     content: dict[str, Any] = {}
     for rule in RULES:
-        runs = sorted(Path("runs").glob(f"two-moons-{rule}-seed-*"))
+        runs = sorted(path.parent for path in Path("runs").glob(f"two-moons-{rule}-seed-*/result.json"))
         if not runs:
             sys.exit(f"no runs: `bitspike train two-moons-{rule} --seeds 3` makes them")
         content[rule] = [row for path in runs for row in readings(path)]
