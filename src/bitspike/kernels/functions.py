@@ -1,50 +1,146 @@
 """Named functions a neuron's step or a surrogate may use besides arithmetic and comparison.
 
-Each runs on tensors (element by element) and on SymPy expressions, so that one definition of an
-equation serves both the computation and whatever is generated from it.
+Each runs on tensors (element by element), on the nodes of a trace (`kernels.trace`) and on SymPy expressions, so
+that one definition of an equation serves the computation, what is generated from it and the formula in print.
+
+| function                        | value               | derivative                                     |
+| ------------------------------- | ------------------- | ---------------------------------------------- |
+| exp, expm1, log1p, absolute     | as named            | the ordinary one (absolute: 0 at 0)            |
+| maximum(x, c), minimum(x, c)    | max, min; constant c| 1 where x >= c (x <= c), else 0                |
+| floor, indicator(condition)     | as named; 1 or 0    | 0                                              |
+| choose(condition, a, b)         | a where it holds    | that of the branch taken                       |
+| stop(x)                         | x                   | 0                                              |
+| threshold(u, h)                 | 1[u >= 0]           | h(u): a surrogate                              |
+| with_gradient(value, of)        | value               | that of `of`, instead of the value's own       |
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Value = Any  # a Tensor, a number or a SymPy expression
+from bitspike.kernels.trace import Node
+
+Value = Any  # a Tensor, a Node, a number or a SymPy expression
 
 
 def exp(x: Value) -> Value:
     """exp(x)."""
-    if isinstance(x, Tensor):
-        return x.exp()
-    return _sympy().exp(x)
+    return x.exp() if isinstance(x, Tensor) else _symbolic("exp", x)
+
+
+def expm1(x: Value) -> Value:
+    """exp(x) - 1, accurate near 0."""
+    return x.expm1() if isinstance(x, Tensor) else _symbolic("expm1", x)
+
+
+def log1p(x: Value) -> Value:
+    """log(1 + x), accurate near 0."""
+    return x.log1p() if isinstance(x, Tensor) else _symbolic("log1p", x)
 
 
 def absolute(x: Value) -> Value:
     """|x|."""
-    return x.abs() if isinstance(x, Tensor) else _sympy().Abs(x)
+    return x.abs() if isinstance(x, Tensor) else _symbolic("abs", x)
 
 
-def maximum(x: Value, floor: float) -> Value:
-    """max(x, floor) for a constant floor."""
-    return x.clamp_min(floor) if isinstance(x, Tensor) else _sympy().Max(x, floor)
+def maximum(x: Value, bound: float) -> Value:
+    """max(x, bound) for a constant bound."""
+    return x.clamp_min(bound) if isinstance(x, Tensor) else _symbolic("max", x, bound)
+
+
+def minimum(x: Value, bound: float) -> Value:
+    """min(x, bound) for a constant bound."""
+    return x.clamp_max(bound) if isinstance(x, Tensor) else _symbolic("min", x, bound)
+
+
+def floor(x: Value) -> Value:
+    """The largest integer not above x; no gradient."""
+    return x.floor() if isinstance(x, Tensor) else _symbolic("floor", x)
 
 
 def indicator(condition: Value) -> Value:
     """1 where the comparison holds, else 0; a float32 tensor for a boolean one (it promotes to the operand)."""
-    if isinstance(condition, Tensor):
-        return condition.to(torch.float32)
-    sympy = _sympy()
-    return sympy.Piecewise((1, condition), (0, True))
+    return condition.to(torch.float32) if isinstance(condition, Tensor) else _symbolic("indicator", condition)
+
+
+def choose(condition: Value, a: Value, b: Value) -> Value:
+    """a where the comparison holds, else b."""
+    return torch.where(condition, a, b) if isinstance(condition, Tensor) else _symbolic("where", condition, a, b)
 
 
 def stop(x: Value) -> Value:
-    """x, with no gradient through it (SymPy: the unevaluated function `stop`)."""
-    return x.detach() if isinstance(x, Tensor) else _sympy().Function("stop")(x)
+    """x, with no gradient through it."""
+    return x.detach() if isinstance(x, Tensor) else _symbolic("stop", x)
 
 
-def _sympy() -> Any:
+class _Threshold(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, derivative: Callable[[Any], Any]) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.derivative = derivative
+        return (u >= 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+        (u,) = ctx.saved_tensors
+        return grads[0] * ctx.derivative(u).to(u.dtype), None
+
+
+_threshold: Callable[..., Tensor] = _Threshold.apply
+
+
+def threshold(u: Value, derivative: Callable[[Any], Any]) -> Value:
+    """1 where u >= 0, else 0; backward multiplies with derivative(u)."""
+    if isinstance(u, Tensor):
+        return _threshold(u, derivative)
+    if isinstance(u, Node):
+        return u.graph.add("override", u.graph.add("indicator", u >= 0), u, derivative(u))
     import sympy
 
-    return sympy
+    return sympy.Function("spike")(u)
+
+
+class _WithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, of: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[None, Tensor]:
+        return None, grads[0]
+
+
+_with_gradient: Callable[..., Tensor] = _WithGradient.apply
+
+
+def with_gradient(value: Value, of: Value) -> Value:
+    """`value` forward, the gradient of `of` backward (straight-through)."""
+    if isinstance(value, Tensor):
+        return _with_gradient(value, of)
+    if isinstance(value, Node):
+        return value.graph.add("override", value, of, value.graph.constant(1.0))
+    return value
+
+
+def _symbolic(name: str, *args: Value) -> Value:
+    for arg in args:
+        if isinstance(arg, Node):
+            return arg.graph.add(name, *args)
+    import sympy
+
+    return {
+        "exp": sympy.exp,
+        "expm1": lambda x: sympy.exp(x) - 1,
+        "log1p": lambda x: sympy.log(1 + x),
+        "abs": sympy.Abs,
+        "max": sympy.Max,
+        "min": sympy.Min,
+        "floor": sympy.floor,
+        "indicator": lambda c: sympy.Piecewise((1, c), (0, True)),
+        "where": lambda c, a, b: sympy.Piecewise((a, c), (b, True)),
+        "stop": sympy.Function("stop"),
+    }[name](*args)

@@ -20,22 +20,27 @@ class Step(Protocol):
     def __call__(self, x: Any, state: Any, p: Any, spike: Spike, /) -> tuple[Any, Any]: ...
 
 
-def scan(step: Step, x: Tensor, state: State, p: Any, spike: Spike) -> tuple[Tensor, State]:
-    """Run `step` over time.
-
-    x: input current (T, B, *features); state: NamedTuple of tensors (B, *features) before the first step.
-    Returns the outputs (T, B, *features) and the state after the last step.
-    Raises BitspikeError when x has no time axis, no step, or does not match the state.
-    """
-    if x.ndim < 2 or x.shape[0] == 0:
-        refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
+def check(x: Tensor, state: tuple[Any, ...]) -> None:
+    """Refuse an input without time axis or that does not match the state."""
+    if x.ndim < 2:
+        refuse("input over time", tuple(x.shape), "(T, B, *features)")
     for part in state:
         if part.shape != x.shape[1:]:
             wanted = f"the shape of one time step, {tuple(x.shape[1:])}"
             refuse(f"{type(state).__name__} state", tuple(part.shape), wanted)
+
+
+def scan(step: Step, x: Tensor, state: State, p: Any, spike: Spike) -> tuple[Tensor, State]:
+    """Run `step` over time.
+
+    x: input current (T, B, *features); state: NamedTuple of tensors (B, *features) before the first step.
+    Returns the outputs (T, B, *features) and the state after the last step; T may be 0.
+    Raises BitspikeError when x has no time axis or does not match the state.
+    """
+    check(x, state)
     outputs = []
     # unbind: indexing x[t] would allocate a gradient of x's full size at every step.
     for x_t in x.unbind(0):
         output, state = step(x_t, state, p, spike)
         outputs.append(output)
-    return torch.stack(outputs), state
+    return (torch.stack(outputs) if outputs else x * 1), state

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
-from bitspike.kernels import Spike, Step, scan
+from bitspike.kernels import Recurrence, Spike, Step, run
 
 
 class Neuron(nn.Module):
@@ -17,11 +17,13 @@ class Neuron(nn.Module):
 
     A subclass gives `step` (pure), `initial(like)` (state before the first step) and `constants()` (the
     step's parameters, possibly learnable). State is never stored in the module: `run` takes and returns it.
+    back_end: "auto" (the fastest that can run), "reference", "cpu" or "cuda"; see `kernels.run`.
     """
 
     is_spiking: ClassVar[bool] = True
     step: Step
     spike: Spike
+    back_end: str = "auto"
 
     def initial(self, like: Tensor) -> tuple[Tensor, ...]:
         """State before the first step for one time step of input `like` (B, *features)."""
@@ -36,13 +38,17 @@ class Neuron(nn.Module):
         spikes, _ = self.run(x)
         return spikes
 
+    def recurrence(self, state: Any) -> Recurrence:
+        """The step and what it reads, as the kernels take it."""
+        return Recurrence(self.step, type(state), type(self.constants()), self.spike)
+
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """As `forward`, from a given state; returns the spikes and the state after the last step."""
         if x.ndim < 2 or x.shape[0] == 0:
             refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
         if state is None:
             state = self.initial(x[0])
-        return scan(self.step, x, state, self.constants(), self.spike)
+        return run(self.recurrence(state), x, state, self.constants(), self.back_end)
 
 
 def time_constant(tau: float, field: str) -> float:

@@ -20,11 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from bitspike.errors import refuse
-from bitspike.kernels.functions import absolute, exp, indicator, maximum
+from bitspike.kernels import absolute, exp, indicator, maximum, threshold
 
 
 def boxcar(u: Any, w: float) -> Any:
@@ -61,22 +58,6 @@ SURROGATES: dict[str, Callable[[Any, float], Any]] = {
 }
 
 
-class _Threshold(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, derivative: Surrogate) -> Tensor:
-        ctx.save_for_backward(u)
-        ctx.derivative = derivative
-        return (u >= 0).to(u.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
-        (u,) = ctx.saved_tensors
-        return grads[0] * ctx.derivative.derivative(u).to(u.dtype), None
-
-
-_threshold: Callable[..., Tensor] = _Threshold.apply
-
-
 @dataclass(frozen=True)
 class Surrogate:
     """A spike function with a named surrogate derivative; call it on u = membrane - threshold."""
@@ -97,9 +78,9 @@ class Surrogate:
         """height * h(u), on a tensor or a SymPy expression."""
         return self.height * SURROGATES[self.name](u, self.width)
 
-    def __call__(self, u: Tensor) -> Tensor:
-        """Spikes 1[u >= 0] with the surrogate's gradient."""
-        return _threshold(u, self)
+    def __call__(self, u: Any) -> Any:
+        """Spikes 1[u >= 0] with the surrogate's gradient, on a tensor or symbolically."""
+        return threshold(u, self.derivative)
 
 
 def surrogate(name: str = "triangle", width: float = 1.0, height: float = 1.0) -> Surrogate:

@@ -44,13 +44,13 @@ class Batches:
         order = torch.randperm(len(self.split), generator=generator(self.recipe.seed, "order", epoch))
         size = self.recipe.training.batch
         for number in range(self.per_epoch()):
-            yield self._events(order[number * size : (number + 1) * size][rank::world], epoch)
+            yield self.events(order[number * size : (number + 1) * size][rank::world], epoch)
 
     def evaluation(self, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """(events, targets) in order, encoded by the draw of epoch 0, `limit` examples at most."""
         examples = torch.arange(len(self.split) if limit is None else min(limit, len(self.split)))
         for rows in examples.split(self.recipe.evaluation.batch):
-            yield self._events(rows, 0)
+            yield self.events(rows, 0)
 
     def statistics(self, most: int) -> Iterator[Tensor]:
         """Events of up to `most` large batches in a seeded order, for settling batch statistics.
@@ -62,9 +62,10 @@ class Batches:
         order = torch.randperm(len(self.split), generator=generator(self.recipe.seed, "statistics order"))
         batches = [rows for rows in order.split(size) if len(rows) == size] or [order]
         for rows in batches[:most]:
-            yield self._events(rows, self.recipe.training.epochs)[0]
+            yield self.events(rows, self.recipe.training.epochs)[0]
 
-    def _events(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+    def events(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Encoded examples (T, B, ...) and targets of the given rows; augmented from epoch 1 on."""
         x, y, index = self.split.x[rows], self.split.y[rows], self.split.index[rows]
         if self.recipe.data.shift and epoch > 0:
             x = shift_images(x, index, self.recipe.data.shift, self.recipe.seed, epoch)

@@ -39,6 +39,14 @@ def with_noise(outputs: Tensor, noise: float) -> Tensor:
     return torch.cat([value, (spread.square() + noise**2).sqrt()], -1)
 
 
+def fit_noise(outputs: Tensor, targets: Tensor) -> float:
+    """Standard deviation of the residuals beyond the ensemble's own spread."""
+    value, spread = outputs.chunk(2, -1)
+    residual = (value - targets.double()).square() - spread.square()
+    smallest = 1e-4 * float(targets.double().std(correction=0))
+    return max(float(residual.mean().clamp_min(0).sqrt()), smallest)
+
+
 def summary(task: str, outputs: Tensor, targets: Tensor, bins: int) -> dict[str, float]:
     """Metrics of outputs (N, C) at one moment."""
     if task == "classification":
@@ -49,9 +57,12 @@ def summary(task: str, outputs: Tensor, targets: Tensor, bins: int) -> dict[str,
 
 
 def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, float]:
-    """Metrics on the validation split at the last step."""
+    """Metrics on the validation split at the last step (regression: with the noise fitted on it)."""
     outputs, targets = predictions(learner, batches, recipe.evaluation.validation_draws)
-    result = summary(learner.task, outputs[-1], targets, recipe.evaluation.bins)
+    last = outputs[-1]
+    if learner.task == "regression":
+        last = with_noise(last, fit_noise(last, targets))
+    result = summary(learner.task, last, targets, recipe.evaluation.bins)
     keys = ("accuracy", "nll", "brier", "ece", "rmse")
     return {key: result[key] for key in keys if key in result}
 
@@ -73,6 +84,7 @@ class Evaluation:
         self._fit(held[-1], held_targets)
         result: dict[str, Any] = {"test": self._reading(outputs, targets)}
         if self.learner.bayesian:
+            result["divergence"] = self.learner.divergence()
             for name, samples in (("test_map", 0), ("test_single_draw", 1)):
                 other, _ = predictions(self.learner, self.test, samples)
                 result[name] = summary(self.task, self._noisy(other)[-1], targets, bins)
@@ -92,10 +104,7 @@ class Evaluation:
         if self.task == "classification":
             self.temperature = metrics.fit_temperature(held, targets)
         else:
-            value, spread = held.chunk(2, -1)
-            residual = (value - targets.double()).square() - spread.square()
-            smallest = 1e-4 * float(targets.double().std(correction=0))
-            self.noise = max(float(residual.mean().clamp_min(0).sqrt()), smallest)
+            self.noise = fit_noise(held, targets)
 
     def _noisy(self, outputs: Tensor) -> Tensor:
         """Regression: add the fitted noise to the ensemble's spread."""
@@ -142,7 +151,7 @@ class Evaluation:
     def _keep_raster(self, samples: int) -> None:
         """Spikes of a few real test examples: the input and up to 200 units of each layer."""
         chosen = torch.linspace(0, len(self.test.split) - 1, samples).long()
-        events, targets = self.test._events(chosen, 0)
+        events, targets = self.test.events(chosen, 0)
         layers = [m for m in self.learner.model.modules() if getattr(m, "is_spiking", False)]
         spikes: list[list[Tensor]] = [[] for _ in layers]
         hooks = []

@@ -1,0 +1,71 @@
+"""A list of assignments as source text, for the languages kernels are generated in.
+
+One line per node, in the order in which the step wrote them, so that every kernel rounds alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from bitspike.kernels.trace import COMPARISONS, Node
+
+SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", **COMPARISONS}
+
+# max and min return their operand where it is nan, as torch's clamp does.
+NUMBA: dict[str, str] = {
+    "neg": "-{0}",
+    "abs": "abs({0})",
+    "exp": "exp({0})",
+    "expm1": "expm1({0})",
+    "log1p": "log1p({0})",
+    "max": "({1} if {0} < {1} else {0})",
+    "min": "({1} if {0} > {1} else {0})",
+    "floor": "floor({0})",
+    "indicator": "(one if {0} else zero)",
+    "where": "({1} if {0} else {2})",
+    "stop": "{0}",
+    "override": "{0}",
+}
+
+TRITON: dict[str, str] = {
+    **NUMBA,
+    "abs": "tl.abs({0})",
+    "exp": "tl.exp({0})",
+    "expm1": "_expm1({0})",
+    "log1p": "_log1p({0})",
+    "max": "tl.where({0} < {1}, {1}, {0})",
+    "min": "tl.where({0} > {1}, {1}, {0})",
+    "floor": "tl.floor({0})",
+    "indicator": "tl.where({0}, 1.0, 0.0)",
+    "where": "tl.where({0}, {1}, {2})",
+    "div": "_div({0}, {1})",
+}
+
+
+def assignments(
+    nodes: Iterable[Node],
+    names: Mapping[Node, str],
+    language: Mapping[str, str],
+    number: Callable[[float], str],
+    prefix: str = "n",
+) -> tuple[list[str], dict[Node, str]]:
+    """Lines that compute `nodes` (in order) and the name of every node.
+
+    names: nodes that are given (loaded, or arguments). number: a literal in the language. prefix: of new names.
+    """
+    known = dict(names)
+    lines: list[str] = []
+    for node in nodes:
+        if node in known:
+            continue
+        if node.is_number:
+            known[node] = number(float(node.value or 0.0))
+            continue
+        args = [known[a] for a in (node.args[:1] if node.op == "override" else node.args)]
+        if node.op in ("stop", "override"):
+            known[node] = args[0]
+            continue
+        known[node] = f"{prefix}{node.index}"
+        form = language.get(node.op) or f"{{0}} {SIGNS[node.op]} {{1}}"
+        lines.append(f"{known[node]} = {form.format(*args)}")
+    return lines, known

@@ -1,0 +1,73 @@
+"""A recurrence: a neuron's step, what it reads, and its spike function, declared once for every back end.
+
+    recurrence = Recurrence(step, State, Constants, spike)
+    y, state = run(recurrence, x, State(v=zeros), Constants(beta=0.9, theta=1.0))
+
+`step(x, state, p, spike) -> (output, state)` is pure and elementwise: arithmetic, comparison and the functions of
+`bitspike.kernels`. A step that cannot be recorded (it calls torch itself) still runs on the reference back end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from bitspike.kernels.adjoint import Adjoint, adjoint
+from bitspike.kernels.trace import Node, Trace, Untraceable, trace
+
+Step = Callable[[Any, Any, Any, Callable[..., Any]], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """step, and the NamedTuples of its state and constants (None: no constants); spike: its spike function."""
+
+    step: Step
+    state: type[Any]
+    constants: type[Any] | None
+    spike: Callable[..., Any]
+
+    @cached_property
+    def traced(self) -> Trace:
+        """The step's assignments. Raises Untraceable with the reason."""
+        return _traced(self)
+
+    @property
+    def untraceable(self) -> str | None:
+        """Why the step cannot be recorded, or None."""
+        try:
+            _ = self.traced
+            self.adjoint(())
+        except Untraceable as error:
+            return str(error)
+        return None
+
+    @property
+    def name(self) -> str:
+        """The step's name without `_step`."""
+        return getattr(self.step, "__name__", "step").removesuffix("_step").lstrip("_") or "step"
+
+    def adjoint(self, constants: Iterable[str]) -> Adjoint:
+        """The adjoint for gradients of everything and of the named constants."""
+        return variant(self.traced, tuple(constants), True, True, tuple(self.traced.state))
+
+
+@lru_cache(maxsize=256)
+def _traced(recurrence: Recurrence) -> Trace:
+    return trace(recurrence.step, recurrence.state, recurrence.constants, recurrence.spike)
+
+
+@lru_cache(maxsize=1024)
+def variant(
+    traced: Trace, constants: tuple[str, ...], want_input: bool, want_state: bool, final: tuple[str, ...]
+) -> Adjoint:
+    """The adjoint of one combination of wanted gradients, made once."""
+    return adjoint(traced, constants, want_input, want_state, final)
+
+
+@lru_cache(maxsize=1024)
+def keeping(found: Adjoint, kept: tuple[Node, ...]) -> Adjoint:
+    """`found.keeping(kept)`, made once."""
+    return found.keeping(kept)

@@ -1,0 +1,213 @@
+"""A neuron's step as a list of single assignments, in the order in which the step wrote them.
+
+Calling a pure step with nodes instead of tensors records every operation once (equal operations share a node). The
+order of the operations is kept, so that every generated kernel rounds exactly as the plain PyTorch loop does. (SymPy
+would sort and regroup the terms of a sum, and with them the last bit of a membrane and, at threshold, a spike; it is
+used for the printed formula only, see `kernels.formula`.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bitspike.errors import BitspikeError
+
+Key = tuple[Any, ...]
+LEAVES = ("input", "state", "constant", "number", "gradient", "carry")
+COMPARISONS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+class Node:
+    """One value of a step: an operation on other nodes, or a leaf (`value` is its name, or a number)."""
+
+    __slots__ = ("args", "graph", "index", "op", "value")
+
+    def __init__(self, graph: Graph, index: int, op: str, args: tuple[Node, ...], value: str | float | None) -> None:
+        self.graph, self.index, self.op, self.args, self.value = graph, index, op, args, value
+
+    @property
+    def is_number(self) -> bool:
+        """True for a number written in the step."""
+        return self.op == "number"
+
+    @property
+    def is_boolean(self) -> bool:
+        """True for the result of a comparison."""
+        return self.op in COMPARISONS
+
+    def __repr__(self) -> str:
+        if self.value is not None:
+            return f"{self.value}"
+        return f"{self.op}({', '.join(f'n{a.index}' if a.args else repr(a) for a in self.args)})"
+
+    def __add__(self, other: Any) -> Node:
+        return self.graph.add("add", self, other)
+
+    def __radd__(self, other: Any) -> Node:
+        return self.graph.add("add", other, self)
+
+    def __sub__(self, other: Any) -> Node:
+        return self.graph.add("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Node:
+        return self.graph.add("sub", other, self)
+
+    def __mul__(self, other: Any) -> Node:
+        return self.graph.add("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Node:
+        return self.graph.add("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Node:
+        return self.graph.add("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        return self.graph.add("div", other, self)
+
+    def __neg__(self) -> Node:
+        return self.graph.add("neg", self)
+
+    def __pow__(self, power: int) -> Node:
+        if power != 2:
+            raise Untraceable(f"a power of {power}; only squares are traced (write a product)")
+        return self.graph.add("mul", self, self)
+
+    def __ge__(self, other: Any) -> Node:
+        return self.graph.add("ge", self, other)
+
+    def __gt__(self, other: Any) -> Node:
+        return self.graph.add("gt", self, other)
+
+    def __le__(self, other: Any) -> Node:
+        return self.graph.add("le", self, other)
+
+    def __lt__(self, other: Any) -> Node:
+        return self.graph.add("lt", self, other)
+
+    def __bool__(self) -> bool:
+        raise Untraceable("a Python `if` on a value; use choose(condition, a, b)")
+
+    def __getattr__(self, name: str) -> Any:
+        raise Untraceable(f"the method or attribute '{name}'; use the functions of bitspike.kernels")
+
+
+class Untraceable(BitspikeError):
+    """The step does something that cannot be recorded; the message says what."""
+
+
+class Graph:
+    """Nodes in the order of their creation; equal operations on equal nodes are one node."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._known: dict[Key, Node] = {}
+
+    def leaf(self, op: str, name: str) -> Node:
+        """A value that comes from outside: input, state, constant, gradient or carried gradient."""
+        return self._node(op, (), name)
+
+    def constant(self, value: float) -> Node:
+        """A number written in the step."""
+        return self._node("number", (), float(value))
+
+    def add(self, op: str, *args: Any) -> Node:
+        """The node of `op` on args; numbers become nodes."""
+        nodes = tuple(a if isinstance(a, Node) else self._number(a) for a in args)
+        # The only simplification: times 1 and by 1 change no bit.
+        if op in ("mul", "div") and nodes[1].value == 1.0:
+            return nodes[0]
+        if op == "mul" and nodes[0].value == 1.0:
+            return nodes[1]
+        return self._node(op, nodes, None)
+
+    def _number(self, value: Any) -> Node:
+        if not isinstance(value, int | float):
+            raise Untraceable(f"a {type(value).__name__} inside the step; pass it as one of the step's constants")
+        return self.constant(value)
+
+    def _node(self, op: str, args: tuple[Node, ...], value: str | float | None) -> Node:
+        # repr tells 0.0 from -0.0 and makes nan equal to itself.
+        key = (op, repr(value), *(a.index for a in args))
+        if key not in self._known:
+            self._known[key] = Node(self, len(self.nodes), op, args, value)
+            self.nodes.append(self._known[key])
+        return self._known[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A traced step: the graph, its leaves by name, what it puts out and the state it leaves.
+
+    forward: number of nodes of the forward step (nodes behind it belong to the adjoint).
+    """
+
+    graph: Graph
+    input: Node
+    state: dict[str, Node]
+    constants: dict[str, Node]
+    output: Node
+    new_state: dict[str, Node]
+    forward: int = field(default=0)
+
+    def key(self) -> str:
+        """A digest of the whole step: equal for equal arithmetic, whatever the function is called."""
+        roots = {"output": self.output, **{f"state {n}": v for n, v in self.new_state.items()}}
+        names = f"{list(self.state)} {list(self.constants)}"
+        text = "\n".join([listing(list(roots.values())), repr({n: r.index for n, r in roots.items()}), names])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def trace(
+    step: Callable[..., Any], state_type: type[Any], constants_type: type[Any] | None, spike: Callable[..., Any]
+) -> Trace:
+    """Record `step(x, state, p, spike) -> (output, state)`.
+
+    state_type, constants_type: NamedTuples that the step reads. Raises Untraceable with the reason.
+    """
+    graph = Graph()
+    x = graph.leaf("input", "x")
+    state = {name: graph.leaf("state", name) for name in state_type._fields}
+    constants = {name: graph.leaf("constant", name) for name in (constants_type._fields if constants_type else ())}
+    p = constants_type(**constants) if constants_type else ()
+    try:
+        output, after = step(x, state_type(**state), p, spike)
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+        raise Untraceable(f"step {getattr(step, '__name__', step)}: {error}") from error
+    new_state = {name: _as_node(graph, value) for name, value in zip(state, after, strict=True)}
+    return Trace(graph, x, state, constants, _as_node(graph, output), new_state, len(graph.nodes))
+
+
+def _as_node(graph: Graph, value: Any) -> Node:
+    return value if isinstance(value, Node) else graph.constant(value)
+
+
+def needed(roots: list[Node], stop_at: frozenset[Node] | set[Node] = frozenset()) -> list[Node]:
+    """The nodes that `roots` depend on, in order of computation; nothing below a node of `stop_at`."""
+    seen: set[Node] = set()
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node not in stop_at:
+            # A replaced gradient's operands serve the adjoint only.
+            waiting.extend(node.args[:1] if node.op == "override" else node.args)
+    return sorted(seen, key=lambda n: n.index)
+
+
+def listing(roots: list[Node]) -> str:
+    """The assignments behind `roots`, gradients of spikes included, one to a line."""
+    seen: set[Node] = set()
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting.extend(node.args)
+    order = sorted(seen, key=lambda n: n.index)
+    return "\n".join(f"n{n.index} = {n!r}" for n in order)
+
