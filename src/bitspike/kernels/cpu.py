@@ -5,6 +5,7 @@ Threads follow torch.get_num_threads(); a block of neurons is small enough for i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -37,21 +38,73 @@ def unavailable() -> str | None:
     return None
 
 
+class Forward:
+    """Output y (T, ...), state after the steps run so far, and the values kept (T, ...) besides input and output."""
+
+    def __init__(
+        self, trace: Trace, kept: tuple[Node, ...], x: Tensor, state: list[Tensor], constants: list[Tensor]
+    ) -> None:
+        shape = x.shape
+        rows, moving = _rows(x)
+        values, per_neuron = _constants(trace, constants, x)
+        self._kernel = _compiled_forward(trace, kept, per_neuron, DTYPES[x.dtype])
+        # Not empty_like: an input expanded over time would give outputs that share their memory.
+        self.y = torch.empty(shape, dtype=x.dtype)
+        self.keep = [torch.empty(shape, dtype=x.dtype) for _ in stored(trace, kept)]
+        self.state = [s.detach().clone(memory_format=torch.contiguous_format) for s in state]
+        over_time = (_flat(a) for a in (self.y, *self.keep))
+        self._arrays = [rows, moving, *over_time, *(s.view(-1).numpy() for s in self.state), *values]
+        self._neurons = rows.shape[1]
+
+    def run(self, first: int, last: int) -> None:
+        """Steps first..last-1; each exactly once, in order."""
+
+        def part(lo: int, hi: int) -> None:
+            self._kernel(lo, hi, first, last, *self._arrays)
+
+        threads.run(part, self._neurons, self._neurons * (last - first), BLOCK)
+
+
+class Backward:
+    """Gradient gx (T, ...) of the input, of the state before the steps run so far, and the constants' shares."""
+
+    def __init__(
+        self, found: Adjoint, gy: Tensor, carries: list[Tensor | None], x: Tensor, y: Tensor, keep: list[Tensor],
+        state: list[Tensor], constants: list[Tensor],
+    ) -> None:  # fmt: skip
+        trace, shape, dtype = found.trace, gy.shape, gy.dtype
+        values, per_neuron = _constants(trace, constants, gy)
+        self._kernel = _compiled_backward(found, per_neuron, DTYPES[dtype])
+        self.gx = torch.empty(shape, dtype=dtype) if found.input is not None else None
+        names = list(trace.state)
+        self.state = {name: _carry(carries[names.index(name)], shape[1:], dtype) for name in found.carries}
+        self.shares = {name: torch.zeros(shape[1:], dtype=dtype) for name in found.constants}
+        arrays: list[Any] = [_flat(gy.contiguous())]
+        arrays += _rows(x) if trace.input in found.kept else []
+        arrays += [_flat(y.contiguous())] if trace.output in found.kept else []
+        arrays += [_flat(k.contiguous()) for k in keep]
+        arrays += [state[names.index(name)].detach().contiguous().view(-1).numpy() for name in found.previous]
+        arrays += values
+        arrays += [_flat(self.gx)] if self.gx is not None else []
+        arrays += [t.view(-1).numpy() for t in (*self.state.values(), *self.shares.values())]
+        self._arrays, self._neurons = arrays, math.prod(shape[1:])
+
+    def run(self, first: int, last: int) -> None:
+        """Steps last-1 down to first; each exactly once, in reverse order."""
+
+        def part(lo: int, hi: int) -> None:
+            self._kernel(lo, hi, first, last, *self._arrays)
+
+        threads.run(part, self._neurons, self._neurons * (last - first), BLOCK)
+
+
 def forward(
     trace: Trace, kept: tuple[Node, ...], x: Tensor, state: list[Tensor], constants: list[Tensor]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Output (T, ...), state after the last step, and the values kept (T, ...) that are neither input nor output."""
-    shape = x.shape
-    rows, moving = _rows(x)
-    values, per_neuron = _constants(trace, constants, x)
-    kernel = _compiled_forward(trace, kept, per_neuron, DTYPES[x.dtype])
-    # Not empty_like: an input expanded over time would give outputs that share their memory.
-    y = torch.empty(shape, dtype=x.dtype)
-    keep = [torch.empty(shape, dtype=x.dtype) for _ in stored(trace, kept)]
-    last = [s.clone(memory_format=torch.contiguous_format) for s in state]
-    arrays = [rows, moving, *(_flat(a, shape[0]) for a in (y, *keep)), *(s.view(-1).numpy() for s in last), *values]
-    threads.run(lambda lo, hi: kernel(lo, hi, shape[0], *arrays), rows.shape[1], x.numel(), BLOCK)
-    return y, last, keep
+    over_time = Forward(trace, kept, x, state, constants)
+    over_time.run(0, x.shape[0])
+    return over_time.y, over_time.state, over_time.keep
 
 
 def backward(
@@ -62,25 +115,9 @@ def backward(
 
     carries: gradient of each final state, or None; state: the initial one.
     """
-    trace, shape = found.trace, gy.shape
-    values, per_neuron = _constants(trace, constants, gy)
-    kernel = _compiled_backward(found, per_neuron, DTYPES[gy.dtype])
-    steps = shape[0]
-    one_step = shape[1:]
-    gx = torch.empty(shape, dtype=gy.dtype) if found.input is not None else None
-    names = list(trace.state)
-    running = {name: _carry(carries[names.index(name)], one_step, gy.dtype) for name in found.carries}
-    shares = {name: torch.zeros(one_step, dtype=gy.dtype) for name in found.constants}
-    arrays: list[Any] = [_flat(gy.contiguous(), steps)]
-    arrays += _rows(x) if trace.input in found.kept else []
-    arrays += [_flat(y.contiguous(), steps)] if trace.output in found.kept else []
-    arrays += [_flat(k.contiguous(), steps) for k in keep]
-    arrays += [state[names.index(name)].contiguous().view(-1).numpy() for name in found.previous]
-    arrays += values
-    arrays += [_flat(gx, steps)] if gx is not None else []
-    arrays += [t.view(-1).numpy() for t in (*running.values(), *shares.values())]
-    threads.run(lambda lo, hi: kernel(lo, hi, steps, *arrays), one_step.numel(), gy.numel(), BLOCK)
-    return gx, running, shares
+    over_time = Backward(found, gy, carries, x, y, keep, state, constants)
+    over_time.run(0, gy.shape[0])
+    return over_time.gx, over_time.state, over_time.shares
 
 
 def source(found: Adjoint, dtype: str = "float32") -> str:
@@ -95,16 +132,17 @@ def _carry(gradient: Tensor | None, shape: torch.Size, dtype: torch.dtype) -> Te
     return gradient.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _flat(a: Tensor, steps: int) -> Any:
-    return a.detach().view(steps, -1).numpy()
+def _flat(a: Tensor) -> Any:
+    # math.prod: -1 would be ambiguous for an array without elements.
+    return a.detach().view(a.shape[0], math.prod(a.shape[1:])).numpy()
 
 
 def _rows(x: Tensor) -> tuple[Any, int]:
     """x as an array (T, M) and 1, or, where it does not change over time, (1, M) and 0."""
     x = x.detach()
     if x.shape[0] > 1 and x.stride(0) == 0:
-        return x[:1].contiguous().view(1, -1).numpy(), 0
-    return x.contiguous().view(x.shape[0], -1).numpy(), 1
+        return _flat(x[:1].contiguous()), 0
+    return _flat(x.contiguous()), 1
 
 
 def _constants(trace: Trace, constants: list[Tensor], x: Tensor) -> tuple[list[Any], frozenset[str]]:
@@ -138,7 +176,7 @@ def _compile(function: Any, arguments: list[str], per_neuron: frozenset[str], dt
     import numba
 
     real = getattr(numba, dtype)
-    kinds = [numba.intp, numba.intp, numba.intp]
+    kinds: list[Any] = [numba.intp] * 4
     for name in arguments:
         if name == "dx":
             kinds.append(numba.intp)

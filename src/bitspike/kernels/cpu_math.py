@@ -23,20 +23,22 @@ LN2_LOW = np.float32(math.log(2) - 0.693359375)
 SERIES = tuple(np.float32(1 / math.factorial(n)) for n in range(2, 9))
 
 
-@intrinsic
-def _as_float(typing_context: Any, bits: Any) -> Any:
+def _float_of_bits(typing_context: Any, bits: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.FloatType())
 
     return types.float32(types.int32), generate
 
 
-@intrinsic
-def _as_bits(typing_context: Any, value: Any) -> Any:
+def _bits_of_float(typing_context: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.IntType(32))
 
     return types.int32(types.float32), generate
+
+
+_as_float: Any = intrinsic(_float_of_bits)
+_as_bits: Any = intrinsic(_bits_of_float)
 
 
 @register_jitable
@@ -120,9 +122,14 @@ def log1p(x: float) -> float:
 def _overload(name: Any, single: Any, double: Any) -> None:
     @overload(name, inline="always")
     def choose(x: Any) -> Any:
-        if x == types.float32:
-            return lambda x: single(x)
-        return lambda x: double(x)
+        # Numba wants the implementation's parameter to be annotated as this one's.
+        def in_float32(x: Any) -> Any:
+            return single(x)
+
+        def in_float64(x: Any) -> Any:
+            return double(x)
+
+        return in_float32 if x == types.float32 else in_float64
 
 
 _overload(exp, _exp, math.exp)

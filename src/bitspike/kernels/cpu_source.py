@@ -1,6 +1,6 @@
 """Numba source of a traced step and of its adjoint.
 
-Both functions run neurons lo..hi-1 over all steps: time outside, neurons inside, where LLVM turns the loop into
+Both functions run neurons lo..hi-1 over steps first..last-1: time outside, neurons inside, where LLVM turns the loop into
 vector instructions. The state stays in arrays of one value per neuron, in cache; every array over time is read or
 written once. Arrays over time are (T, M) with M = B * features; x may be (1, M), read at every step (dx = 0).
 """
@@ -47,7 +47,7 @@ def stored(trace: Trace, kept: tuple[Node, ...]) -> list[Node]:
 
 
 def forward_arguments(trace: Trace, kept: tuple[Node, ...]) -> list[str]:
-    """Names of the forward kernel's arguments, behind lo, hi and steps."""
+    """Names of the forward kernel's arguments, behind lo, hi, first and last."""
     return [
         "x", "dx", "y", *(f"kept_{i}" for i in range(len(stored(trace, kept)))),
         *(f"s_{name}" for name in trace.state), *(f"p_{name}" for name in trace.constants),
@@ -55,7 +55,7 @@ def forward_arguments(trace: Trace, kept: tuple[Node, ...]) -> list[str]:
 
 
 def backward_arguments(found: Adjoint) -> list[str]:
-    """Names of the backward kernel's arguments, behind lo, hi and steps."""
+    """Names of the backward kernel's arguments, behind lo, hi, first and last."""
     trace = found.trace
     return [
         "gy", *(["x", "dx"] if trace.input in found.kept else []), *(["y"] if trace.output in found.kept else []),
@@ -78,21 +78,19 @@ def forward_source(trace: Trace, kept: tuple[Node, ...], per_neuron: frozenset[s
     body += lines
     body.append(f"y[t, m] = {known[trace.output]}")
     body += [f"kept_{i}[t, m] = {known[node]}" for i, node in enumerate(stored(trace, kept))]
-    body += [
-        f"s_{name}[m] = {known[node]}" for name, node in trace.new_state.items() if node is not trace.state[name]
-    ]
-    head = f"def forward(lo, hi, steps, {', '.join(forward_arguments(trace, kept))}):"
-    loop = ["    for t in range(steps):", "        for m in range(lo, hi):", *("            " + b for b in body)]
+    body += [f"s_{name}[m] = {known[node]}" for name, node in trace.new_state.items() if node is not trace.state[name]]
+    head = f"def forward(lo, hi, first, last, {', '.join(forward_arguments(trace, kept))}):"
+    loop = ["    for t in range(first, last):", "        for m in range(lo, hi):", *("            " + b for b in body)]
     return _module(dtype, literals, [head, *loop])
 
 
 def backward_source(found: Adjoint, per_neuron: frozenset[str], dtype: str) -> str:
     """Source of `backward`. Step 0 stands apart: its state before is the initial one."""
     literals = Literals()
-    head = f"def backward(lo, hi, steps, {', '.join(backward_arguments(found))}):"
-    lines = [head, "    for t in range(steps - 1, 0, -1):", "        for m in range(lo, hi):"]
+    head = f"def backward(lo, hi, first, last, {', '.join(backward_arguments(found))}):"
+    lines = [head, "    for t in range(last - 1, max(first, 1) - 1, -1):", "        for m in range(lo, hi):"]
     lines += ["            " + line for line in _adjoint_body(found, per_neuron, literals, first=False)]
-    lines += ["    if steps > 0:", "        t = 0", "        for m in range(lo, hi):"]
+    lines += ["    if first == 0 and last > 0:", "        t = 0", "        for m in range(lo, hi):"]
     lines += ["            " + line for line in _adjoint_body(found, per_neuron, literals, first=True)]
     return _module(dtype, literals, lines)
 

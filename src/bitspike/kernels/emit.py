@@ -27,18 +27,17 @@ NUMBA: dict[str, str] = {
     "override": "{0}",
 }
 
+# Of functions of `cuda_math`, in the kernel's dtype; times -1 keeps the sign of zero in every version of Triton.
 TRITON: dict[str, str] = {
     **NUMBA,
+    "neg": "{0} * -1.0",
     "abs": "tl.abs({0})",
-    "exp": "tl.exp({0})",
-    "expm1": "_expm1({0})",
-    "log1p": "_log1p({0})",
     "max": "tl.where({0} < {1}, {1}, {0})",
     "min": "tl.where({0} > {1}, {1}, {0})",
     "floor": "tl.floor({0})",
-    "indicator": "tl.where({0}, 1.0, 0.0)",
+    "indicator": "tl.where({0}, one, zero)",
     "where": "tl.where({0}, {1}, {2})",
-    "div": "_div({0}, {1})",
+    "div": "divide({0}, {1})",
 }
 
 

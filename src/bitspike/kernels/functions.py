@@ -62,9 +62,11 @@ def floor(x: Value) -> Value:
     return x.floor() if isinstance(x, Tensor) else _symbolic("floor", x)
 
 
-def indicator(condition: Value) -> Value:
-    """1 where the comparison holds, else 0; a float32 tensor for a boolean one (it promotes to the operand)."""
-    return condition.to(torch.float32) if isinstance(condition, Tensor) else _symbolic("indicator", condition)
+def indicator(condition: Value, like: Value = None) -> Value:
+    """1 where the comparison holds, else 0; a tensor in the dtype of `like` (float32 without it)."""
+    if isinstance(condition, Tensor):
+        return condition.to(like.dtype if isinstance(like, Tensor) else torch.float32)
+    return _symbolic("indicator", condition)
 
 
 def choose(condition: Value, a: Value, b: Value) -> Value:

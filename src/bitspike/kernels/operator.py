@@ -1,7 +1,7 @@
 """`bitspike::scan` and `bitspike::scan_adjoint`: a traced step over time as torch custom operators.
 
-Custom operators are what torch.compile, autograd, torch.func.grad and vmap understand without looking inside. An
-operator takes tensors and plain values only, so a step is named by the digest of its assignments; `define` enters
+Custom operators are what torch.compile and vmap understand without looking inside (`kernels.mapped` has their vmap
+rules, `kernels.differentiable` their gradient). An operator takes tensors and plain values only, so a step is named by the digest of its assignments; `define` enters
 it into the table first.
 
 The forward operator returns [y, *final state, *values kept for the adjoint]. `wants` is [keep anything, gradient of
@@ -11,7 +11,7 @@ the input, of the initial state, and one flag per constant].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from bitspike.kernels import cpu, cuda
 from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.cpu_source import stored
 from bitspike.kernels.recurrence import keeping, variant
-from bitspike.kernels.trace import Trace
+from bitspike.kernels.trace import Node, Trace
 
 TABLE: dict[str, Trace] = {}
 BACK_ENDS: dict[str, Any] = {"cpu": cpu, "cuda": cuda}
@@ -39,31 +39,64 @@ def _widest(key: str, wants: Sequence[int]) -> Adjoint:
     return variant(traced, _wanted(key, wants), bool(wants[1]), bool(wants[2]), tuple(traced.state))
 
 
+def kept_by(key: str, wants: Sequence[int]) -> tuple[Node, ...]:
+    """The values the forward pass keeps; none if no gradient is wanted."""
+    return _widest(key, wants).kept if wants[0] else ()
+
+
+class Keeps(NamedTuple):
+    """Whether the input and the output are among the values kept."""
+
+    input: bool
+    output: bool
+
+
+_KEEPS: dict[tuple[str, tuple[int, ...]], Keeps] = {}
+
+
+def keeps(key: str, wants: tuple[int, ...]) -> Keeps:
+    """What autograd must save besides the values kept; a plain table, which torch.compile can look into."""
+    found = _KEEPS.get((key, wants))
+    if found is None:
+        kept, traced = kept_by(key, wants), TABLE[key]
+        found = _KEEPS[key, wants] = Keeps(traced.input in kept, traced.output in kept)
+    return found
+
+
 def _wanted(key: str, wants: Sequence[int]) -> tuple[str, ...]:
     return tuple(name for name, flag in zip(TABLE[key].constants, wants[3:], strict=True) if flag)
 
 
-@torch.library.custom_op("bitspike::scan", mutates_args=())
-def scan(
+# Defined without an autograd rule (`torch.library.custom_op` would add one that torch.func cannot see through).
+torch.library.define(
+    "bitspike::scan", "(Tensor x, Tensor[] state, Tensor[] constants, str key, str back_end, int[] wants) -> Tensor[]"
+)
+torch.library.define(
+    "bitspike::scan_adjoint",
+    "(Tensor gy, Tensor[] final, Tensor x, Tensor y, Tensor[] keep, Tensor[] state, Tensor[] constants, "
+    "str key, str back_end, int[] wants, int[] given) -> Tensor[]",
+)
+
+
+@torch.library.impl("bitspike::scan", "CompositeExplicitAutograd")
+def _scan(
     x: Tensor, state: list[Tensor], constants: list[Tensor], key: str, back_end: str, wants: list[int]
 ) -> list[Tensor]:
     """Run the step called `key` over x (T, *shape); see the module."""
-    kept = _widest(key, wants).kept if wants[0] else ()
-    y, last, keep = BACK_ENDS[back_end].forward(TABLE[key], kept, x, state, constants)
+    y, last, keep = BACK_ENDS[back_end].forward(TABLE[key], kept_by(key, wants), x, state, constants)
     return [y, *last, *keep]
 
 
-@scan.register_fake
-def _(
+def _scan_fake(
     x: Tensor, state: list[Tensor], constants: list[Tensor], key: str, back_end: str, wants: list[int]
 ) -> list[Tensor]:
-    keep = stored(TABLE[key], _widest(key, wants).kept) if wants[0] else []
+    keep = stored(TABLE[key], kept_by(key, wants))
     over_time = [x.new_empty(x.shape) for _ in range(1 + len(keep))]
     return [over_time[0], *(torch.empty_like(s) for s in state), *over_time[1:]]
 
 
-@torch.library.custom_op("bitspike::scan_adjoint", mutates_args=())
-def scan_adjoint(
+@torch.library.impl("bitspike::scan_adjoint", "CompositeExplicitAutograd")
+def _scan_adjoint(
     gy: Tensor, final: list[Tensor], x: Tensor, y: Tensor, keep: list[Tensor], state: list[Tensor],
     constants: list[Tensor], key: str, back_end: str, wants: list[int], given: list[int],
 ) -> list[Tensor]:  # fmt: skip
@@ -95,8 +128,7 @@ def _found(key: str, wants: Sequence[int], given: Sequence[int]) -> Adjoint:
     return keeping(narrow, _widest(key, wants).kept)
 
 
-@scan_adjoint.register_fake
-def _(
+def _scan_adjoint_fake(
     gy: Tensor, final: list[Tensor], x: Tensor, y: Tensor, keep: list[Tensor], state: list[Tensor],
     constants: list[Tensor], key: str, back_end: str, wants: list[int], given: list[int],
 ) -> list[Tensor]:  # fmt: skip
@@ -105,38 +137,7 @@ def _(
     return result + [torch.empty_like(c) for c, flag in zip(constants, wants[3:], strict=True) if flag]
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, state, constants, key, back_end, wants = inputs
-    found, count = _widest(key, wants), len(state)
-    nothing = x.new_empty(0)
-    kept_input = x if found.trace.input in found.kept else nothing
-    kept_output = output[0] if found.trace.output in found.kept else nothing
-    ctx.save_for_backward(kept_input, kept_output, *output[1 + count :], *state, *constants)
-    ctx.counts = (len(output) - 1 - count, count)
-    ctx.plain, ctx.steps = (key, back_end, wants), x.shape[0]
-    # Otherwise every value kept would get a gradient of zeros of its size.
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
-    key, back_end, wants = ctx.plain
-    keep_count, count = ctx.counts
-    x, y, *rest = ctx.saved_tensors
-    keep, state, constants = rest[:keep_count], rest[keep_count : keep_count + count], rest[keep_count + count :]
-    if not wants[0]:
-        raise RuntimeError("bitspike.scan ran without keeping what its gradient needs")
-    finals = grads[1 : 1 + count]
-    gy = grads[0]
-    if gy is None:
-        like = next(g for g in finals if g is not None)
-        gy = like.new_zeros((ctx.steps, *like.shape))
-    given = [int(g is not None) for g in finals]
-    present = [g for g in finals if g is not None]
-    found = iter(scan_adjoint(gy, present, x, y, keep, state, constants, key, back_end, wants, given))
-    gx = next(found) if wants[1] else None
-    gs = [next(found) for _ in state] if wants[2] else [None] * count
-    gp = [next(found) if flag else None for flag in wants[3:]]
-    return gx, gs, gp, None, None, None
-
-
-scan.register_autograd(_backward, setup_context=_setup)
+torch.library.register_fake("bitspike::scan", _scan_fake)
+torch.library.register_fake("bitspike::scan_adjoint", _scan_adjoint_fake)
+scan = torch.ops.bitspike.scan
+scan_adjoint = torch.ops.bitspike.scan_adjoint

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels import cpu, cuda, operator
+from bitspike.kernels.differentiable import Call, differentiable_scan
 from bitspike.kernels.recurrence import Recurrence
 from bitspike.kernels.scan import check, scan
 
@@ -17,30 +18,34 @@ BACK_ENDS = ("auto", "reference", "cpu", "cuda")
 
 
 class Choice(NamedTuple):
-    """A back end and why it was taken."""
+    """A back end, why it was taken, and the key of the step in the operators' table ("" on the reference)."""
 
     back_end: str
     reason: str
+    key: str = ""
 
 
 def back_end_for(recurrence: Recurrence, x: Tensor, back_end: str = "auto") -> Choice:
     """The back end for input x: the one asked for, or an error that says why it cannot run; "auto" takes the fastest."""
-    if back_end == "reference":
-        return Choice("reference", "asked for")
-    return _choose(recurrence, x.device.type, x.dtype, back_end)
+    return choose(recurrence, x.device.type, x.dtype, back_end)
 
 
 @lru_cache(maxsize=1024)
-def _choose(recurrence: Recurrence, device: str, dtype: torch.dtype, asked: str) -> Choice:
+def choose(recurrence: Recurrence, device: str, dtype: torch.dtype, asked: str) -> Choice:
+    """As `back_end_for`, from the input's device type and dtype."""
     if asked not in BACK_ENDS:
         refuse("back end", repr(asked), ", ".join(BACK_ENDS))
+    if asked == "reference":
+        return Choice("reference", "asked for")
     fast = "cuda" if device == "cuda" else "cpu"
     reason = _obstacle(recurrence, device, dtype, fast if asked == "auto" else asked)
     if asked == "auto":
-        return Choice("reference", reason) if reason else Choice(fast, f"fastest for {device} tensors")
+        if reason:
+            return Choice("reference", reason)
+        return Choice(fast, f"fastest for {device} tensors", operator.define(recurrence.traced))
     if reason:
         refuse("back end", repr(asked), f"one that can run here: {reason}")
-    return Choice(asked, "asked for")
+    return Choice(asked, "asked for", operator.define(recurrence.traced))
 
 
 def _obstacle(recurrence: Recurrence, device: str, dtype: torch.dtype, back_end: str) -> str | None:
@@ -61,34 +66,48 @@ def run(recurrence: Recurrence, x: Tensor, state: Any, constants: Any, back_end:
     Gradients reach x, the state and every constant that is a tensor. Raises BitspikeError for a shape that does not
     fit and for a back end that cannot run.
     """
+    x = single(x)
+    return run_on(back_end_for(recurrence, x, back_end), recurrence, x, state, constants)
+
+
+def single(x: Tensor) -> Tensor:
+    """Half precision to float32: membranes need the digits."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, constants: Any) -> tuple[Tensor, Any]:
+    """As `run`, on a back end chosen before."""
     check(x, state)
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x = x.float()
-    choice = back_end_for(recurrence, x, back_end)
     if choice.back_end == "reference":
         return scan(recurrence.step, x, state, constants, recurrence.spike)
-    for part in (*state, *constants):
-        if isinstance(part, Tensor) and part.device != x.device and part.numel() != 1:
-            refuse("neuron state or constant", f"on {part.device}", f"on {x.device}, as the input")
-    values = [_tensor(c, x) for c in constants]
-    parts = [s.to(x.dtype) for s in state]
+    parts, values = as_tensors(x, state, constants)
     grad = torch.is_grad_enabled()
     wants = [
         grad and x.requires_grad,
         grad and any(s.requires_grad for s in parts),
         *(grad and v.requires_grad for v in values),
     ]
-    key = operator.define(recurrence.traced)
-    y, *rest = operator.scan(x, parts, values, key, choice.back_end, [int(any(wants)), *map(int, wants)])
-    return y, type(state)(*rest[: len(parts)])
+    call = Call(choice.key, choice.back_end, (int(any(wants)), *map(int, wants)), len(parts))
+    y, *last = differentiable_scan(call, x, parts, values)
+    return y, type(state)(*last)
+
+
+def as_tensors(x: Tensor, state: Any, constants: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """State and constants as the operators take them; refuses shapes and devices that do not fit the input."""
+    values = [_tensor(c, x) for c in constants]
+    parts = [s.to(x.dtype) for s in state]
+    for part in (*parts, *values):
+        if part.device != x.device and part.numel() != 1:
+            refuse("neuron state or constant", f"on {part.device}", f"on {x.device}, as the input")
+    return parts, values
 
 
 def _tensor(value: Any, x: Tensor) -> Tensor:
-    if isinstance(value, Tensor):
-        if value.numel() != 1 and value.shape != x.shape[1:]:
-            try:
-                torch.broadcast_shapes(value.shape, x.shape[1:])
-            except RuntimeError:
-                refuse("neuron constant", tuple(value.shape), f"one value, or {tuple(x.shape[2:])} per neuron")
-        return value
-    return torch.tensor(float(value), dtype=torch.float64)
+    if not isinstance(value, Tensor):
+        return torch.tensor(float(value), dtype=torch.float64)
+    if value.numel() != 1 and value.shape != x.shape[1:]:
+        try:
+            torch.broadcast_shapes(value.shape, x.shape[1:])
+        except RuntimeError:
+            refuse("neuron constant", tuple(value.shape), f"one value, or {tuple(x.shape[2:])} per neuron")
+    return value

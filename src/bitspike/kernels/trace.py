@@ -210,4 +210,3 @@ def listing(roots: list[Node]) -> str:
             waiting.extend(node.args)
     order = sorted(seen, key=lambda n: n.index)
     return "\n".join(f"n{n.index} = {n!r}" for n in order)
-

@@ -1,7 +1,10 @@
 """Floor 2: what stands between weights and neurons in a network over time."""
 
+from bitspike.layers.bntt import BNTT
 from bitspike.layers.norm import TemporalBatchNorm
+from bitspike.layers.recomputed import Recomputed
+from bitspike.layers.recurrent import Recurrent
 from bitspike.layers.scale import ChannelScale
 from bitspike.layers.stepwise import Stepwise, stepwise
 
-__all__ = ["ChannelScale", "Stepwise", "TemporalBatchNorm", "stepwise"]
+__all__ = ["BNTT", "ChannelScale", "Recomputed", "Recurrent", "Stepwise", "TemporalBatchNorm", "stepwise"]

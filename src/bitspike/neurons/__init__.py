@@ -1,11 +1,25 @@
-"""Floor 2: neuron models. Each file opens with its equation; each module runs a pure step over time."""
+"""Floor 2: neuron models. Each file opens with its equation; each module runs a pure step over time.
 
+`NEURONS` finds a model by its name in a recipe.
+"""
+
+from bitspike.neurons.adaptive import AdaptiveLIF
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.bisnn import BiSNN, bisnn_step
+from bitspike.neurons.current_based import CurrentLIF
+from bitspike.neurons.exact_lif import ExactLIF, exact_lif_step
+from bitspike.neurons.integrate_and_fire import IF
+from bitspike.neurons.integrator import Integrator
 from bitspike.neurons.lif import LIF, lif_hard_step, lif_soft_step
+from bitspike.neurons.quantiser import TemporalQuantiser, quantiser_step
 from bitspike.neurons.surrogate import SURROGATES, Surrogate, surrogate
 
+NEURONS: dict[str, type[Neuron]] = {
+    model.kind: model for model in (LIF, IF, AdaptiveLIF, CurrentLIF, BiSNN, Integrator, ExactLIF, TemporalQuantiser)
+}
+
 __all__ = [
-    "LIF", "SURROGATES", "BiSNN", "Neuron", "Surrogate", "bisnn_step", "lif_hard_step", "lif_soft_step",
-    "surrogate",
+    "IF", "LIF", "NEURONS", "SURROGATES", "AdaptiveLIF", "BiSNN", "CurrentLIF", "ExactLIF", "Integrator", "Neuron",
+    "Surrogate", "TemporalQuantiser", "bisnn_step", "exact_lif_step", "lif_hard_step", "lif_soft_step",
+    "quantiser_step", "surrogate",
 ]  # fmt: skip

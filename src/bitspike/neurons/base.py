@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
-from bitspike.kernels import Recurrence, Spike, Step, run
+from bitspike.kernels import Choice, Recurrence, Spike, Step
+from bitspike.kernels.run import choose, run_on, single
 
 
 class Neuron(nn.Module):
@@ -24,6 +24,7 @@ class Neuron(nn.Module):
     step: Step
     spike: Spike
     back_end: str = "auto"
+    _chosen: tuple[Any, Recurrence, Choice] | None = None
 
     def initial(self, like: Tensor) -> tuple[Tensor, ...]:
         """State before the first step for one time step of input `like` (B, *features)."""
@@ -38,17 +39,21 @@ class Neuron(nn.Module):
         spikes, _ = self.run(x)
         return spikes
 
-    def recurrence(self, state: Any) -> Recurrence:
-        """The step and what it reads, as the kernels take it."""
-        return Recurrence(self.step, type(state), type(self.constants()), self.spike)
-
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """As `forward`, from a given state; returns the spikes and the state after the last step."""
         if x.ndim < 2 or x.shape[0] == 0:
             refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
+        x = single(x)
         if state is None:
             state = self.initial(x[0])
-        return run(self.recurrence(state), x, state, self.constants(), self.back_end)
+        constants = self.constants()
+        asked = (self.step, self.spike, x.device.type, x.dtype, self.back_end)
+        # Remembered here, where torch.compile can see that it does not change.
+        if self._chosen is None or self._chosen[0] != asked:
+            recurrence = Recurrence(self.step, type(state), type(constants), self.spike)
+            self._chosen = (asked, recurrence, choose(recurrence, x.device.type, x.dtype, self.back_end))
+        _, recurrence, choice = self._chosen
+        return run_on(choice, recurrence, x, state, constants)
 
 
 def time_constant(tau: float, field: str) -> float:
@@ -56,9 +61,3 @@ def time_constant(tau: float, field: str) -> float:
     if not (math.isfinite(tau) and tau > 0):
         refuse(field, tau, "a positive number of time steps")
     return float(tau)
-
-
-def constant(value: float, learn: bool, shape: tuple[int, ...] = ()) -> Tensor:
-    """A neuron constant: a learnable parameter of `shape`, or a fixed scalar tensor."""
-    full = torch.full(shape, float(value))
-    return nn.Parameter(full) if learn else full

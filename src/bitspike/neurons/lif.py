@@ -5,13 +5,18 @@
     soft reset:  v_t <- v_t - theta s_t
     hard reset:  v_t <- v_t (1 - s_t)
 
+With a refractory period of R steps, a counter r (steps still to wait) is R after a spike; while r > 0 the neuron
+neither integrates nor fires:
+
+    r_{t-1} = 0:  v_t and s_t as above;  r_t = R s_t
+    r_{t-1} > 0:  v_t = v_{t-1}, s_t = 0;  r_t = r_{t-1} - 1
+
 x: current (units of the threshold per step); tau: membrane time constant in time steps; theta: threshold.
-No gradient passes through the reset (`stop`), as is usual with surrogate gradients.
+No gradient passes through the reset or the counter (`stop`), as is usual with surrogate gradients.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,8 +24,10 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels import Spike, Step, stop
-from bitspike.neurons.base import Neuron, constant, time_constant
+from bitspike.kernels import Spike, Step, choose, maximum, stop
+from bitspike.neurons.base import Neuron
+from bitspike.neurons.constants import constant, positive
+from bitspike.neurons.reset import hard, none, soft, step_with
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -37,6 +44,21 @@ class LIFConstants(NamedTuple):
     theta: Any
 
 
+class RefractoryLIFState(NamedTuple):
+    """v: membrane; r: steps still to wait. Both (B, *features)."""
+
+    v: Any
+    r: Any
+
+
+class RefractoryLIFConstants(NamedTuple):
+    """beta, theta: as in LIFConstants; period: steps without a spike after one."""
+
+    beta: Any
+    theta: Any
+    period: Any
+
+
 def lif_soft_step(x: Any, state: LIFState, p: LIFConstants, spike: Spike) -> tuple[Any, LIFState]:
     """One step with reset by subtraction."""
     v = p.beta * state.v + x
@@ -51,40 +73,86 @@ def lif_hard_step(x: Any, state: LIFState, p: LIFConstants, spike: Spike) -> tup
     return s, LIFState(v * (1 - stop(s)))
 
 
-RESETS: dict[str, Step] = {"soft": lif_soft_step, "hard": lif_hard_step}
+def lif_none_step(x: Any, state: LIFState, p: LIFConstants, spike: Spike) -> tuple[Any, LIFState]:
+    """One step without reset."""
+    v = p.beta * state.v + x
+    return spike(v - p.theta), LIFState(v)
+
+
+def _wait_or_fire(x: Any, state: RefractoryLIFState, p: RefractoryLIFConstants, spike: Spike) -> tuple[Any, Any, Any]:
+    """Membrane before the reset, spikes and counter after one step with a refractory period."""
+    free = state.r <= 0
+    v = choose(free, p.beta * state.v + x, state.v)
+    s = choose(free, spike(v - p.theta), 0.0)
+    return v, s, stop(p.period * s + maximum(state.r - 1, 0))
+
+
+def lif_soft_refractory_step(x: Any, state: Any, p: Any, spike: Spike) -> tuple[Any, RefractoryLIFState]:
+    """One step with reset by subtraction and a refractory period."""
+    v, s, r = _wait_or_fire(x, state, p, spike)
+    return s, RefractoryLIFState(soft(v, s, p.theta), r)
+
+
+def lif_hard_refractory_step(x: Any, state: Any, p: Any, spike: Spike) -> tuple[Any, RefractoryLIFState]:
+    """One step with reset to zero and a refractory period."""
+    v, s, r = _wait_or_fire(x, state, p, spike)
+    return s, RefractoryLIFState(hard(v, s, p.theta), r)
+
+
+def lif_none_refractory_step(x: Any, state: Any, p: Any, spike: Spike) -> tuple[Any, RefractoryLIFState]:
+    """One step without reset, with a refractory period."""
+    v, s, r = _wait_or_fire(x, state, p, spike)
+    return s, RefractoryLIFState(none(v, s, p.theta), r)
+
+
+RESETS: dict[str, Step] = {"soft": lif_soft_step, "hard": lif_hard_step, "none": lif_none_step}
+REFRACTORY: dict[str, Step] = {
+    "soft": lif_soft_refractory_step,
+    "hard": lif_hard_refractory_step,
+    "none": lif_none_refractory_step,
+}
 
 
 class LIF(Neuron):
     """Leaky integrate-and-fire neurons; `learn` names what is trained ("tau", "theta"), per neuron if `shape`.
 
-    tau is stored as log(tau), so that it stays positive while it is trained.
+    tau is stored as log(tau), so that it stays positive while it is trained. tau and theta may be tensors of one
+    value per neuron. refractory: steps without a spike after one; 0 costs nothing.
     """
 
     kind: ClassVar[str] = "lif"
 
     def __init__(
         self,
-        tau: float = 2.0,
-        theta: float = 1.0,
+        tau: float | Tensor = 2.0,
+        theta: float | Tensor = 1.0,
         reset: str = "soft",
         surrogate: Surrogate | None = None,
         learn: Collection[str] = (),
         shape: tuple[int, ...] = (),
+        refractory: int = 0,
     ) -> None:
         super().__init__()
-        if reset not in RESETS:
-            refuse("neuron reset", repr(reset), "'soft' or 'hard'")
         if unknown := set(learn) - {"tau", "theta"}:
             refuse("neuron learn", sorted(unknown), "'tau', 'theta' or both")
-        self.step = RESETS[reset]
+        if isinstance(refractory, bool) or not isinstance(refractory, int) or refractory < 0:
+            refuse("neuron refractory", refractory, "a whole number of time steps, 0 or more")
+        self.step = step_with(reset, REFRACTORY if refractory else RESETS)
+        self.refractory = refractory
         self.spike = surrogate or Surrogate()
-        self.log_tau = constant(math.log(time_constant(tau, "neuron tau")), "tau" in learn, shape)
-        self.theta = constant(theta, "theta" in learn, shape)
+        self.log_tau = constant(
+            positive(tau, "neuron tau", "a positive number of time steps").log(), "tau" in learn, shape, "neuron tau"
+        )
+        self.theta = constant(theta, "theta" in learn, shape, "neuron theta")
 
-    def initial(self, like: Tensor) -> LIFState:
-        """Membrane at rest."""
-        return LIFState(torch.zeros_like(like))
+    def initial(self, like: Tensor) -> LIFState | RefractoryLIFState:
+        """Membrane at rest, ready to fire."""
+        rest = torch.zeros_like(like)
+        return RefractoryLIFState(rest, torch.zeros_like(like)) if self.refractory else LIFState(rest)
 
-    def constants(self) -> LIFConstants:
-        """beta = exp(-exp(-log tau)) and theta."""
-        return LIFConstants(torch.exp(-torch.exp(-self.log_tau)), self.theta)
+    def constants(self) -> LIFConstants | RefractoryLIFConstants:
+        """beta = exp(-exp(-log tau)), theta, and the refractory period if there is one."""
+        beta = torch.exp(-torch.exp(-self.log_tau))
+        if self.refractory:
+            return RefractoryLIFConstants(beta, self.theta, float(self.refractory))
+        return LIFConstants(beta, self.theta)

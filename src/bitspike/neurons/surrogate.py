@@ -26,7 +26,7 @@ from bitspike.kernels import absolute, exp, indicator, maximum, threshold
 
 def boxcar(u: Any, w: float) -> Any:
     """1/w on (-w/2, w/2]."""
-    return indicator(u > -w / 2) * indicator(u <= w / 2) / w
+    return indicator(u > -w / 2, u) * indicator(u <= w / 2, u) / w
 
 
 def triangle(u: Any, w: float) -> Any:

@@ -1,0 +1,100 @@
+"""Measured times, kept for good: what is chosen by them is the same in every process on one machine.
+
+Two methods that round differently must not take turns between a run and its continuation. So each class of
+operands is measured once per processor, torch and thread count, and the first times written win: a later process,
+or one that measured at the same moment, takes those. One small JSON file per class:
+
+    FOLDER/products/KEY/CLASS.json   {"class", "on", "seconds": {method: seconds}}
+
+FOLDER is `BITSPIKE_CACHE` or the user's cache folder. A damaged file is measured again. Where nothing can be
+written, nothing is measured, and the caller falls back to its own fixed rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from bitspike.kernels import cache
+from bitspike.kernels.products.processor import Capabilities, capabilities
+
+FORMAT = 1
+
+Seconds = dict[str, float]
+_known: dict[Path, Seconds] = {}
+
+
+def seconds(name: str, measure: Callable[[], Seconds]) -> Seconds | None:
+    """The stored times of the class called `name`, measured now if there are none; None where none can be kept."""
+    path = cache.folder() / "products" / _key(torch.get_num_threads(), capabilities())[0] / f"{name}.json"
+    if path not in _known:
+        found = _read(path, name)
+        if found is None:
+            found = _publish(path, name, measure)
+        if found is None:
+            return None
+        _known[path] = found
+    return _known[path]
+
+
+def forget() -> None:
+    """Read the files again at the next question."""
+    _known.clear()
+
+
+@lru_cache(maxsize=16)
+def _key(threads: int, found: Capabilities) -> tuple[str, dict[str, object]]:
+    on: dict[str, object] = {
+        "format": FORMAT,
+        "processor": found.processor,
+        "can": str(found),
+        "torch": torch.__version__,
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+    }
+    return hashlib.sha256(json.dumps(on, sort_keys=True).encode()).hexdigest()[:12], on
+
+
+def _read(path: Path, name: str) -> Seconds | None:
+    try:
+        stored = json.loads(path.read_text())
+        if stored["class"] != name:
+            return None
+        times = {str(method): float(value) for method, value in stored["seconds"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return times if times and all(math.isfinite(t) and t > 0 for t in times.values()) else None
+
+
+def _publish(path: Path, name: str, measure: Callable[[], Seconds]) -> Seconds | None:
+    """Measure and store; the times of another process, if it was first."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    except OSError:
+        return None
+    try:
+        times = measure()
+        with os.fdopen(handle, "w") as file:
+            on = _key(torch.get_num_threads(), capabilities())[1]
+            json.dump({"class": name, "on": on, "seconds": times}, file, indent=1)
+        try:
+            os.link(draft, path)  # fails where the file is there: the first one wins
+        except OSError:
+            first = _read(path, name)
+            if first is not None:
+                return first
+            os.replace(draft, path)  # damaged, or a file system without links
+        return _read(path, name)
+    except OSError:
+        return None
+    finally:
+        Path(draft).unlink(missing_ok=True)

@@ -1,0 +1,52 @@
+"""A product and its neurons, computed again in the backward pass instead of being kept.
+
+For each step, input and neuron about 1/8 byte is kept where the input is spikes (and states every sqrt(T) steps)
+instead of 4 bytes for the input, 4 for the current and 4 per value the neuron's adjoint needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import refuse
+from bitspike.kernels.recompute import recompute
+from bitspike.layers.norm import TemporalBatchNorm
+from bitspike.neurons.base import Neuron
+
+
+class Recomputed(nn.Module):
+    """`neuron(layer(x))` with little memory: x (T, B, *features) to spikes (T, B, *units).
+
+    layer: any module that treats every step alike (weights, scale, pooling). Batch statistics over time do not fit:
+    a segment does not know them. segment: steps computed again at a time; default sqrt(T).
+    """
+
+    def __init__(self, layer: nn.Module, neuron: Neuron, segment: int | None = None) -> None:
+        super().__init__()
+        for name, part in layer.named_modules():
+            if isinstance(part, TemporalBatchNorm | nn.modules.batchnorm._BatchNorm):
+                refuse(
+                    "recomputed layer", f"{type(part).__name__} '{name}'", "layers that treat every time step by itself"
+                )
+        self.layer, self.neuron, self.segment = layer, neuron, segment
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes (T, B, *units), from rest."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """As `forward`, from a given state; returns the spikes and the state after the last step."""
+        if state is None:
+            with torch.no_grad():
+                state = self.neuron.initial(self.layer(x[:1])[0])
+        kind = type(state)
+
+        def function(part: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            y, after = self.neuron.run(self.layer(part), kind(*before))
+            return y, tuple(after)
+
+        y, last = recompute(function, x, tuple(state), list(self.parameters()), self.segment)
+        return y, kind(*last)

@@ -1,0 +1,44 @@
+"""Neurons that feed their spikes back to one another: x_t + W s_{t-1} is what reaches them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import refuse
+from bitspike.kernels import Recurrence
+from bitspike.kernels.feedback import run_with_feedback
+from bitspike.neurons.base import Neuron
+
+
+class Recurrent(nn.Module):
+    """`units` neurons with all-to-all feedback: currents (T, B, units) to spikes of the same shape.
+
+    `feedback` is a Linear without bias, so that a weight precision can be given to it as to any other layer; it
+    starts uniform in +-1/sqrt(units).
+    """
+
+    is_spiking = True
+
+    def __init__(self, units: int, neuron: Neuron) -> None:
+        super().__init__()
+        if units < 1:
+            refuse("recurrent units", units, "1 or more")
+        self.feedback = nn.Linear(units, units, bias=False)
+        self.neuron = neuron
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes (T, B, units), from rest."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """As `forward`, from (spikes of the step before, neuron state); returns the spikes and that pair."""
+        if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != self.feedback.in_features:
+            refuse("recurrent input", tuple(x.shape), f"(T, B, {self.feedback.in_features}) with at least one step")
+        before, inner = state if state is not None else (torch.zeros_like(x[0]), self.neuron.initial(x[0]))
+        constants = self.neuron.constants()
+        recurrence = Recurrence(self.neuron.step, type(inner), type(constants), self.neuron.spike)
+        y, last = run_with_feedback(recurrence, x, self.feedback.weight, inner, constants, before, self.neuron.back_end)
+        return y, (y[-1], last)

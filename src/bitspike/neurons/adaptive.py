@@ -1,0 +1,104 @@
+"""Adaptive leaky integrate-and-fire: every spike raises the threshold for a while (Bellec et al. 2020, ALIF).
+
+    v_t = beta v_{t-1} + x_t                        beta = exp(-1/tau)
+    s_t = 1[v_t - (theta + strength a_{t-1}) >= 0]
+    a_t = rho a_{t-1} + s_t                         rho = exp(-1/tau_adaptation)
+    soft reset:  v_t <- v_t - theta s_t
+    hard reset:  v_t <- v_t (1 - s_t)
+
+x: current (units of the threshold per step); tau, tau_adaptation: time constants in time steps, the second usually
+much longer; theta: threshold at rest; strength: by how much a spike raises it. A spike first acts on the threshold
+one step later. No gradient passes through the reset; it does pass through the adaptation a, which is what carries
+credit over long times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bitspike.kernels import Spike, Step
+from bitspike.neurons.base import Neuron
+from bitspike.neurons.constants import Constant, decay, held, hold
+from bitspike.neurons.reset import hard, none, soft, step_with
+from bitspike.neurons.surrogate import Surrogate
+
+
+class AdaptiveState(NamedTuple):
+    """v: membrane; a: adaptation. Both (B, *features)."""
+
+    v: Any
+    a: Any
+
+
+class AdaptiveConstants(NamedTuple):
+    """beta, rho: decays per step of membrane and adaptation; theta: threshold at rest; strength: of adaptation."""
+
+    beta: Any
+    rho: Any
+    theta: Any
+    strength: Any
+
+
+def _fire(x: Any, state: AdaptiveState, p: AdaptiveConstants, spike: Spike) -> tuple[Any, Any, Any]:
+    """Membrane before the reset, spikes and adaptation after one step."""
+    v = p.beta * state.v + x
+    s = spike(v - (p.theta + p.strength * state.a))
+    return v, s, p.rho * state.a + s
+
+
+def adaptive_soft_step(x: Any, state: AdaptiveState, p: AdaptiveConstants, spike: Spike) -> tuple[Any, AdaptiveState]:
+    """One step with reset by subtraction of the threshold at rest."""
+    v, s, a = _fire(x, state, p, spike)
+    return s, AdaptiveState(soft(v, s, p.theta), a)
+
+
+def adaptive_hard_step(x: Any, state: AdaptiveState, p: AdaptiveConstants, spike: Spike) -> tuple[Any, AdaptiveState]:
+    """One step with reset to zero."""
+    v, s, a = _fire(x, state, p, spike)
+    return s, AdaptiveState(hard(v, s, p.theta), a)
+
+
+def adaptive_none_step(x: Any, state: AdaptiveState, p: AdaptiveConstants, spike: Spike) -> tuple[Any, AdaptiveState]:
+    """One step without reset: the adaptation alone holds the neuron back."""
+    v, s, a = _fire(x, state, p, spike)
+    return s, AdaptiveState(none(v, s, p.theta), a)
+
+
+STEPS: dict[str, Step] = {"soft": adaptive_soft_step, "hard": adaptive_hard_step, "none": adaptive_none_step}
+
+
+class AdaptiveLIF(Neuron):
+    """Adaptive LIF neurons; `learn`: "tau", "tau_adaptation", "theta", "strength", one per neuron if `shape`."""
+
+    kind: ClassVar[str] = "adaptive-lif"
+
+    def __init__(
+        self,
+        tau: Constant = 2.0,
+        tau_adaptation: Constant = 20.0,
+        theta: Constant = 1.0,
+        strength: Constant = 0.2,
+        reset: str = "soft",
+        surrogate: Surrogate | None = None,
+        learn: Collection[str] = (),
+        shape: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.step = step_with(reset, STEPS)
+        self.spike = surrogate or Surrogate()
+        named = {"tau": tau, "tau_adaptation": tau_adaptation, "theta": theta, "strength": strength}
+        hold(self, named, learn, shape)
+
+    def initial(self, like: Tensor) -> AdaptiveState:
+        """Membrane at rest, no adaptation."""
+        return AdaptiveState(torch.zeros_like(like), torch.zeros_like(like))
+
+    def constants(self) -> AdaptiveConstants:
+        """Decays, threshold and strength."""
+        return AdaptiveConstants(
+            decay(held(self, "tau")), decay(held(self, "tau_adaptation")), held(self, "theta"), held(self, "strength")
+        )

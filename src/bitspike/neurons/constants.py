@@ -1,0 +1,63 @@
+"""Constants of a neuron: fixed or learned, shared or one per neuron, and positive while they are learned.
+
+    hold(self, {"tau": tau, "theta": theta}, learn=("tau",), shape=(64,))
+    held(self, "tau")
+
+A fixed constant is kept as it is. A learned one is kept as its logarithm, the parameter `log_NAME`, so that no
+step of an optimiser makes it negative; its gradient is dL/dlog(c) = c dL/dc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import refuse
+
+Constant = float | Tensor
+
+
+def positive(value: Constant, field: str, wanted: str = "a positive number") -> Tensor:
+    """`value` in float64; refuses what is not positive and finite."""
+    number = torch.as_tensor(value, dtype=torch.float64).detach()
+    if not bool((torch.isfinite(number) & (number > 0)).all()):
+        refuse(field, f"a least value of {number.min():g}" if number.ndim else value, wanted)
+    return number
+
+
+def constant(value: Constant, learn: bool, shape: tuple[int, ...] = (), field: str = "neuron constant") -> Tensor:
+    """A neuron constant of `shape` in the default dtype: a parameter, or fixed and not in the `state_dict`."""
+    number = torch.as_tensor(value).detach().to(torch.get_default_dtype())
+    try:
+        start = number.expand(shape or number.shape).clone()
+    except RuntimeError:
+        refuse(field, f"values of shape {tuple(number.shape)}", f"one value, or {shape}")
+    if learn:
+        return nn.Parameter(start)
+    # Values per neuron move with the module to a device; a scalar is cheapest on the host.
+    return nn.Buffer(start, persistent=False) if start.ndim else start
+
+
+def hold(module: nn.Module, values: Mapping[str, Constant], learn: Collection[str], shape: tuple[int, ...]) -> None:
+    """Keep the constants `values` in the module, those in `learn` trained; see above."""
+    if unknown := set(learn) - set(values):
+        refuse("neuron learn", sorted(unknown), f"names among {', '.join(values)}")
+    for name, value in values.items():
+        start, field = positive(value, f"neuron {name}"), f"neuron {name}"
+        if name in learn:
+            setattr(module, f"log_{name}", constant(start.log(), True, shape, field))
+        else:
+            setattr(module, name, constant(start, False, shape, field))
+
+
+def held(module: nn.Module, name: str) -> Tensor:
+    """The constant `name`, with its gradient if it is learned."""
+    found: Tensor = getattr(module, name) if hasattr(module, name) else getattr(module, f"log_{name}").exp()
+    return found
+
+
+def decay(tau: Tensor) -> Tensor:
+    """What is left after one step: exp(-1/tau) for a time constant in steps."""
+    return torch.exp(-1 / tau)
