@@ -1,0 +1,83 @@
+"""Rewrite the result tables of README.md and docs/findings.md from results/*.json.
+
+A table stands between `<!-- results: RECIPE RECIPE ... -->` and `<!-- end -->`; whatever is between is replaced.
+Usage: python docs/make_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"(<!-- (results|brief): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+CLASSES = [
+    ("accuracy %", "accuracy", 100, 2),
+    ("NLL", "nll", 1, 4),
+    ("ECE", "ece", 1, 4),
+    ("scaled NLL", "scaled.nll", 1, 4),
+    ("scaled ECE", "scaled.ece", 1, 4),
+]
+VALUES = [("RMSE", "rmse", 1, 4), ("NLL", "nll", 1, 4)]
+BRIEF = [("accuracy %", "accuracy", 100, 2), ("NLL", "nll", 1, 3), ("ECE", "ece", 1, 4), ("ECE scaled", "scaled.ece", 1, 4)]
+READINGS = {"test_map": "- MAP", "test_single_draw": "- one draw"}
+
+
+def at(data: dict[str, Any], path: str) -> Any:
+    """The entry at a dotted path, or None."""
+    for key in path.split("."):
+        if not isinstance(data, dict) or key not in data:
+            return None
+        data = data[key]
+    return data
+
+
+def figure(result: dict[str, Any], path: str, factor: float, digits: int, spread: bool) -> str:
+    """mean, or mean ± sample standard deviation over several seeds."""
+    mean = at(result["mean"], path)
+    if mean is None:
+        return ""
+    text = f"{mean * factor:.{digits}f}"
+    if spread and len(result["seeds"]) > 1:
+        text += f" ± {at(result['std'], path) * factor:.{digits}f}"
+    return text
+
+
+def table(names: list[str], brief: bool) -> str:
+    """One row per recipe, and per other reading of it."""
+    results = {name: json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in names}
+    regression = "rmse" in next(iter(results.values()))["mean"]["test"]
+    columns = BRIEF if brief else VALUES if regression else CLASSES
+    costs = ["weight bits"] if brief else ["weight bits", "spikes/neuron", "µJ (arithmetic)"]
+    lines = [["recipe", "seeds", *(c[0] for c in columns), *costs]]
+    lines.append(["---"] * len(lines[0]))
+    for name, result in results.items():
+        cost = [f"{at(result['mean'], 'bits.weights_stored'):,.0f}"]
+        if not brief:
+            cost.append(f"{at(result['mean'], 'bits.spikes_per_neuron'):.2f}")
+            cost.append(f"{at(result['mean'], 'energy.network.joules_compute') * 1e6:.2f}")
+        seeds = str(len(result["seeds"]))
+        cells = [figure(result, f"test.{path}", factor, digits, not brief) for _, path, factor, digits in columns]
+        lines.append([f"`{name}`", seeds, *cells, *cost])
+        for reading, label in () if brief else READINGS.items():
+            if reading in result["mean"]:
+                cells = [figure(result, f"{reading}.{p}", f, d, True) for _, p, f, d in columns]
+                lines.append([label, seeds, *cells, *[""] * len(cost)])
+    return "".join(f"| {' | '.join(line)} |\n".replace("  ", " ") for line in lines)
+
+
+def main() -> None:
+    """Both documents, in place."""
+    for path in (ROOT / "README.md", ROOT / "docs" / "findings.md"):
+
+        def made(match: re.Match[str]) -> str:
+            head, kind, names, end = match.groups()
+            return head + table(names.split(), kind == "brief") + end
+
+        path.write_text(BLOCK.sub(made, path.read_text()))
+
+
+if __name__ == "__main__":
+    main()
