@@ -6,15 +6,29 @@ import json
 
 import typer
 
-EXTRAS = {"tensorboard": "tensorboard"}
+EXTRAS = {"tensorboard": "tensorboard", "cuda": "triton"}
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command()
-    def doctor(as_json: bool = typer.Option(False, "--json", help="Machine-readable output.")) -> None:
-        """What this installation has, and what it lacks."""
+    def doctor(
+        kernel: str = typer.Option("", help="Print a neuron's equations and the source generated from them."),
+        recipe: str = typer.Option("", help="Say what each layer of a recipe's network runs on, and why."),
+        as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+    ) -> None:
+        """What this installation has, what it lacks, and which kernels it takes."""
+        if kernel:
+            from bitspike.cli.doctor_kernels import print_kernel
+
+            print_kernel(kernel)
+            return
+        if recipe:
+            from bitspike.cli.doctor_kernels import print_layers
+
+            print_layers(recipe, as_json)
+            return
         import importlib.util
         import os
         import platform
@@ -24,6 +38,8 @@ def register(app: typer.Typer) -> None:
         import bitspike
         from bitspike import data
         from bitspike.cli.doctor_data import where
+        from bitspike.cli.doctor_kernels import back_ends
+        from bitspike.kernels.products import capabilities
 
         found = {
             "bitspike": bitspike.__version__,
@@ -31,7 +47,8 @@ def register(app: typer.Typer) -> None:
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "devices": ["cpu", *(["cuda"] if torch.cuda.is_available() else [])],
-            "time loop": "reference (plain PyTorch)",
+            "time loops": back_ends(),
+            "products": str(capabilities()),
             "BITSPIKE_DATA": os.environ.get("BITSPIKE_DATA", "not set"),
             "data": {name: where(name) for name in data.names()},
             "extras": {

@@ -17,7 +17,7 @@ from bitspike.errors import refuse
 from bitspike.learners import BackpropLearner, Learner, OnlineLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
 from bitspike.models import LocalNetwork, feedforward, local_network
-from bitspike.neurons import LIF, BiSNN, Surrogate
+from bitspike.neurons import NEURONS, Neuron, Surrogate
 from bitspike.run.recipe import NeuronPart, OptimizerPart, Recipe, WeightsPart
 from bitspike.weights import BayesianBinary, Precision, StraightThrough, quantise
 
@@ -121,10 +121,21 @@ def _spike(part: NeuronPart) -> Surrogate:
     return Surrogate(**part.surrogate.model_dump())
 
 
-def _neuron(part: NeuronPart) -> nn.Module:
-    if part.kind == "bisnn":
-        return BiSNN(part.tau_mem, part.tau_syn, part.tau_ref, _spike(part))
-    return LIF(part.tau, part.theta, part.reset, _spike(part), part.learn)
+# The fields of a recipe's neuron that each kind reads, besides its surrogate.
+NEURON_FIELDS: dict[str, tuple[str, ...]] = {
+    "lif": ("tau", "theta", "reset", "learn", "refractory"),
+    "if": ("theta", "reset", "learn"),
+    "adaptive-lif": ("tau", "tau_adaptation", "theta", "strength", "reset", "learn"),
+    "current-lif": ("tau", "tau_syn", "theta", "reset", "learn"),
+    "bisnn": ("tau_mem", "tau_syn", "tau_ref"),
+}
+
+
+def _neuron(part: NeuronPart, back_end: str) -> Neuron:
+    fields: dict[str, Any] = {name: getattr(part, name) for name in NEURON_FIELDS[part.kind]}
+    neuron = NEURONS[part.kind](surrogate=_spike(part), **fields)
+    neuron.back_end = back_end
+    return neuron
 
 
 def _precision(part: WeightsPart) -> Callable[[], Precision] | None:
@@ -157,7 +168,14 @@ def build_model(recipe: Recipe, form: Form) -> nn.Module:
         keys = (recipe.seed, "init")
         model = local_network(flat, outputs, part.layers, bias=part.bias, surrogate=_spike(neuron), keys=keys, **taus)
     else:
-        model = feedforward(shape, outputs, part.layers, lambda: _neuron(neuron), part.norm, (recipe.seed, "init"))
+        model = feedforward(
+            shape,
+            outputs,
+            part.layers,
+            lambda: _neuron(neuron, recipe.compute.back_end),
+            part.norm,
+            (recipe.seed, "init"),
+        )
     make = _precision(recipe.weights)
     if make is not None:
         quantise(model, make, recipe.seed, "latent", biases=recipe.weights.biases)

@@ -121,16 +121,26 @@ class SurrogatePart(Part):
 
 
 class NeuronPart(Part):
-    """The neuron of every hidden layer; time constants in steps."""
+    """The neuron of every hidden layer; time constants in steps. A kind reads the fields its equation has."""
 
-    kind: Literal["lif", "bisnn"] = "lif"
+    kind: Literal["lif", "if", "adaptive-lif", "current-lif", "bisnn"] = "lif"
     tau: Positive = 2.0
     theta: Positive = 1.0
-    reset: Literal["soft", "hard"] = "soft"
-    learn: list[Literal["tau", "theta"]] = Field(default_factory=list)
+    reset: Literal["soft", "hard", "none"] = "soft"
+    learn: list[Literal["tau", "theta", "tau_syn", "tau_adaptation", "strength"]] = Field(default_factory=list)
+    """Constants that are trained, one value per layer."""
+    refractory: Annotated[int, Field(ge=0)] = 0
+    """lif: steps without a spike after one."""
     tau_mem: Positive = 10.0
+    """bisnn: slow trace."""
     tau_syn: Positive = 6.0
+    """bisnn, current-lif: fast trace, synaptic current."""
     tau_ref: Positive = 2.0
+    """bisnn: refractory term."""
+    tau_adaptation: Positive = 20.0
+    """adaptive-lif: how long a spike raises the threshold."""
+    strength: Positive = 0.2
+    """adaptive-lif: by how much."""
     surrogate: SurrogatePart = SurrogatePart()
 
 
@@ -221,6 +231,16 @@ class EvaluationPart(Part):
     """Test examples on which operations are counted."""
 
 
+class ComputePart(Part):
+    """On what a network runs; the experiment stays the same."""
+
+    back_end: Literal["auto", "reference", "cpu", "cuda"] = "auto"
+    """Of the time loops; one that is asked for and cannot run is an error."""
+    products: Literal["exact", "fast", "float32"] = "exact"
+    """Products of spikes and binary weights: exact where provable and never worse than float32 by more than a
+    factor of two; fast: reduced precision in the backward pass; float32: plain."""
+
+
 class Recipe(Part):
     """One experiment."""
 
@@ -237,6 +257,7 @@ class Recipe(Part):
     schedule: SchedulePart = SchedulePart()
     training: TrainingPart = TrainingPart()
     evaluation: EvaluationPart = EvaluationPart()
+    compute: ComputePart = ComputePart()
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, defaults filled in, as plain data without empty entries."""
@@ -244,6 +265,9 @@ class Recipe(Part):
         return data
 
     def recipe_hash(self) -> str:
-        """SHA-256 of the resolved recipe without seed."""
-        data = {key: value for key, value in self.resolved().items() if key != "seed"}
+        """SHA-256 of what the recipe says beyond defaults, without seed and `compute`.
+
+        Defaults are left out, so that a field that a later version adds leaves earlier recipes their hash.
+        """
+        data = self.model_dump(mode="json", exclude_defaults=True, exclude={"seed", "compute"})
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 def binary_sign(latent: Tensor) -> Tensor:
     """+1 where latent >= 0, else -1: sign with sign(0) = +1."""
-    return torch.where(latent >= 0, 1.0, -1.0).to(latent.dtype)
+    # Three vectorised passes; `where` with two numbers takes several times as long.
+    return (latent >= 0).to(latent.dtype).mul_(2).sub_(1)
 
 
 class Precision(nn.Module):

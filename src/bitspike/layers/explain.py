@@ -1,0 +1,85 @@
+"""Which back end runs each layer's time loop and which method each product takes, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.kernels import Recurrence, back_end_for
+from bitspike.kernels.cpu_source import stored
+from bitspike.kernels.recurrence import variant
+from bitspike.kernels.run import Choice, single
+from bitspike.neurons.base import Neuron
+
+HEADINGS = ("layer", "kind", "input", "takes", "why", "kept")
+
+
+class Explained(NamedTuple):
+    """layer: its name in the model; takes: back end or product method; kept: bytes per step and value, if a neuron."""
+
+    layer: str
+    kind: str
+    input: tuple[int, ...]
+    takes: str
+    why: str
+    kept: float | None
+
+
+def explain_backend(model: nn.Module, x: Tensor, run: Callable[[], object] | None = None) -> list[Explained]:
+    """Run `model(x)` once (or `run`, for a model that is called in another way) and say what each layer took.
+
+    x: (T, B, *features) of the size that matters; products are chosen by size. Layers appear in order of execution.
+    """
+    rows: list[Explained] = []
+    hooks = []
+    for name, module in model.named_modules():
+        explain = EXPLAINERS.get(type(module)) or (_neuron if isinstance(module, Neuron) else None)
+        if explain is not None:
+
+            def note(
+                module: Any, inputs: Any, output: Any, name: str = name, explain: Explainer = explain
+            ) -> None:
+                rows.append(explain(name, module, inputs[0]))
+
+            hooks.append(module.register_forward_hook(note))
+    try:
+        with torch.no_grad():
+            run() if run is not None else model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows
+
+
+Explainer = Callable[[str, Any, Tensor], Explained]
+EXPLAINERS: dict[type[nn.Module], Explainer] = {}
+
+
+def _neuron(name: str, module: Neuron, x: Tensor) -> Explained:
+    x = single(x)
+    state, constants = module.initial(x[0]), module.constants()
+    recurrence = Recurrence(module.step, type(state), type(constants), module.spike)
+    choice: Choice = back_end_for(recurrence, x, module.back_end)
+    kept = None
+    if choice.key:
+        learned = tuple(n for n, c in zip(type(constants)._fields, constants, strict=True) if _learned(c))
+        found = variant(recurrence.traced, learned, True, False, ())
+        kept = float(x.element_size() * len(stored(recurrence.traced, found.kept)))
+    return Explained(name, type(module).__name__, tuple(x.shape), choice.back_end, choice.reason, kept)
+
+
+def _learned(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def table(rows: list[Explained]) -> str:
+    """The rows as aligned text under their headings."""
+    cells = [list(HEADINGS)]
+    for row in rows:
+        kept = "" if row.kept is None else f"{row.kept:g} B"
+        cells.append([row.layer, row.kind, "x".join(map(str, row.input)), row.takes, row.why, kept])
+    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADINGS))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells)
