@@ -3,13 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TESTING := $(VENV)/.test-installed
+BENCH := .venv-benchmark
+PEERS := snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 sinabs==3.1.3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long lint format pictures results clean
+.PHONY: demo test test-long lint format pictures results benchmark performance clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+# What the tests need besides: checkers, and Triton, whose kernels are run by its interpreter.
+$(TESTING): $(STAMP)
 	$(BIN)/pip install -q -c constraints.txt -e '.[test,tensorboard]'
 	@touch $@
 
@@ -20,18 +28,18 @@ demo: $(STAMP)  ## install, train three networks on real handwritten digits, com
 	@echo
 	$(BIN)/bitspike compare runs/digits-full runs/digits-st runs/digits-bayes --out runs/digits.html
 
-test: $(STAMP)
+test: $(TESTING)
 	$(BIN)/pytest
 
-test-long: $(STAMP)  ## minutes: kill-and-resume at 20 moments, two processes, real-data trainings
+test-long: $(TESTING)  ## minutes: kill-and-resume at 20 moments, two processes, real-data trainings
 	$(BIN)/pytest -m long
 
-lint: $(STAMP)
+lint: $(TESTING)
 	$(BIN)/ruff check src tests benchmarks examples docs
 	$(BIN)/ruff format --check src tests benchmarks examples docs
 	$(BIN)/mypy
 
-format: $(STAMP)
+format: $(TESTING)
 	$(BIN)/ruff format src tests benchmarks examples docs
 	$(BIN)/ruff check --fix src tests benchmarks examples docs
 
@@ -40,6 +48,24 @@ pictures: $(STAMP)  ## the README's pictures, from the runs that `make demo` lea
 
 results: $(STAMP)  ## hours: every file in results/, three seeds each (needs BITSPIKE_DATA)
 	bash docs/make_results.sh
+
+# The other libraries come without their dependencies, which would bring a torch of their own; these are what they
+# need to be imported.
+$(BENCH)/.installed: pyproject.toml constraints.txt Makefile
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install -q -c constraints.txt torch
+	$(BENCH)/bin/pip install -q -c constraints.txt -e .
+	$(BENCH)/bin/pip install -q --no-deps $(PEERS)
+	$(BENCH)/bin/pip install -q --no-deps loguru pbr tqdm
+	@touch $@
+
+benchmark: $(BENCH)/.installed  ## minutes: time and memory of ours and the other libraries, to results/benchmarks
+	$(BENCH)/bin/python -m benchmarks.neurons
+	$(BENCH)/bin/python -m benchmarks.training
+	$(BENCH)/bin/python -m benchmarks.memory
+
+performance: $(STAMP)  ## docs/performance.md and its pictures, from results/benchmarks
+	$(BIN)/python docs/make_performance.py
 
 clean:
 	rm -rf runs build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

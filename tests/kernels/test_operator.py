@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import BitspikeError
-from bitspike.kernels import Recurrence, back_end_for, maximum, run, scan
+from bitspike.kernels import Recurrence, back_end_for, maximum, minimum, run, scan
 from bitspike.neurons import LIF, Surrogate, lif_soft_step
 from bitspike.neurons.lif import LIFConstants, LIFState
 
@@ -45,6 +45,22 @@ def test_gradcheck_of_every_input() -> None:
         return y, *last
 
     assert torch.autograd.gradcheck(function, [i.requires_grad_() for i in inputs])
+
+
+def test_a_bound_that_is_a_constant_gets_its_gradient() -> None:
+    def bounded_step(x: Any, state: LIFState, p: LIFConstants, spike: Any) -> tuple[Any, LIFState]:
+        v = minimum(maximum(p.beta * state.v + x, -p.theta), p.theta)
+        return v, LIFState(v)
+
+    recurrence = Recurrence(bounded_step, LIFState, LIFConstants, Surrogate())
+    x = draw(6, 2, 3)
+    found = []
+    for back_end in ("cpu", "reference"):
+        theta = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
+        y, _ = run(recurrence, x, LIFState(torch.zeros_like(x[0])), LIFConstants(0.9, theta), back_end)
+        found.append(torch.autograd.grad((y * x).sum(), theta)[0])
+    assert torch.allclose(*found, rtol=1e-12)
+    assert found[0] != 0
 
 
 def test_only_what_is_asked_for_gets_a_gradient() -> None:

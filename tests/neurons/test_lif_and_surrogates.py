@@ -104,8 +104,8 @@ def test_wrong_arguments_are_one_line():
         Surrogate("boxca")
     with pytest.raises(BitspikeError, match=r"neuron tau: got -1.0, wanted a positive number of time steps"):
         LIF(tau=-1.0)
-    with pytest.raises(BitspikeError, match=r"neuron reset: got 'none'"):
-        LIF(reset="none")
+    with pytest.raises(BitspikeError, match=r"neuron reset: got 'weak', wanted 'soft' or 'hard' or 'none'"):
+        LIF(reset="weak")
     with pytest.raises(BitspikeError, match=r"input over time: got \(3,\), wanted \(T, B, \*features\)"):
         LIF()(torch.rand(3))
     state = LIFState(torch.zeros(2, 4))

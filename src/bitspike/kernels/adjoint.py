@@ -126,6 +126,11 @@ def _choose(graph: Graph, n: Node, g: Node) -> Shares:
     return [(a, graph.add("where", condition, g, 0.0)), (b, graph.add("where", condition, 0.0, g))]
 
 
+def _bounded(graph: Graph, n: Node, g: Node, inside: Node) -> Shares:
+    x, bound = n.args
+    return [(x, graph.add("where", inside, g, 0.0)), (bound, graph.add("where", inside, 0.0, g))]
+
+
 RULES: dict[str, Callable[[Graph, Node, Node], Shares]] = {
     "add": lambda graph, n, g: [(n.args[0], g), (n.args[1], g)],
     "sub": lambda graph, n, g: [(n.args[0], g), (n.args[1], -g)],
@@ -136,8 +141,8 @@ RULES: dict[str, Callable[[Graph, Node, Node], Shares]] = {
     "expm1": lambda graph, n, g: [(n.args[0], g * (n + 1.0))],
     "log1p": lambda graph, n, g: [(n.args[0], g / (n.args[0] + 1.0))],
     "abs": _absolute,
-    "max": lambda graph, n, g: [(n.args[0], graph.add("where", n.args[0] >= n.args[1], g, 0.0))],
-    "min": lambda graph, n, g: [(n.args[0], graph.add("where", n.args[0] <= n.args[1], g, 0.0))],
+    "max": lambda graph, n, g: _bounded(graph, n, g, n.args[0] >= n.args[1]),
+    "min": lambda graph, n, g: _bounded(graph, n, g, n.args[0] <= n.args[1]),
     "where": _choose,
     "override": lambda graph, n, g: [(n.args[1], _product(g, n.args[2]))],
     **dict.fromkeys(("floor", "indicator", "stop", "ge", "gt", "le", "lt"), lambda graph, n, g: []),

@@ -20,10 +20,13 @@ from bitspike.kernels.cpu_math import exp, expm1, log1p
 
 real = numpy.{dtype}
 floor = numpy.floor
+index = numpy.uintp  # an index that may be negative (from the end) keeps LLVM from vectorising the loop
 one = real(1.0)
 zero = real(0.0)
 
 '''
+
+EACH = "        for m in range(index(lo), index(hi)):"
 
 
 class Literals:
@@ -80,7 +83,7 @@ def forward_source(trace: Trace, kept: tuple[Node, ...], per_neuron: frozenset[s
     body += [f"kept_{i}[t, m] = {known[node]}" for i, node in enumerate(stored(trace, kept))]
     body += [f"s_{name}[m] = {known[node]}" for name, node in trace.new_state.items() if node is not trace.state[name]]
     head = f"def forward(lo, hi, first, last, {', '.join(forward_arguments(trace, kept))}):"
-    loop = ["    for t in range(first, last):", "        for m in range(lo, hi):", *("            " + b for b in body)]
+    loop = ["    for t in range(first, last):", EACH, *("            " + b for b in body)]
     return _module(dtype, literals, [head, *loop])
 
 
@@ -88,9 +91,9 @@ def backward_source(found: Adjoint, per_neuron: frozenset[str], dtype: str) -> s
     """Source of `backward`. Step 0 stands apart: its state before is the initial one."""
     literals = Literals()
     head = f"def backward(lo, hi, first, last, {', '.join(backward_arguments(found))}):"
-    lines = [head, "    for t in range(last - 1, max(first, 1) - 1, -1):", "        for m in range(lo, hi):"]
+    lines = [head, "    for t in range(last - 1, max(first, 1) - 1, -1):", EACH]
     lines += ["            " + line for line in _adjoint_body(found, per_neuron, literals, first=False)]
-    lines += ["    if first == 0 and last > 0:", "        t = 0", "        for m in range(lo, hi):"]
+    lines += ["    if first == 0 and last > 0:", "        t = 0", EACH]
     lines += ["            " + line for line in _adjoint_body(found, per_neuron, literals, first=True)]
     return _module(dtype, literals, lines)
 

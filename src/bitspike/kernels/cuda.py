@@ -138,7 +138,7 @@ def _backward_kernel(found: Adjoint, per_neuron: frozenset[str], given: frozense
 
 
 def _shape(count: int, dtype: torch.dtype) -> tuple[int, int]:
-    """BLOCK: one neuron per thread until that fills a GPU, then accesses of 16 bytes; STAGES: rows of time loaded ahead.
+    """BLOCK: one neuron per thread until that fills a GPU, then accesses of 16 bytes; STAGES: rows of time under way.
 
     The rows wait in shared memory: 48 KiB of it, if the kernel reads no more than 8 arrays over time.
     """

@@ -1,4 +1,4 @@
-"""Division, exp, expm1 and log1p for generated Triton kernels, in float32 and float64.
+"""Division, floor, exp, expm1 and log1p for generated Triton kernels, in float32 and float64.
 
     a / b    rounded to nearest (Triton's `/` is approximate in float32)
     exp(x)   = 2^k (1 + q),  k = round(x / ln 2),  q = expm1(x - k ln 2) by its series
@@ -9,6 +9,9 @@ exp, expm1 and log1p are within 3 units in the last place. Triton's own exp and 
 they are the hardware's approximations (2^x and log2 x, some 20 bits). Formulas are those of `cpu_math`. A number in
 the source takes the dtype of the tensor it meets. Imported by generated modules only, since it needs triton.
 """
+
+# Triton compiles a function's annotations too, and would not know their names.
+# mypy: allow-untyped-defs, allow-untyped-calls
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def jit(function: Function) -> Function:
 
 
 @jit
-def divide(a: Any, b: Any) -> Any:
+def divide(a, b):
     """a / b, rounded to nearest."""
     if a.dtype == tl.float32:
         result = tl.div_rn(a, b)
@@ -37,7 +40,15 @@ def divide(a: Any, b: Any) -> Any:
 
 
 @jit
-def power_of_two(k: Any, x: Any) -> Any:
+def floor(x):
+    """The largest integer not above x."""
+    whole = tl.floor(x)
+    # In float32 a GPU flushes small numbers to zero first, which would lift a negative one.
+    return tl.where(whole > x, whole - 1.0, whole)
+
+
+@jit
+def power_of_two(k, x):
     """2^k in the dtype of x, for an integer k within the range of normal numbers."""
     if x.dtype == tl.float32:
         result = ((k + 127) << 23).to(tl.float32, bitcast=True)
@@ -47,7 +58,7 @@ def power_of_two(k: Any, x: Any) -> Any:
 
 
 @jit
-def reduced(x: Any) -> Any:
+def reduced(x):
     """k, as an integer as wide as x, and expm1(x - k ln 2); x is clamped to where exp is finite or rounds to 0."""
     if x.dtype == tl.float32:
         x = tl.where(x < -104.0, -104.0, tl.where(x > 89.0, 89.0, x))
@@ -71,7 +82,7 @@ def reduced(x: Any) -> Any:
 
 
 @jit
-def exp(x: Any) -> Any:
+def exp(x):
     """exp(x)."""
     k, q = reduced(x)
     half = k >> 1
@@ -81,7 +92,7 @@ def exp(x: Any) -> Any:
 
 
 @jit
-def expm1(x: Any) -> Any:
+def expm1(x):
     """exp(x) - 1, accurate near 0."""
     k, q = reduced(x)
     half = k >> 1
@@ -95,7 +106,7 @@ def expm1(x: Any) -> Any:
 
 
 @jit
-def log1p(x: Any) -> Any:
+def log1p(x):
     """log(1 + x), accurate near 0; -inf at -1, nan below."""
     u = x + 1.0
     lost = x - (u - 1.0)

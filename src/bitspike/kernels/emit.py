@@ -27,14 +27,13 @@ NUMBA: dict[str, str] = {
     "override": "{0}",
 }
 
-# Of functions of `cuda_math`, in the kernel's dtype; times -1 keeps the sign of zero in every version of Triton.
+# With the functions of `cuda_math`; times -1 keeps the sign of zero in every version of Triton.
 TRITON: dict[str, str] = {
     **NUMBA,
     "neg": "{0} * -1.0",
     "abs": "tl.abs({0})",
     "max": "tl.where({0} < {1}, {1}, {0})",
     "min": "tl.where({0} > {1}, {1}, {0})",
-    "floor": "tl.floor({0})",
     "indicator": "tl.where({0}, one, zero)",
     "where": "tl.where({0}, {1}, {2})",
     "div": "divide({0}, {1})",

@@ -44,6 +44,8 @@ def run_with_feedback(
     if x.device.type == "cuda" and back_end == "auto":
         back_end = "reference"
     choice = back_end_for(recurrence, x, back_end)
+    if choice.back_end == "cuda":
+        refuse("back end", "'cuda' with feedback", "'auto', 'reference' or, for tensors on the processor, 'cpu'")
     if choice.back_end != "cpu":
         return _loop(recurrence, x, weight, state, constants, before)
     parts, values = as_tensors(x, state, constants)

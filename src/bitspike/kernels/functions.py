@@ -6,7 +6,7 @@ that one definition of an equation serves the computation, what is generated fro
 | function                        | value               | derivative                                     |
 | ------------------------------- | ------------------- | ---------------------------------------------- |
 | exp, expm1, log1p, absolute     | as named            | the ordinary one (absolute: 0 at 0)            |
-| maximum(x, c), minimum(x, c)    | max, min; constant c| 1 where x >= c (x <= c), else 0                |
+| maximum(x, c), minimum(x, c)    | max, min            | 1 for x where x >= c (x <= c), else 1 for c    |
 | floor, indicator(condition)     | as named; 1 or 0    | 0                                              |
 | choose(condition, a, b)         | a where it holds    | that of the branch taken                       |
 | stop(x)                         | x                   | 0                                              |
@@ -47,13 +47,13 @@ def absolute(x: Value) -> Value:
     return x.abs() if isinstance(x, Tensor) else _symbolic("abs", x)
 
 
-def maximum(x: Value, bound: float) -> Value:
-    """max(x, bound) for a constant bound."""
+def maximum(x: Value, bound: Value) -> Value:
+    """max(x, bound); the bound is a number or one of the step's constants."""
     return x.clamp_min(bound) if isinstance(x, Tensor) else _symbolic("max", x, bound)
 
 
-def minimum(x: Value, bound: float) -> Value:
-    """min(x, bound) for a constant bound."""
+def minimum(x: Value, bound: Value) -> Value:
+    """min(x, bound); the bound is a number or one of the step's constants."""
     return x.clamp_max(bound) if isinstance(x, Tensor) else _symbolic("min", x, bound)
 
 

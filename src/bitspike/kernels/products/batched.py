@@ -18,7 +18,8 @@ def one_by_one(operator: Any) -> None:
         results = []
         for member in range(info.batch_size):
             own = [
-                a if dim is None else a.select(dim, member) for a, dim in zip(arguments, in_dims, strict=True)
+                a.select(dim, member) if isinstance(a, Tensor) and dim is not None else a
+                for a, dim in zip(arguments, in_dims, strict=True)
             ]
             results.append(operator(*own))
         if isinstance(results[0], Tensor):

@@ -10,7 +10,8 @@ Where no table can be kept, only methods that are exact by arithmetic are taken,
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from bitspike.kernels.products import table
 from bitspike.kernels.products.kinds import Part, few_bit, fits_float32, fits_int32
@@ -19,7 +20,8 @@ from bitspike.kernels.products.processor import capabilities
 SMALL = 2**22  # multiplications; below, a call and its conversions cost what the product does
 DENSITIES = (0.02, 0.2)
 GAIN = 0.95  # a method replaces float32 when it takes at most this part of its time
-WORK = 2**31  # multiplications that a measurement may cost
+MOST_DENSE = 0.6  # sums over spikes were never found to win above; guards a bad measurement
+WORK = 2**30  # multiplications that a measurement may cost
 
 
 class Problem(NamedTuple):
@@ -65,7 +67,7 @@ class Plan(NamedTuple):
 def allowed(problem: Problem) -> tuple[str, ...]:
     """The methods that this problem may take besides float32, on this processor."""
     can = capabilities()
-    part, x_kind, weight_kind, policy, rows, inputs, _ = problem
+    part, x_kind, weight_kind, policy, rows, inputs, outputs = problem
     methods: list[str] = []
     if policy == "float32" or problem.work < SMALL:
         return ()
@@ -81,9 +83,8 @@ def allowed(problem: Problem) -> tuple[str, ...]:
             methods.append("sparse")
         if policy == "fast" and few_bit(x_kind) and can.integers and can.compiled and 128 * 127 * rows < 2**31:
             methods.append("digits")
-    elif policy == "fast" and few_bit(weight_kind) and can.integers and can.compiled:
-        if 128 * 127 * problem.outputs < 2**31:
-            methods.append("digits")
+    elif policy == "fast" and few_bit(weight_kind) and can.integers and can.compiled and 128 * 127 * outputs < 2**31:
+        methods.append("digits")
     return tuple(methods)
 
 
@@ -91,11 +92,20 @@ def plan(problem: Problem) -> Plan:
     """The method for this problem, from the table (measured now if it is not there)."""
     methods = allowed(problem)
     if not methods:
-        return Plan("float32", 0.0, _why_float32(problem))
-    # Imported late: measuring runs the methods themselves.
-    from bitspike.kernels.products import measure
+        return Plan("float32", 0.0, why_float32(problem, problem.work))
 
-    times = table.seconds(problem.name, lambda: measure.linear(problem))
+    def measure() -> table.Seconds:
+        # Imported late: measuring runs the methods themselves.
+        from bitspike.kernels.products import measure
+
+        return measure.linear(problem)
+
+    return decide(methods, problem.name, measure)
+
+
+def decide(methods: tuple[str, ...], name: str, measure: Callable[[], table.Seconds]) -> Plan:
+    """The plan for the class called `name`, to which these methods are allowed."""
+    times = table.seconds(name, measure)
     if times is None:
         dense = "int8" if "int8" in methods else "float32"
         return Plan(dense, 0.0, "no table of measured times can be kept here: exact methods only")
@@ -113,21 +123,35 @@ def from_times(methods: tuple[str, ...], times: table.Seconds) -> Plan:
     low, high = (times.get(f"sparse {d}", math.inf) for d in DENSITIES)
     if "sparse" in methods and math.isfinite(high) and low < GAIN * best:
         slope = max(high - low, 1e-12) / (DENSITIES[1] - DENSITIES[0])
-        below = min(max(DENSITIES[0] + (GAIN * best - low) / slope, 0.0), 1.0)
+        below = min(max(DENSITIES[0] + (GAIN * best - low) / slope, 0.0), MOST_DENSE)
     told = ", ".join(f"{name} {1e3 * value:.2f} ms" for name, value in times.items())
     return Plan(dense, below, f"measured here: {told}")
 
 
-def _why_float32(problem: Problem) -> str:
+class Kinds(Protocol):
+    """What a linear and a convolution problem share."""
+
+    @property
+    def part(self) -> Part: ...
+    @property
+    def x_kind(self) -> str: ...
+    @property
+    def weight_kind(self) -> str: ...
+    @property
+    def policy(self) -> str: ...
+
+
+def why_float32(problem: Kinds, work: int) -> str:
+    """The reason why nothing but torch's product is allowed."""
     if problem.policy == "float32":
         return "asked for by the policy"
-    if problem.work < SMALL:
-        return f"small: {problem.work} multiplications, conversions would cost more than they save"
+    if work < SMALL:
+        return f"small: {work} multiplications, conversions would cost more than they save"
     if not few_bit(problem.x_kind) and not few_bit(problem.weight_kind):
         return "both operands are real"
     can = capabilities()
     if not can.integers or not can.compiled:
         return str(can)
-    if problem.part != "forward" and problem.policy == "exact":
-        return "a real operand cut into integer digits does not keep float32's error bound at a gain"
+    if problem.part == "grad_input" and problem.policy == "exact":
+        return "a real operand cut into integer digits keeps float32's error bound only at float32's own speed"
     return "no faster method is exact for these kinds"

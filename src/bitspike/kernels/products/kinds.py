@@ -51,3 +51,10 @@ def check_names(x_kind: str, weight_kind: str, policy: str, part: str = "forward
     ):
         if came not in names:
             refuse(field, repr(came), f"one of {', '.join(names)}")
+
+
+def kinds_of_part(part: str, x_kind: str, weight_kind: str) -> tuple[str, str]:
+    """The kinds that matter to one part: a gradient is real, and multiplies only one of the operands."""
+    if part == "forward":
+        return x_kind, weight_kind
+    return ("real", weight_kind) if part == "grad_input" else (x_kind, "real")

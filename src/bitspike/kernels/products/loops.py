@@ -15,7 +15,7 @@ additions than the spikes there are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ LARGEST_INT8 = 127  # additions of +-1 that int8 holds
 TOP = 32639  # 127 * 256 + 127: the largest number of two balanced digits
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """`function` compiled by Numba; kept on disk for later processes. Frees the interpreter lock."""
     import importlib
@@ -43,9 +43,8 @@ def spikes_to_int8(lo: int, hi: int, x: Any, out: Any, count: Any) -> None:
         for k in range(x.shape[1]):
             v = x[m, k]
             wrong |= (v != 0) & (v != 1)
-            one = np.int8(v)
-            out[m, k] = one
-            ones += one
+            out[m, k] = np.int8(v)
+            ones += v != 0
         count[m] = -1 if wrong else ones
 
 

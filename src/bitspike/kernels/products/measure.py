@@ -14,20 +14,32 @@ from bitspike.kernels.products.choose import DENSITIES, Problem, allowed
 from bitspike.kernels.products.operands import to_int8
 from bitspike.kernels.products.table import Seconds
 
-ROUNDS, WARM = 5, 1
+WARM, FEWEST, MOST = 1, 5, 25  # rounds
+LONG = 0.5  # seconds after which no round beyond the fewest begins
 
 
 def in_turn(calls: dict[str, Callable[[], object]]) -> Seconds:
-    """The shortest of several rounds of each call; interleaved, so that other work on the machine meets all."""
-    for call in calls.values():
-        for _ in range(WARM):
-            call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - started)
+    """The shortest of several rounds of each call, interleaved, on one thread and in that thread's own time.
+
+    A thread's own time hardly sees what else the machine is doing, and every method shares its work evenly among
+    threads, so that their order holds for any number of them.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        begun = time.perf_counter()
+        for number in range(WARM + MOST):
+            if number >= WARM + FEWEST and time.perf_counter() - begun > LONG:
+                break
+            for name, call in calls.items():
+                started = time.thread_time()
+                call()
+                if number >= WARM:
+                    # A clock of coarse ticks must not make a time of zero.
+                    times[name].append(max(time.thread_time() - started, 1e-9))
+    finally:
+        torch.set_num_threads(threads)
     return {name: min(values) for name, values in times.items()}
 
 

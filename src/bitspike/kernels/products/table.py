@@ -1,7 +1,7 @@
 """Measured times, kept for good: what is chosen by them is the same in every process on one machine.
 
 Two methods that round differently must not take turns between a run and its continuation. So each class of
-operands is measured once per processor, torch and thread count, and the first times written win: a later process,
+operands is measured once per processor and torch, and the first times written win: a later process,
 or one that measured at the same moment, takes those. One small JSON file per class:
 
     FOLDER/products/KEY/CLASS.json   {"class", "on", "seconds": {method: seconds}}
@@ -34,7 +34,7 @@ _known: dict[Path, Seconds] = {}
 
 def seconds(name: str, measure: Callable[[], Seconds]) -> Seconds | None:
     """The stored times of the class called `name`, measured now if there are none; None where none can be kept."""
-    path = cache.folder() / "products" / _key(torch.get_num_threads(), capabilities())[0] / f"{name}.json"
+    path = cache.folder() / "products" / _key(capabilities())[0] / f"{name}.json"
     if path not in _known:
         found = _read(path, name)
         if found is None:
@@ -51,14 +51,13 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=16)
-def _key(threads: int, found: Capabilities) -> tuple[str, dict[str, object]]:
+def _key(found: Capabilities) -> tuple[str, dict[str, object]]:
     on: dict[str, object] = {
         "format": FORMAT,
         "processor": found.processor,
         "can": str(found),
         "torch": torch.__version__,
         "isa": torch.backends.cpu.get_cpu_capability(),
-        "threads": threads,
     }
     return hashlib.sha256(json.dumps(on, sort_keys=True).encode()).hexdigest()[:12], on
 
@@ -84,7 +83,7 @@ def _publish(path: Path, name: str, measure: Callable[[], Seconds]) -> Seconds |
     try:
         times = measure()
         with os.fdopen(handle, "w") as file:
-            on = _key(torch.get_num_threads(), capabilities())[1]
+            on = _key(capabilities())[1]
             json.dump({"class": name, "on": on, "seconds": times}, file, indent=1)
         try:
             os.link(draft, path)  # fails where the file is there: the first one wins

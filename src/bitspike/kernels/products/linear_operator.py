@@ -13,7 +13,6 @@ are. What backward needs of a few-bit x is kept as int8: a quarter of its bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -21,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels.products import methods
+from bitspike.kernels.products import choose, methods
 from bitspike.kernels.products.batched import one_by_one
-from bitspike.kernels.products.choose import SMALL, Plan, Problem, plan
-from bitspike.kernels.products.kinds import Kind, Part, Policy, check_names, few_bit
+from bitspike.kernels.products.choose import Plan, Problem, plan
+from bitspike.kernels.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
 from bitspike.kernels.products.operands import to_int8, wild
 
 
@@ -51,15 +50,17 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
     few = few_bit(x_kind) or (few_bit(weight_kind) and policy == "fast")
     if not few or policy == "float32" or x.dtype != torch.float32 or weight.dtype != torch.float32:
         return False
-    if x.numel() * weight.shape[0] < SMALL or x.device.type not in ("cpu", "cuda"):
+    if x.numel() * weight.shape[0] < choose.SMALL or x.device.type not in ("cpu", "cuda"):
         return False
     if torch.compiler.is_compiling():
         return True  # no files are read while tracing: the operator decides when it runs
     parts: list[Part] = ["forward"]
     if torch.is_grad_enabled():
-        parts += ["grad_weight"] * weight.requires_grad + ["grad_input"] * x.requires_grad
+        needed: list[tuple[Part, bool]] = [("grad_weight", weight.requires_grad), ("grad_input", x.requires_grad)]
+        parts += [part for part, wanted in needed if wanted]
     rows = x.numel() // x.shape[-1]
-    problems = (Problem(p, x_kind, weight_kind, policy, rows, x.shape[-1], weight.shape[0]) for p in parts)
+    sizes = (rows, x.shape[-1], weight.shape[0])
+    problems = (Problem(p, *kinds_of_part(p, x_kind, weight_kind), policy, *sizes) for p in parts)
     return any(found.dense != "float32" or found.sparse_below > 0 for found in (_plan(p, x) for p in problems))
 
 
