@@ -2,7 +2,8 @@
 
     v_t = beta v_{t-1} + x_t - kappa a_{t-1}      a_t = rho a_{t-1} + s_t      s_t = 1[v_t - 1 >= 0]
 
-(an adaptive threshold neuron, after Bellec et al. 2018). Run: python examples/own_neuron.py
+(an adaptive threshold neuron, after Bellec et al. 2018). The gradient and a compiled kernel for every back end are
+made from these lines. Run: python examples/own_neuron.py
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike, stop
+from bitspike.layers.explain import explain_backend, table
 from bitspike.learners import BackpropLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
 from bitspike.models import feedforward
@@ -60,6 +62,7 @@ if __name__ == "__main__":
 
     digits = load("digits")
     model = feedforward(digits.shape, 10, ["64"], Adaptive)
+    print(table(explain_backend(model, digits.train.x[:64].expand(8, -1, -1, -1, -1))))
     choice = OptimiserChoice("Adam", 5e-3)
     learner = BackpropLearner(model, Optimisation(model, choice, None, Schedule(), 100))
     for epoch in range(5):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bitspike.errors import BitspikeError
 
 if TYPE_CHECKING:
+    from bitspike.layers.explain import explain_backend
     from bitspike.report import compare, report
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
@@ -22,6 +23,7 @@ __all__ = [
     "Recipe",
     "Run",
     "compare",
+    "explain_backend",
     "load",
     "load_recipe",
     "recipe_names",
@@ -34,6 +36,7 @@ _HOMES = {
     "Recipe": "bitspike.run.recipe",
     "Run": "bitspike.run.start",
     "compare": "bitspike.report",
+    "explain_backend": "bitspike.layers.explain",
     "load": "bitspike.run.start",
     "load_recipe": "bitspike.run.recipe_files",
     "recipe_names": "bitspike.run.recipe_files",
