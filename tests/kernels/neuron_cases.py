@@ -11,8 +11,18 @@ from torch import Tensor
 
 from bitspike.kernels import Recurrence, run
 from bitspike.neurons import (
-    IF, LIF, SURROGATES, AdaptiveLIF, BiSNN, CurrentLIF, ExactLIF, Integrator, Neuron, Surrogate, TemporalQuantiser,
-)  # fmt: skip
+    IF,
+    LIF,
+    SURROGATES,
+    AdaptiveLIF,
+    BiSNN,
+    CurrentLIF,
+    ExactLIF,
+    Integrator,
+    Neuron,
+    Surrogate,
+    TemporalQuantiser,
+)
 
 RESETS = ("soft", "hard", "none")
 SPIKING: dict[str, Callable[..., Neuron]] = {

@@ -1,13 +1,14 @@
 """Every neuron, reset and surrogate: the CPU back end against the plain loop, and the adjoint against autograd.
 
-Compiling a kernel takes a good part of a second, so that the suite compiles every neuron once per dtype, with a
-surrogate that changes from neuron to neuron. The whole grid is covered without a compiler by `oracle`, and with one
-by the test marked long.
+Compiling a kernel takes a good part of a second, so that the suite compiles every neuron with every reset once in
+float32 and every neuron once in float64 (LIF with every reset), with a surrogate that changes from neuron to neuron.
+The whole grid is covered in float64 without a compiler by `oracle`, and with one by the test marked long.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -15,15 +16,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bitspike.kernels import cpu, run, scan
+from bitspike.kernels import Recurrence, cpu, exp, expm1, log1p, run, scan
 from bitspike.neurons import LIF, SURROGATES
 
 from . import oracle
 from .neuron_cases import ARITHMETIC, MODELS, NAMES, SPIKING, Case, Run, case, currents, distance, execute, ran
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+FUNCTION_STEPS = {
+    "exp": lambda x, state, p, spike: (exp(x), state),
+    "expm1": lambda x, state, p, spike: (expm1(x), state),
+    "log1p": lambda x, state, p, spike: (log1p(x), state),
+}
 every_model = pytest.mark.parametrize("name", MODELS)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+IN_FLOAT64 = [name for name in MODELS if name.startswith("lif") or not name.endswith(("-hard", "-none"))]
+
+
+class Nothing(NamedTuple):
+    """A state that no step reads."""
+
+    v: Any
 
 
 def some_surrogate(name: str, dtype: str) -> str:
@@ -60,8 +73,9 @@ def named(c: Case, gx: Tensor, state: dict[str, Tensor], shares: dict[str, Tenso
     return found | {k: shares[k].sum_to_size(p[k].shape) if k in shares else zero for k in c.wanted}
 
 
-@every_dtype
-@pytest.mark.parametrize("name", ARITHMETIC)
+@pytest.mark.parametrize(
+    ("name", "dtype"), [(n, d) for n in ARITHMETIC for d in DTYPES if d == "float32" or n in IN_FLOAT64]
+)
 def test_outputs_and_states_are_bit_equal_to_the_plain_loop(name, dtype):
     fast, plain = (ran(*options(name, dtype), back_end) for back_end in ("cpu", "reference"))
     assert torch.equal(fast.y, plain.y)
@@ -70,7 +84,7 @@ def test_outputs_and_states_are_bit_equal_to_the_plain_loop(name, dtype):
         assert 0.02 < float(plain.y.mean()) < 0.98
 
 
-@every_model
+@pytest.mark.parametrize("name", IN_FLOAT64)
 def test_gradients_equal_those_of_autograd_in_float64(name):
     fast, plain = (ran(*options(name, "float64"), back_end) for back_end in ("cpu", "reference"))
     for key, wanted in plain.grads.items():
@@ -142,16 +156,16 @@ def test_a_spike_that_exp_and_log_round_away_was_within_4_ulp_of_threshold(dtype
 
 @every_model
 def test_nan_and_infinity_go_the_same_way(name):
-    c = case(*options(name, "float64"))
-    c.x[3, 0, 2], c.x[5, 1, 4], c.x[7, 2, 6], c.x[9, 0, 14] = math.nan, math.inf, -math.inf, 1e300
+    c = case(*options(name, "float32"))
+    c.x[3, 0, 2], c.x[5, 1, 4], c.x[7, 2, 6], c.x[9, 0, 14] = math.nan, math.inf, -math.inf, 1e38
     fast, plain = execute(c, "cpu"), execute(c, "reference")
     same = torch.allclose if name == "exact" else lambda a, b, equal_nan: torch.equal(a.nan_to_num(7), b.nan_to_num(7))
     assert same(fast.y, plain.y, equal_nan=True)
     assert all(same(a, b, equal_nan=True) for a, b in zip(fast.last, plain.last, strict=True))
     # Neurons that only saw finite currents keep finite gradients.
-    clean = torch.isfinite(c.x).all(0) & (c.x < 1e299).all(0)
+    clean = torch.isfinite(c.x).all(0) & (c.x < 1e37).all(0)
     assert torch.isfinite(fast.grads["x"][:, clean]).all()
-    assert distance(fast.grads["x"][:, clean], plain.grads["x"][:, clean]) < 1e-10
+    assert distance(fast.grads["x"][:, clean], plain.grads["x"][:, clean]) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["lif-soft", "current-hard", "quantiser"])
@@ -168,7 +182,7 @@ def test_inputs_that_are_views(name):
         assert all(torch.equal(found.grads[key], value) for key, value in wanted.grads.items())
 
 
-@pytest.mark.parametrize("name", ["lif-soft", "current-hard", "integrator", "quantiser"])
+@pytest.mark.parametrize("name", ["lif-soft", "current-soft", "integrator", "quantiser"])
 def test_an_input_that_does_not_change_is_read_as_a_view(name):
     c = case(*options(name, "float64"))
     direct = c._replace(x=c.x[:1].expand(c.x.shape))
@@ -233,3 +247,23 @@ def test_threads_and_blocks_change_nothing():
         torch.set_num_threads(before)
     neuron.back_end = "reference"
     assert all(torch.equal(y, neuron(x)) for y in seen)
+
+
+@pytest.mark.parametrize("name", ["exp", "expm1", "log1p"])
+def test_functions_in_float32_are_within_two_units_in_the_last_place(name):
+    recurrence = Recurrence(FUNCTION_STEPS[name], Nothing, None, lambda u: u)
+    source = torch.Generator().manual_seed(0)
+    wide = torch.rand(40_000, generator=source, dtype=torch.float64) * 192 - 104
+    tiny = 10 ** (torch.rand(40_000, generator=source, dtype=torch.float64) * 83 - 45)
+    x = torch.cat([wide, torch.randn(40_000, generator=source), tiny, -tiny, -1 + tiny.clamp(1e-7, 0.5)]).float()
+    x = x[x > -1] if name == "log1p" else x
+    y, _ = run(recurrence, x.view(1, -1), Nothing(torch.zeros_like(x)), (), "cpu")
+    wanted = getattr(torch, name)(x.double())
+    # The distance to the next float32: 2^-23 of the binade, no less than the smallest one.
+    ulp = torch.exp2(wanted.abs().clamp(min=2.0**-126).log2().floor() - 23)
+    inside = wanted.abs() < torch.finfo(torch.float32).max
+    assert (((y[0] - wanted) / ulp).abs()[inside] <= 2).all()
+    assert (y[0][~inside] == math.inf).all()
+    edges = torch.tensor([[math.nan, math.inf, -math.inf, -1.0, 0.0, -2.0, 200.0, -200.0]])
+    y, _ = run(recurrence, edges, Nothing(torch.zeros(8)), (), "cpu")
+    assert torch.allclose(y, getattr(torch, name)(edges), rtol=1e-6, equal_nan=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -15,11 +15,13 @@ ENCODERS: dict[str, type[Encoder]] = {}
 class Encoder:
     """Turns a batch of examples into (T, B, *features).
 
-    `steps` is T; `takes`: what it reads: "values" (B, *shape), "sequence" (B, T, *shape) or "events".
+    `steps` is T; `takes`: what it reads: "values" (B, *shape), "sequence" (B, T, *shape) or "events"; `emits`: what
+    the code is made of, "spikes" (0 and 1) or "real".
     """
 
     steps: int
     takes: str = "values"
+    emits: Literal["spikes", "real"] = "real"
 
     def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Feature shape of the code of an example of `shape` (without time)."""

@@ -65,6 +65,7 @@ class EventBins(Encoder):
         if polarity not in ("keep", "merge"):
             refuse("encoder polarity", repr(polarity), "'keep' or 'merge'")
         self.steps, self.dt, self.rule, self.polarity = checked_steps(steps), dt, rule, polarity
+        self.emits = "spikes" if rule == "or" else "real"
 
     def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(P, H, W) with P = 1 when polarity is merged."""

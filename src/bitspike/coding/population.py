@@ -28,6 +28,8 @@ def cosine_rates(x: Tensor, neurons: int, spread: float = 1.0) -> Tensor:
 class PopulationCode(Encoder):
     """Each value as Bernoulli spikes of `neurons` tuned units; dimensions side by side."""
 
+    emits = "spikes"
+
     def __init__(self, steps: int = 100, neurons: int = 10, spread: float = 1.0) -> None:
         if neurons < 2:
             refuse("encoder neurons", neurons, "at least 2 per dimension")

@@ -31,6 +31,8 @@ class DirectCurrent(Encoder):
 class BernoulliRate(Encoder):
     """Independent spikes with probability gain * x at each step."""
 
+    emits = "spikes"
+
     def __init__(self, steps: int = 8, gain: float = 1.0) -> None:
         if not 0 < gain <= 1:
             refuse("encoder gain", gain, "a number in (0, 1]")
@@ -45,6 +47,8 @@ class BernoulliRate(Encoder):
 
 class Latency(Encoder):
     """One spike per value, earlier for larger values; a value of 0 stays silent."""
+
+    emits = "spikes"
 
     def __init__(self, steps: int = 8) -> None:
         self.steps = checked_steps(steps)

@@ -38,7 +38,8 @@ def module(source: str, name: str) -> ModuleType:
                 file.write(source)
             os.replace(file.name, path)
         spec = importlib.util.spec_from_file_location(unique, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         made = importlib.util.module_from_spec(spec)
         sys.modules[unique] = made
         spec.loader.exec_module(made)

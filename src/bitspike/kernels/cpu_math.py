@@ -2,7 +2,8 @@
 
     exp(x)   = 2^k (1 + q),  k = round(x / ln 2),  q = expm1(x - k ln 2) by its series
     expm1(x) = 2^k q + (2^k - 1)
-    log1p(x) = k ln 2 + 2 atanh(s),  1 + x = 2^k (1 + f),  s = f / (2 + f), with the rounding of 1 + x corrected
+    log1p(x) = k ln 2 + f - (f^2/2 - s (f^2/2 + r)),  1 + x = 2^k (1 + f),  s = f / (2 + f),  r = 2 atanh(s)/s - 2,
+               with the rounding of 1 + x corrected
 
 In float64 the C library's functions are called.
 """
@@ -95,8 +96,9 @@ def _log1p(x: Any) -> Any:
     f = _as_float(np.int32(bits - np.int32(k << np.int32(23)))) - np.float32(1.0)
     s = f / (np.float32(2.0) + f)
     z = s * s
-    tail = np.float32(1 / 3) + z * (np.float32(1 / 5) + z * (np.float32(1 / 7) + z * np.float32(1 / 9)))
-    series = np.float32(2.0) * s + np.float32(2.0) * s * z * tail
+    r = z * (np.float32(2 / 3) + z * (np.float32(2 / 5) + z * (np.float32(2 / 7) + z * np.float32(2 / 9))))
+    half_square = np.float32(0.5) * f * f
+    series = f - (half_square - s * (half_square + r))
     value = np.float32(k) * LN2_HIGH + (series + (np.float32(k) * LN2_LOW + lost / u))
     value = x if abs(x) < np.float32(1e-7) else value
     value = np.float32(np.inf) if x == np.float32(np.inf) else value

@@ -18,7 +18,7 @@ from torch import Tensor
 from bitspike.errors import refuse
 from bitspike.kernels import cpu, operator
 from bitspike.kernels.recurrence import Recurrence, keeping, variant
-from bitspike.kernels.run import Choice, as_tensors, back_end_for, single
+from bitspike.kernels.run import Choice, as_tensors, back_end_for, fitting, single
 from bitspike.kernels.scan import check
 
 
@@ -37,6 +37,7 @@ def run_with_feedback(
     """
     x = single(x)
     check(x, state)
+    constants = type(constants)(*(fitting(c, x) for c in constants)) if constants else constants
     units = x.shape[-1]
     if x.ndim != 3 or x.shape[0] == 0 or weight.shape != (units, units) or before.shape != x.shape[1:]:
         came = f"input {tuple(x.shape)}, weight {tuple(weight.shape)}, outputs before {tuple(before.shape)}"
@@ -89,7 +90,7 @@ class _Feedback(torch.autograd.Function):
         return loop.y, *loop.state
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         weight, before, y, *saved = ctx.saved_tensors
         traced, count, keeps = ctx.traced, ctx.count, ctx.keeps

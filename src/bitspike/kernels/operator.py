@@ -1,8 +1,8 @@
 """`bitspike::scan` and `bitspike::scan_adjoint`: a traced step over time as torch custom operators.
 
 Custom operators are what torch.compile and vmap understand without looking inside (`kernels.mapped` has their vmap
-rules, `kernels.differentiable` their gradient). An operator takes tensors and plain values only, so a step is named by the digest of its assignments; `define` enters
-it into the table first.
+rules, `kernels.differentiable` their gradient). An operator takes tensors and plain values only, so a step is named
+by the digest of its assignments; `define` enters it into the table first.
 
 The forward operator returns [y, *final state, *values kept for the adjoint]. `wants` is [keep anything, gradient of
 the input, of the initial state, and one flag per constant].

@@ -94,5 +94,5 @@ def _kernels() -> tuple[Any, Any]:
             for b in range(len(x) - 8 * i):
                 x[8 * i + b] = (bits[i] >> b) & 1
 
-    options = {"nogil": True, "cache": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
     return numba.njit(**options)(pack_bytes), numba.njit(**options)(unpack_bytes)

@@ -43,7 +43,7 @@ class _Recompute(torch.autograd.Function):
         return y, *state
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         kept, *starts = ctx.saved_tensors
         count, segment = ctx.count, ctx.segment

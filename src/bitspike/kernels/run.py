@@ -26,7 +26,7 @@ class Choice(NamedTuple):
 
 
 def back_end_for(recurrence: Recurrence, x: Tensor, back_end: str = "auto") -> Choice:
-    """The back end for input x: the one asked for, or an error that says why it cannot run; "auto" takes the fastest."""
+    """The back end for input x: the one asked for, or an error that says why not; "auto" takes the fastest."""
     return choose(recurrence, x.device.type, x.dtype, back_end)
 
 
@@ -78,6 +78,7 @@ def single(x: Tensor) -> Tensor:
 def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, constants: Any) -> tuple[Tensor, Any]:
     """As `run`, on a back end chosen before."""
     check(x, state)
+    constants = type(constants)(*(fitting(c, x) for c in constants)) if constants else constants
     if choice.back_end == "reference":
         return scan(recurrence.step, x, state, constants, recurrence.spike)
     parts, values = as_tensors(x, state, constants)
@@ -94,7 +95,7 @@ def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, consta
 
 def as_tensors(x: Tensor, state: Any, constants: Any) -> tuple[list[Tensor], list[Tensor]]:
     """State and constants as the operators take them; refuses shapes and devices that do not fit the input."""
-    values = [_tensor(c, x) for c in constants]
+    values = [_tensor(c) for c in constants]
     parts = [s.to(x.dtype) for s in state]
     for part in (*parts, *values):
         if part.device != x.device and part.numel() != 1:
@@ -102,12 +103,18 @@ def as_tensors(x: Tensor, state: Any, constants: Any) -> tuple[list[Tensor], lis
     return parts, values
 
 
-def _tensor(value: Any, x: Tensor) -> Tensor:
-    if not isinstance(value, Tensor):
-        return torch.tensor(float(value), dtype=torch.float64)
-    if value.numel() != 1 and value.shape != x.shape[1:]:
-        try:
-            torch.broadcast_shapes(value.shape, x.shape[1:])
-        except RuntimeError:
-            refuse("neuron constant", tuple(value.shape), f"one value, or {tuple(x.shape[2:])} per neuron")
-    return value
+def fitting(value: Any, x: Tensor) -> Any:
+    """A constant that broadcasts to one time step of x; in x's dtype if there is one per neuron."""
+    if not isinstance(value, Tensor) or value.numel() == 1:
+        return value
+    try:
+        fits = torch.broadcast_shapes(value.shape, x.shape[1:]) == x.shape[1:]
+    except RuntimeError:
+        fits = False
+    if not fits:
+        refuse("neuron constant", tuple(value.shape), f"one value, or {tuple(x.shape[2:])} per neuron")
+    return value.to(x.dtype)
+
+
+def _tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)

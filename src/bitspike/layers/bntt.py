@@ -43,4 +43,5 @@ class BNTT(nn.Module):
         mean, var = self.running_mean[:steps].view(-1), self.running_var[:steps].view(-1)
         weight = self.weight[:steps].reshape(-1)
         y = F.batch_norm(together, mean, var, weight, None, self.training, self.momentum, self.eps)
-        return y.unflatten(1, (steps, channels)).transpose(0, 1)
+        apart: Tensor = y.unflatten(1, (steps, channels)).transpose(0, 1)
+        return apart

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from bitspike.kernels import Recurrence, back_end_for
 from bitspike.kernels.cpu_source import stored
+from bitspike.kernels.products.kinds import Part
 from bitspike.kernels.recurrence import variant
 from bitspike.kernels.run import Choice, single
+from bitspike.layers.product import FewBitConv2d, FewBitLinear, weight_kind
 from bitspike.neurons.base import Neuron
 
 HEADINGS = ("layer", "kind", "input", "takes", "why", "kept")
@@ -36,12 +38,10 @@ def explain_backend(model: nn.Module, x: Tensor, run: Callable[[], object] | Non
     rows: list[Explained] = []
     hooks = []
     for name, module in model.named_modules():
-        explain = EXPLAINERS.get(type(module)) or (_neuron if isinstance(module, Neuron) else None)
+        explain = next((e for kind, e in EXPLAINERS.items() if isinstance(module, kind)), None)
         if explain is not None:
 
-            def note(
-                module: Any, inputs: Any, output: Any, name: str = name, explain: Explainer = explain
-            ) -> None:
+            def note(module: Any, inputs: Any, output: Any, name: str = name, explain: Explainer = explain) -> None:
                 rows.append(explain(name, module, inputs[0]))
 
             hooks.append(module.register_forward_hook(note))
@@ -55,7 +55,6 @@ def explain_backend(model: nn.Module, x: Tensor, run: Callable[[], object] | Non
 
 
 Explainer = Callable[[str, Any, Tensor], Explained]
-EXPLAINERS: dict[type[nn.Module], Explainer] = {}
 
 
 def _neuron(name: str, module: Neuron, x: Tensor) -> Explained:
@@ -69,6 +68,20 @@ def _neuron(name: str, module: Neuron, x: Tensor) -> Explained:
         found = variant(recurrence.traced, learned, True, False, ())
         kept = float(x.element_size() * len(stored(recurrence.traced, found.kept)))
     return Explained(name, type(module).__name__, tuple(x.shape), choice.back_end, choice.reason, kept)
+
+
+def _product(name: str, module: FewBitLinear | FewBitConv2d, x: Tensor) -> Explained:
+    kind = f"{module.x_kind} x {weight_kind(module)}"
+    found = {part: module.explain(tuple(x.shape), part) for part in PARTS}
+    methods = {part: method for part, (method, _) in found.items()}
+    takes = methods["forward"]
+    if len(set(methods.values())) > 1:
+        takes = ", ".join(f"{part.replace('_', ' of ')}: {method}" for part, method in methods.items())
+    return Explained(name, kind, tuple(x.shape), takes, found["forward"][1], None)
+
+
+PARTS: tuple[Part, ...] = ("forward", "grad_input", "grad_weight")
+EXPLAINERS: dict[type[nn.Module], Explainer] = {FewBitLinear: _product, FewBitConv2d: _product, Neuron: _neuron}
 
 
 def _learned(value: Any) -> bool:

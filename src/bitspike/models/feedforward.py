@@ -12,13 +12,15 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
-from bitspike.layers import ChannelScale, Stepwise, TemporalBatchNorm
+from bitspike.kernels.products import Kind, Policy
+from bitspike.layers import ChannelScale, FewBitConv2d, FewBitLinear, Stepwise, TemporalBatchNorm
 
 COUNT = r"[1-9]\d{0,5}"
 LAYER = re.compile(
@@ -47,16 +49,20 @@ def feedforward(
     neuron: Callable[[], nn.Module],
     norm: str = "batch",
     keys: tuple[Key, ...] = (0, "init"),
+    x_kind: Kind = "real",
+    products: Policy = "exact",
 ) -> nn.Sequential:
     """A network from inputs (T, B, *shape) to read-outs (T, B, outputs).
 
     neuron: makes one neuron module per layer. norm: "batch", or "scale" (a gain and offset per channel,
     starting at 1/sqrt(fan-in)). keys: names the draw of the initial weights (uniform +-1/sqrt(fan-in)).
+    x_kind: what the input is made of ("spikes" for 0 and 1). products: how few-bit operands are multiplied; see
+    `kernels.products`.
     """
     if norm not in NORMS:
         refuse("model norm", repr(norm), " or ".join(repr(n) for n in NORMS))
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    current = tuple(shape)
+    current, kind = tuple(shape), x_kind
 
     def normalise(channels: int, fan_in: int) -> nn.Module:
         return TemporalBatchNorm(channels) if norm == "batch" else ChannelScale(channels, fan_in**-0.5)
@@ -66,9 +72,14 @@ def feedforward(
         if len(current) != 1:
             parts[f"flatten_{name}"] = Flatten()
             current = (math.prod(current),)
-        parts[name] = Stepwise(_drawn(nn.Linear(current[0], units, bias=False), *keys, name))
+        linear = FewBitLinear(current[0], units, bias=False, x_kind=kind, policy=products)
+        parts[name] = Stepwise(_drawn(linear, *keys, name))
         parts[f"norm_{name}"] = normalise(units, current[0])
         current = (units,)
+
+    def fire(number: int) -> Kind:
+        parts[f"spikes{number}"] = made = neuron()
+        return getattr(made, "emits", "real")
 
     def pool(number: int, text: str, kind: type[nn.MaxPool2d | nn.AvgPool2d], size: int) -> tuple[int, ...]:
         channels, height, width = current
@@ -83,24 +94,26 @@ def feedforward(
             refuse(f"model layers[{number - 1}]", repr(text), "'512', '32c3', '32c3s2', '32c3p2', 'p2' or 'a2'")
         if match["dense"]:
             dense(f"dense{number}", int(match["dense"]))
-            parts[f"spikes{number}"] = neuron()
+            kind = fire(number)
             continue
         if len(current) != 3:
             refuse(f"model layers[{number - 1}]", f"{text!r} on features of shape {current}", "shape (C, H, W)")
         channels, height, width = current
         if match["out"]:
             out, kernel, stride = int(match["out"]), int(match["kernel"]), int(match["stride"] or 1)
-            conv = nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=False)
+            sizes: tuple[Any, ...] = (channels, out, kernel, stride, kernel // 2)
+            conv = FewBitConv2d(*sizes, bias=False, x_kind=kind, policy=products)
             parts[f"conv{number}"] = Stepwise(_drawn(conv, *keys, f"conv{number}"))
             parts[f"norm_conv{number}"] = normalise(out, channels * kernel**2)
             edge = 2 * (kernel // 2) - kernel
             current = (out, (height + edge) // stride + 1, (width + edge) // stride + 1)
             if match["inner"]:
                 current = pool(number, text, nn.MaxPool2d, int(match["inner"]))
-            parts[f"spikes{number}"] = neuron()
+            kind = fire(number)
+        elif match["pool"] == "p":
+            current = pool(number, text, nn.MaxPool2d, int(match["size"]))
         else:
-            kind = nn.MaxPool2d if match["pool"] == "p" else nn.AvgPool2d
-            current = pool(number, text, kind, int(match["size"]))
+            current, kind = pool(number, text, nn.AvgPool2d, int(match["size"])), "real"
     dense("readout", outputs)
     return nn.Sequential(parts)
 

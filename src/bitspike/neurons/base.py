@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels import Choice, Recurrence, Spike, Step
+from bitspike.kernels.products.kinds import Kind
 from bitspike.kernels.run import choose, run_on, single
 
 
@@ -21,10 +22,16 @@ class Neuron(nn.Module):
     """
 
     is_spiking: ClassVar[bool] = True
+    # What the output is made of, for the products behind it (`kernels.products.Kind`).
+    emits: ClassVar[Kind] = "spikes"
     step: Step
     spike: Spike
     back_end: str = "auto"
     _chosen: tuple[Any, Recurrence, Choice] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: everything but the choice of a back end, which is made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_chosen"}
 
     def initial(self, like: Tensor) -> tuple[Tensor, ...]:
         """State before the first step for one time step of input `like` (B, *features)."""

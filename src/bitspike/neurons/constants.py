@@ -48,8 +48,11 @@ def hold(module: nn.Module, values: Mapping[str, Constant], learn: Collection[st
         start, field = positive(value, f"neuron {name}"), f"neuron {name}"
         if name in learn:
             setattr(module, f"log_{name}", constant(start.log(), True, shape, field))
-        else:
+        elif shape or start.ndim:
             setattr(module, name, constant(start, False, shape, field))
+        else:
+            # In float64: it promotes no tensor, and a run in float64 has all its digits.
+            setattr(module, name, start.clone())
 
 
 def held(module: nn.Module, name: str) -> Tensor:

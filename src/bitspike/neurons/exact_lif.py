@@ -12,7 +12,8 @@ Over one step of dt seconds, with a constant current J (Hunsberger & Eliasmith 2
 over: how long before the end of the step V was 1. refr is decremented after the membrane and only without a spike;
 decremented first, it would have to become tau_ref + dt - over. x: current J in units of the threshold (a trained
 unit's is gain * input + 1); refr, dt, tau_rc, tau_ref: seconds; y: spikes of area `amplitude`. For a constant J > 1
-the mean of y is amplitude / (tau_ref + tau_rc log(1 + 1/(J - 1))), exact whatever dt is (below one spike per step).
+the mean of y is amplitude / (tau_ref + tau_rc log(1 + 1/(J - 1))), whatever dt is; with dt > tau_ref, however, an
+overshoot beyond tau_ref is lost and the rate falls short.
 
 Gradient: through V, with the surrogate of V - 1 at the spike; none through reset and refractory time.
 """
@@ -26,8 +27,9 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike, choose, expm1, log1p, maximum, minimum, stop, with_gradient
+from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
-from bitspike.neurons.constants import Constant, constant, held, hold, positive
+from bitspike.neurons.constants import Constant, held, hold, positive
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -66,6 +68,7 @@ class ExactLIF(Neuron):
     """
 
     kind: ClassVar[str] = "exact-lif"
+    emits: ClassVar[Kind] = "real"
 
     def __init__(
         self,
@@ -81,8 +84,8 @@ class ExactLIF(Neuron):
         self.step = exact_lif_step
         self.spike = surrogate or Surrogate()
         hold(self, {"tau_rc": tau_rc, "amplitude": amplitude}, learn, shape)
+        hold(self, {"tau_ref": tau_ref}, (), shape)
         self.dt = float(positive(dt, "neuron dt", "a positive number of seconds"))
-        self.tau_ref = constant(positive(tau_ref, "neuron tau_ref"), False, shape, "neuron tau_ref")
 
     def initial(self, like: Tensor) -> ExactLIFState:
         """Membrane at rest, outside the refractory time."""
@@ -90,4 +93,6 @@ class ExactLIF(Neuron):
 
     def constants(self) -> ExactLIFConstants:
         """The times and the height of a spike."""
-        return ExactLIFConstants(self.dt, held(self, "tau_rc"), self.tau_ref, held(self, "amplitude") / self.dt)
+        return ExactLIFConstants(
+            self.dt, held(self, "tau_rc"), held(self, "tau_ref"), held(self, "amplitude") / self.dt
+        )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike
+from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
 from bitspike.neurons.surrogate import Surrogate
@@ -46,6 +47,7 @@ class Integrator(Neuron):
 
     kind: ClassVar[str] = "integrator"
     is_spiking: ClassVar[bool] = False
+    emits: ClassVar[Kind] = "real"
 
     def __init__(self, tau: Constant = 10.0, learn: Collection[str] = (), shape: tuple[int, ...] = ()) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bitspike import draws
 from bitspike.kernels import Spike, floor, indicator, stop, with_gradient
+from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, constant, positive
 from bitspike.neurons.surrogate import Surrogate
@@ -58,6 +59,7 @@ class TemporalQuantiser(Neuron):
     """
 
     kind: ClassVar[str] = "quantiser"
+    emits: ClassVar[Kind] = "real"
     dt: Tensor
 
     def __init__(

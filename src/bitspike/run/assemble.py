@@ -150,7 +150,8 @@ def _precision(part: WeightsPart) -> Callable[[], Precision] | None:
 
 def build_model(recipe: Recipe, form: Form) -> nn.Module:
     """The network with its weight precision; a function of the recipe (its seed included) and the data's form."""
-    shape = build_encoder(recipe, form).features(form.shape)
+    encoder = build_encoder(recipe, form)
+    shape = encoder.features(form.shape)
     part, neuron = recipe.model, recipe.model.neuron
     # Two classes need one read-out in the paper's rule: sigmoid(r) is the probability of class 1.
     online = recipe.learner.rule == "online"
@@ -175,6 +176,8 @@ def build_model(recipe: Recipe, form: Form) -> nn.Module:
             lambda: _neuron(neuron, recipe.compute.back_end),
             part.norm,
             (recipe.seed, "init"),
+            encoder.emits,
+            recipe.compute.products,
         )
     make = _precision(recipe.weights)
     if make is not None:

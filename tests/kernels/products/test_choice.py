@@ -103,6 +103,7 @@ def test_the_density_decides_between_sums_and_dense_products():
     )
 
 
+@pytest.mark.long
 def test_two_processes_at_once_choose_alike_and_give_the_same_bits(own_cache):
     program = """if True:
         import torch, hashlib

@@ -45,7 +45,7 @@ def test_integer_convolutions_are_bit_equal_to_float64(way, name, kinds, form):
 def test_exact_keeps_twice_the_error_of_float32(way, name, w_kind, form, scale):
     way(name)
     torch.manual_seed(1)
-    x, w = (torch.rand(40, 24, 14, 14) < 0.2).float(), measure.operand(w_kind, (32, 24 // form.get("groups", 1), 5, 3))
+    x, w = (torch.rand(12, 24, 14, 14) < 0.2).float(), measure.operand(w_kind, (32, 24 // form.get("groups", 1), 5, 3))
     if w_kind == "real":
         w = w * 10 ** (scale * torch.rand(32, 1, 1, 1))
     g = torch.randn_like(F.conv2d(x, w, **form))
@@ -96,9 +96,9 @@ def test_operators_are_well_formed_and_map_over_members(way, name):
     way(name)
     from bitspike.kernels.products.conv_operator import convolution
 
-    x, w = measure.operand("spikes", (4, 3, 9, 7), 0.3), measure.operand("signs", (6, 3, 3, 3)).requires_grad_()
+    x, w = measure.operand("spikes", (4, 3, 9, 7), 0.3), measure.operand("signs", (6, 3, 3, 3))
     torch.library.opcheck(convolution, (x, w, "spikes", "signs", "exact", [1, 1, 0, 0, 1, 1, 1], True))
-    members = torch.stack([w.detach(), -w.detach()])
+    members = torch.stack([w, -w])
 
     def loss(weight, f):
         return (f(x, weight) ** 2).sum()

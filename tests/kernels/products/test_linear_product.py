@@ -50,8 +50,8 @@ SCALES = {
 def test_exact_keeps_twice_the_error_of_float32(way, name, w_kind, scale):
     way(name)
     torch.manual_seed(1)
-    m, k, n = 1500, 256, 192
-    for density in (0.05, 0.25, 0.55):
+    m, k, n = 700, 128, 96
+    for density in (0.05, 0.5):
         x, g = (torch.rand(m, k) < density).float(), torch.randn(m, n) * SCALES[scale](m, n)
         w = measure.operand("signs", (n, k)) if w_kind == "signs" else torch.randn(n, k) * SCALES[scale](n, k)
         ours, plain = (grads(f, x, w, g) for f in (lambda a, b: linear(a, b, "spikes", w_kind), F.linear))
@@ -91,7 +91,7 @@ def test_a_false_claim_is_refused_in_one_line(way, name, kind, value):
 def test_a_false_claim_about_weights_is_refused(way, name):
     way(name)
     with pytest.raises(BitspikeError, match=r"product weight: got 0\.25 among 'signs'"):
-        linear(torch.ones(40, 33), torch.full((20, 33), 0.25), "spikes", "signs")
+        linear(measure.operand("spikes", (40, 33)), torch.full((20, 33), 0.25), "spikes", "signs")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -150,7 +150,7 @@ def test_an_unneeded_gradient_is_skipped(way, name):
 def test_the_result_does_not_depend_on_the_number_of_threads(way):
     way("sparse")
     torch.manual_seed(1)
-    x, w, g = (torch.rand(700, 256) < 0.2).float(), torch.randn(256, 256), torch.randn(700, 256)
+    x, w, g = (torch.rand(400, 128) < 0.2).float(), torch.randn(128, 128), torch.randn(400, 128)
     before = torch.get_num_threads()
     results = []
     try:
@@ -170,9 +170,9 @@ def test_operators_are_well_formed_and_map_over_members(way, name):
     way(name)
     from bitspike.kernels.products.linear_operator import product
 
-    x, w = measure.operand("spikes", (20, 33), 0.3), measure.operand("signs", (16, 33)).requires_grad_()
+    x, w = measure.operand("spikes", (20, 33), 0.3), measure.operand("signs", (16, 33))
     torch.library.opcheck(product, (x, w, "spikes", "signs", "exact", True))
-    members = torch.stack([w.detach(), -w.detach()])
+    members = torch.stack([w, -w])
     mapped = torch.func.vmap(lambda weight: linear(x, weight, "spikes", "signs"))(members)
     assert torch.equal(mapped, torch.stack([x @ w.t(), -x @ w.t()]))
 

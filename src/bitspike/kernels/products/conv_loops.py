@@ -7,7 +7,9 @@ kernel row r side by side, so a spike is one addition of S*O neighbouring values
     scatter   y[b, h+R-1-r, w .. w+S-1, :] += w_t[c, r, :, :]
     collect   w_grad_t[c, r, :, :] += g[b, h+R-1-r, w .. w+S-1, :]
 
-w_t and w_grad_t are (C, R, S*O), the kernel's columns in reverse.
+w_t and w_grad_t are (C, R, S*O), the kernel's columns in reverse. `scatter` has the order of oneDNN's float32
+convolution on the processors measured (kernel positions, then channels, within groups of 16 channels, then group
+after group), so that its result is the same bit for bit where torch uses that order.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-GROUP = 8  # channels that are summed before they join the total: shorter chains of roundings
+GROUP = 16  # channels summed together before they join the total, as in oneDNN's blocked layout
 
 
 def scatter(lo: int, hi: int, x: Any, w_t: Any, sizes: Any, y: Any) -> None:
@@ -25,29 +27,31 @@ def scatter(lo: int, hi: int, x: Any, w_t: Any, sizes: Any, y: Any) -> None:
     channels, kernel_rows, run = w_t.shape
     pitch = (out_width + 2 * left) * outputs
     total = np.empty((out_height + 2 * above) * pitch, np.float32)
-    group = np.empty_like(total)
-    index = np.empty(x.shape[2] + 1, np.int32)
+    part = np.empty_like(total)
+    index = np.empty(x.shape[2] * GROUP + 1, np.int32)
     for b in range(lo, hi):
-        for i in range(total.shape[0]):
-            total[i] = 0
         for first in range(0, channels, GROUP):
-            for i in range(group.shape[0]):
-                group[i] = 0
-            for c in range(first, min(first + GROUP, channels)):
-                row = x[b, c]
-                spikes = 0
-                for i in range(x.shape[2]):
-                    index[spikes] = i
-                    spikes += row[i]
-                for j in range(spikes):
-                    h, w = index[j] // width, index[j] % width
-                    for r in range(kernel_rows):
-                        at = (h + kernel_rows - 1 - r) * pitch + w * outputs
-                        part, weight = group[at : at + run], w_t[c, r]
-                        for n in range(run):
-                            part[n] += weight[n]
-            for i in range(total.shape[0]):
-                total[i] += group[i]
+            size = min(GROUP, channels - first)
+            group = x[b, first : first + size]
+            spikes = 0
+            for i in range(group.shape[1]):
+                for c in range(size):
+                    index[spikes] = i * GROUP + c
+                    spikes += group[c, i]
+            sums = total if first == 0 else part
+            for i in range(sums.shape[0]):
+                sums[i] = 0
+            for j in range(spikes):
+                i, c = index[j] // GROUP, first + index[j] % GROUP
+                h, w = i // width, i % width
+                for r in range(kernel_rows):
+                    at = (h + kernel_rows - 1 - r) * pitch + w * outputs
+                    met, weight = sums[at : at + run], w_t[c, r]
+                    for n in range(run):
+                        met[n] += weight[n]
+            if first > 0:
+                for i in range(total.shape[0]):
+                    total[i] += part[i]
         for h in range(out_height):
             for w in range(out_width):
                 at = (h + above) * pitch + (w + left) * outputs

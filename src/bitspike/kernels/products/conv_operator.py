@@ -7,11 +7,13 @@ x (B, C, H, W), weight (O, C/groups, R, S), y (B, O, HO, WO). What backward need
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from bitspike.errors import refuse
 from bitspike.kernels.products import choose, conv_methods
@@ -46,7 +48,7 @@ def conv2d(
     if not _pays(x, weight, x_kind, weight_kind, policy, geometry):
         return F.conv2d(x, weight, None, *geometry)
     keep = torch.is_grad_enabled()
-    return cast(Tensor, convolution(x, weight, x_kind, weight_kind, policy, _listed(geometry), keep)[0])
+    return _convolution(x, weight, x_kind, weight_kind, policy, _listed(geometry), keep)[0]
 
 
 def _pair(value: int | Pair) -> Pair:
@@ -68,7 +70,7 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
     if x.device.type != "cpu" or min(geometry.sizes(x.shape, weight.shape)) < 1:
         return False
     problem = ConvProblem("forward", x_kind, weight_kind, policy, tuple(x.shape), tuple(weight.shape), geometry)
-    if problem.work < choose.SMALL:
+    if problem.work < max(choose.SMALL, 1):
         return False
     if torch.compiler.is_compiling():
         return True  # no files are read while tracing: the operator decides when it runs
@@ -158,25 +160,41 @@ def _(g: Tensor, x8: Tensor, ones: Tensor, x_kind: str, policy: str, geometry: l
     return g.new_empty(w_shape)
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, weight, ctx.x_kind, ctx.weight_kind, ctx.policy, ctx.geometry, _ = inputs
-    ctx.save_for_backward(output[1] if few_bit(ctx.x_kind) else x, weight, output[2])
-    ctx.set_materialize_grads(False)
+class _Convolution(torch.autograd.Function):
+    """`convolution` with its gradients: an autograd function, since operators' own cannot be used in torch.func."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor, x_kind: str, weight_kind: str, policy: str, geometry: list[int], keep: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        made = convolution(x, weight, x_kind, weight_kind, policy, geometry, keep)
+        return cast(tuple[Tensor, Tensor, Tensor], made)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, weight, ctx.x_kind, ctx.weight_kind, ctx.policy, ctx.geometry, _ = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(output[1] if few_bit(ctx.x_kind) else x, weight, output[2])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        x, weight, ones = ctx.saved_tensors
+        kinds, geometry = (ctx.x_kind, ctx.policy), ctx.geometry
+        gx = gw = None
+        if g is not None and ctx.needs_input_grad[0]:
+            gx = grad_input(g, weight, ctx.weight_kind, ctx.policy, geometry, list(x.shape))
+        if g is not None and ctx.needs_input_grad[1]:
+            if few_bit(ctx.x_kind):
+                gw = grad_weight(g, x, ones, *kinds, geometry, list(weight.shape))
+            else:
+                gw = conv_methods.torch_grads(g, x, weight, _geometry(geometry), (False, True))[1]
+        return gx, gw, None, None, None, None, None
 
 
-def _backward(ctx: Any, g: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    x, weight, ones = ctx.saved_tensors
-    gx = gw = None
-    if g is not None and ctx.needs_input_grad[0]:
-        gx = grad_input(g, weight, ctx.weight_kind, ctx.policy, ctx.geometry, list(x.shape))
-    if g is not None and ctx.needs_input_grad[1]:
-        if few_bit(ctx.x_kind):
-            gw = grad_weight(g, x, ones, ctx.x_kind, ctx.policy, ctx.geometry, list(weight.shape))
-        else:
-            gw = conv_methods.torch_grads(g, x, weight, _geometry(ctx.geometry), (False, True))[1]
-    return gx, gw, None, None, None, None, None
-
-
-convolution.register_autograd(_backward, setup_context=_setup)
+_convolution: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Convolution.apply
 for operator in (convolution, grad_input, grad_weight):
     one_by_one(cast(Any, operator))

@@ -13,11 +13,13 @@ are. What backward needs of a few-bit x is kept as int8: a quarter of its bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from bitspike.errors import refuse
 from bitspike.kernels.products import choose, methods
@@ -41,7 +43,7 @@ def linear(
     if not _pays(x, weight, x_kind, weight_kind, policy):
         return F.linear(x, weight)
     rows = x.reshape(-1, x.shape[-1])
-    y = cast(Tensor, product(rows, weight, x_kind, weight_kind, policy, torch.is_grad_enabled())[0])
+    y = _product(rows, weight, x_kind, weight_kind, policy, torch.is_grad_enabled())[0]
     return y.view(*x.shape[:-1], weight.shape[0])
 
 
@@ -50,7 +52,7 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
     few = few_bit(x_kind) or (few_bit(weight_kind) and policy == "fast")
     if not few or policy == "float32" or x.dtype != torch.float32 or weight.dtype != torch.float32:
         return False
-    if x.numel() * weight.shape[0] < choose.SMALL or x.device.type not in ("cpu", "cuda"):
+    if x.numel() * weight.shape[0] < max(choose.SMALL, 1) or x.device.type not in ("cpu", "cuda"):
         return False
     if torch.compiler.is_compiling():
         return True  # no files are read while tracing: the operator decides when it runs
@@ -138,23 +140,37 @@ def _(g: Tensor, x8: Tensor, ones: Tensor, x_kind: str, policy: str) -> Tensor:
     return g.new_empty(g.shape[1], x8.shape[1])
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, weight, ctx.x_kind, ctx.weight_kind, ctx.policy, _ = inputs
-    ctx.save_for_backward(output[1] if few_bit(ctx.x_kind) else x, weight, output[2])
-    ctx.set_materialize_grads(False)
+class _Product(torch.autograd.Function):
+    """`product` with its gradients: an autograd function, since operators' own cannot be used in torch.func."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor, x_kind: str, weight_kind: str, policy: str, keep: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return cast(tuple[Tensor, Tensor, Tensor], product(x, weight, x_kind, weight_kind, policy, keep))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, weight, ctx.x_kind, ctx.weight_kind, ctx.policy, _ = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(output[1] if few_bit(ctx.x_kind) else x, weight, output[2])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        x, weight, ones = ctx.saved_tensors
+        gx = gw = None
+        if g is not None and ctx.needs_input_grad[0]:
+            digits = ctx.policy == "fast" and few_bit(ctx.weight_kind)
+            gx = grad_input(g, weight, ctx.weight_kind, ctx.policy) if digits else g @ weight
+        if g is not None and ctx.needs_input_grad[1]:
+            gw = grad_weight(g, x, ones, ctx.x_kind, ctx.policy) if few_bit(ctx.x_kind) else g.t() @ x
+        return gx, gw, None, None, None, None
 
 
-def _backward(ctx: Any, g: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    x, weight, ones = ctx.saved_tensors
-    gx = gw = None
-    if g is not None and ctx.needs_input_grad[0]:
-        digits = ctx.policy == "fast" and few_bit(ctx.weight_kind)
-        gx = grad_input(g, weight, ctx.weight_kind, ctx.policy) if digits else g @ weight
-    if g is not None and ctx.needs_input_grad[1]:
-        gw = grad_weight(g, x, ones, ctx.x_kind, ctx.policy) if few_bit(ctx.x_kind) else g.t() @ x
-    return gx, gw, None, None, None, None
-
-
-product.register_autograd(_backward, setup_context=_setup)
+_product: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Product.apply
 for operator in (product, grad_input, grad_weight):
     one_by_one(cast(Any, operator))
