@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -35,9 +36,16 @@ def reference() -> ModuleType:
 
 def test_each_call_is_timed_in_every_round_and_none_is_always_first(common):
     order = []
-    times = common.interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, seconds=0, least=3)
+    times = common.interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 60, most=3)
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert [len(values) for values in times.values()] == [3, 3]
+
+
+def test_a_slow_call_takes_part_in_the_first_rounds_only(common):
+    times = common.interleave({"fast": lambda: None, "slow": lambda: time.sleep(0.4)}, 2, most=4, least=1)
+    assert len(times["slow"]) == 1
+    assert len(times["fast"]) > 1
+    assert len(common.ratios(times, "fast")) == 2
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios(common):

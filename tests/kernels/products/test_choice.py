@@ -11,7 +11,7 @@ import torch
 
 from bitspike.kernels.products import Capabilities, capabilities, choose, explain_product, linear, measure, table
 
-SHAPES = ((512, 128), (128, 128))
+SHAPES = ((2048, 128), (128, 128))
 
 
 def files(folder):
@@ -30,7 +30,7 @@ def old_processor(monkeypatch):
 def test_a_processor_without_the_instructions_takes_float32_and_says_so(old_processor, own_cache):
     assert explain_product(*SHAPES, "spikes", "signs") == ("float32", str(old_processor))
     assert str(old_processor).startswith("float32 only: no AVX512-VNNI/AMX")
-    assert explain_product((64, 16, 14, 14), (32, 16, 3, 3), "spikes", "signs")[0] == "float32"
+    assert explain_product((256, 16, 14, 14), (32, 16, 3, 3), "spikes", "signs")[0] == "float32"
     x, w = measure.operand("spikes", SHAPES[0], 0.3), measure.operand("signs", SHAPES[1])
     assert torch.equal(linear(x, w, "spikes", "signs"), x @ w.t())
     assert not files(own_cache)
@@ -60,7 +60,7 @@ def test_a_class_is_measured_once_and_its_first_times_stay(own_cache, monkeypatc
         pytest.skip("Numba is not installed")
     (path,) = files(own_cache)
     stored = json.loads(path.read_text())
-    assert stored["class"] == "forward-spikes-real-512x128x128"
+    assert stored["class"] == "forward-spikes-real-2048x128x128"
     assert stored["on"]["torch"] == torch.__version__
     # A later process, and one that measured something else at the same moment, both take what is there.
     table.forget()
@@ -109,7 +109,7 @@ def test_two_processes_at_once_choose_alike_and_give_the_same_bits(own_cache):
         import torch, hashlib
         from bitspike.kernels.products import linear
         g = torch.Generator().manual_seed(0)
-        x = (torch.rand(512, 128, generator=g) < 0.1).float()
+        x = (torch.rand(2048, 128, generator=g) < 0.1).float()
         w = torch.randn(128, 128, generator=g, requires_grad=True)
         y = linear(x, w, "spikes", "real")
         y.backward(y.detach())

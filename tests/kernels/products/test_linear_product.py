@@ -184,6 +184,23 @@ def test_operators_are_well_formed_and_map_over_members(way, name):
     torch.testing.assert_close(found, wanted)
 
 
+def test_autocast_keeps_its_dtype(way):
+    way("dense")
+    x, w = measure.operand("spikes", (40, 33), 0.3), measure.operand("signs", (20, 33))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(x, w, "spikes", "signs").dtype == torch.bfloat16
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own, while tracing
+def test_a_traced_call_gives_the_same(way):
+    way("sparse")
+    x, w = measure.operand("spikes", (40, 33), 0.3), measure.operand("signs", (20, 33)).requires_grad_()
+    traced = torch.compile(lambda a, b: linear(a, b, "spikes", "signs"), backend="aot_eager", fullgraph=True)
+    traced(x, w).sum().backward()
+    torch.testing.assert_close(traced(x, w), x @ w.t())
+    torch.testing.assert_close(w.grad, x.sum(0).expand(20, 33))
+
+
 def test_unknown_names_and_sizes_are_refused():
     x, w = torch.zeros(2, 3), torch.zeros(4, 3)
     for arguments, line in (

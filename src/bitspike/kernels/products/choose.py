@@ -17,7 +17,7 @@ from bitspike.kernels.products import table
 from bitspike.kernels.products.kinds import Part, few_bit, fits_float32, fits_int32
 from bitspike.kernels.products.processor import capabilities
 
-SMALL = 2**22  # multiplications; below, a call and its conversions cost what the product does
+SMALL = 2**25  # multiplications; below, the calls and conversions cost what the product does
 DENSITIES = (0.02, 0.2)
 GAIN = 0.95  # a method replaces float32 when it takes at most this part of its time
 MOST_DENSE = 0.6  # sums over spikes were never found to win above; guards a bad measurement

@@ -95,7 +95,7 @@ def collect(lo: int, hi: int, x: Any, g: Any, sizes: Any, w_grad_t: Any) -> None
                         g0, g1 = padded[i0 : i0 + run], padded[i1 : i1 + run]
                         g2, g3 = padded[i2 : i2 + run], padded[i3 : i3 + run]
                         for n in range(run):
-                            part[n] += (g0[n] + g1[n]) + (g2[n] + g3[n])
+                            part[n] = (((part[n] + g0[n]) + g1[n]) + g2[n]) + g3[n]
                         j += 4
                     while j < spikes:
                         i0 = below + index[j]

@@ -21,7 +21,7 @@ from bitspike.kernels.products.batched import one_by_one
 from bitspike.kernels.products.conv_choose import ConvProblem, eight, half, plan
 from bitspike.kernels.products.conv_methods import Geometry, Pair
 from bitspike.kernels.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
-from bitspike.kernels.products.operands import wild
+from bitspike.kernels.products.operands import takes_part, wild
 
 
 def conv2d(
@@ -65,7 +65,7 @@ def _geometry(n: list[int]) -> Geometry:
 
 def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Policy, geometry: Geometry) -> bool:
     few = few_bit(x_kind) or (few_bit(weight_kind) and policy == "fast")
-    if not few or policy == "float32" or x.dtype != torch.float32 or weight.dtype != torch.float32:
+    if not few or policy == "float32" or not takes_part(x, weight):
         return False
     if x.device.type != "cpu" or min(geometry.sizes(x.shape, weight.shape)) < 1:
         return False

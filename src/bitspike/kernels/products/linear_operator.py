@@ -3,7 +3,8 @@
     y = x w^T          x_grad = y_grad w          w_grad = y_grad^T x
 
     float32   torch's own product everywhere
-    exact     bit-exact where arithmetic guarantees it; otherwise float32 sums in another order, or torch's product
+    exact     bit-exact where arithmetic guarantees it; otherwise float32 sums over the spikes, in the order that
+              torch's product was found to have, or torch's product
     fast      forward as `exact`; in backward the gradient is cut to 16 bits (a scale per row or column) where that
               is faster
 
@@ -26,7 +27,7 @@ from bitspike.kernels.products import choose, methods
 from bitspike.kernels.products.batched import one_by_one
 from bitspike.kernels.products.choose import Plan, Problem, plan
 from bitspike.kernels.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
-from bitspike.kernels.products.operands import to_int8, wild
+from bitspike.kernels.products.operands import takes_part, to_int8, wild
 
 
 def linear(
@@ -50,9 +51,9 @@ def linear(
 def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Policy) -> bool:
     """Whether any part of this product may take another way than torch's."""
     few = few_bit(x_kind) or (few_bit(weight_kind) and policy == "fast")
-    if not few or policy == "float32" or x.dtype != torch.float32 or weight.dtype != torch.float32:
+    if not few or policy == "float32" or x.numel() * weight.shape[0] < max(choose.SMALL, 1):
         return False
-    if x.numel() * weight.shape[0] < max(choose.SMALL, 1) or x.device.type not in ("cpu", "cuda"):
+    if not takes_part(x, weight):
         return False
     if torch.compiler.is_compiling():
         return True  # no files are read while tracing: the operator decides when it runs

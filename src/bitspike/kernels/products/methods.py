@@ -17,7 +17,6 @@ from torch import Tensor
 from bitspike.kernels.products import loops
 from bitspike.kernels.products.operands import floats, over_rows, transposed
 
-BLOCK = 1024  # rows whose digits and sums stay in cache between the passes over them
 COLUMNS, ROWS = 8, 32  # what a CUDA device asks of _int_mm: sizes in eights, and more than 16 rows
 
 
@@ -71,14 +70,14 @@ def digits_grad_weight(g: Tensor, x8: Tensor) -> Tensor | None:
 
 
 def _digits(a: Tensor, b8: Tensor) -> Tensor | None:
-    out = torch.empty(a.shape[0], b8.shape[1])
-    for first in range(0, a.shape[0], BLOCK):
-        part, result = a[first : first + BLOCK], out[first : first + BLOCK]
-        scale = torch.empty(part.shape[0])
-        high, low = torch.empty(part.shape, dtype=torch.int8), torch.empty(part.shape, dtype=torch.int8)
-        over_rows(loops.split, part.shape[0], part.numel(), part, scale, high, low)
-        if not bool(scale.isfinite().all()):
-            return None
-        upper, lower = int8_sums(high, b8), int8_sums(low, b8)
-        over_rows(loops.combine, result.shape[0], result.numel(), upper, lower, scale, result)
+    scale = torch.empty(a.shape[0])
+    high, low = torch.empty(a.shape, dtype=torch.int8), torch.empty(a.shape, dtype=torch.int8)
+    # Whole operands at each step, not blocks that fit a cache: torch's threads and ours take turns on the same cores,
+    # and every turn costs the time for which an idle thread of torch's keeps spinning.
+    over_rows(loops.split, a.shape[0], a.numel(), a, scale, high, low)
+    if not bool(scale.isfinite().all()):
+        return None
+    upper, lower = int8_sums(high, b8), int8_sums(low, b8)
+    out = torch.empty(upper.shape)
+    over_rows(loops.combine, out.shape[0], out.numel(), upper, lower, scale, out)
     return out

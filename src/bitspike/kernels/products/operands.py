@@ -21,6 +21,13 @@ CONVERT: dict[str, Callable[..., None]] = {
 }
 
 
+def takes_part(x: Tensor, weight: Tensor) -> bool:
+    """Whether few-bit ways are open to these tensors: float32, on one device that has some, no autocast."""
+    device = x.device.type
+    plain = x.dtype == weight.dtype == torch.float32 and device == weight.device.type and device in ("cpu", "cuda")
+    return plain and not torch.is_autocast_enabled(device)
+
+
 def compiled_here(a: Tensor) -> bool:
     """Whether the compiled loops can run on `a`."""
     return capabilities().compiled and a.device.type == "cpu"
