@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import BitspikeError
-from bitspike.layers import BNTT, Recomputed, Recurrent, Stepwise, TemporalBatchNorm
+from bitspike.layers import BNTT, ChannelScale, Recomputed, Recurrent, Stepwise, TemporalBatchNorm
 from bitspike.neurons import LIF, BiSNN
 from bitspike.weights import StraightThrough, quantise
 
@@ -120,3 +120,25 @@ def test_memory_kept_for_the_backward_pass() -> None:
 def test_recomputation_refuses_batch_statistics_over_time() -> None:
     with pytest.raises(BitspikeError, match="TemporalBatchNorm"):
         Recomputed(nn.Sequential(Stepwise(nn.Linear(3, 3)), TemporalBatchNorm(3)), LIF())
+
+
+def test_a_scale_is_one_gain_and_offset_per_channel() -> None:
+    layer = ChannelScale(3, start=2.0)
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
+    x = torch.randn(4, 2, 3, 5, 5, requires_grad=True)
+    y = layer(x)
+    assert torch.equal(y, x * 2 + torch.tensor([0.0, 1.0, -1.0]).view(3, 1, 1))
+    (y * x.detach()).sum().backward()
+    assert torch.equal(x.grad, 2 * x.detach())
+    torch.testing.assert_close(layer.weight.grad, x.detach().square().sum((0, 1, 3, 4)))
+    torch.testing.assert_close(layer.bias.grad, x.detach().sum((0, 1, 3, 4)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_scale_keeps_a_constant_input_constant() -> None:
+    layer = ChannelScale(3)
+    x = torch.randn(1, 2, 3).expand(5, 2, 3)
+    y = layer(x)
+    assert y.stride(0) == 0
+    y.sum().backward()
+    torch.testing.assert_close(layer.weight.grad, x.sum((0, 1)))

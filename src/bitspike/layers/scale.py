@@ -1,9 +1,40 @@
-"""One learnable scale and offset per channel: y = g x + b."""
+"""One learnable scale and offset per channel: y = g x + b.
+
+Written as a step without state, so that the engine makes it one pass over memory forward and one backward.
+"""
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
+
+from bitspike.kernels import Choice, Recurrence, Spike
+from bitspike.kernels.run import choose, run_on, single
+
+
+class NoState(NamedTuple):
+    """Nothing is carried from step to step."""
+
+
+class Scale(NamedTuple):
+    """g: gain; b: offset."""
+
+    g: Any
+    b: Any
+
+
+def scale_step(x: Any, state: NoState, p: Scale, spike: Spike) -> tuple[Any, NoState]:
+    """y = x g + b."""
+    return x * p.g + p.b, state
+
+
+def _no_spike(u: Any) -> Any:
+    return u
+
+
+RECURRENCE = Recurrence(scale_step, NoState, Scale, _no_spike)
 
 
 class ChannelScale(nn.Module):
@@ -13,8 +44,17 @@ class ChannelScale(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.full((channels,), float(start)))
         self.bias = nn.Parameter(torch.zeros(channels))
+        self._chosen: tuple[tuple[str, torch.dtype], Choice] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Same shape as x; an input that does not change over time (stride 0) stays so."""
+        constant = x.shape[0] > 1 and x.stride(0) == 0
         shape = (-1, *(1,) * (x.ndim - 3))
-        return x * self.weight.view(shape) + self.bias.view(shape)
+        gains = Scale(self.weight.view(shape), self.bias.view(shape))
+        part = single(x[:1] if constant else x)
+        asked = (part.device.type, part.dtype)
+        # Remembered here, where torch.compile can see that it does not change.
+        if self._chosen is None or self._chosen[0] != asked:
+            self._chosen = (asked, choose(RECURRENCE, *asked, "auto"))
+        y, _ = run_on(self._chosen[1], RECURRENCE, part, NoState(), gains)
+        return y.expand(x.shape) if constant else y
