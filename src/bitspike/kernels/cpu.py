@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bitspike.kernels import threads
 from bitspike.kernels.adjoint import Adjoint
+from bitspike.kernels.buffers import empty
 from bitspike.kernels.cache import module
 from bitspike.kernels.cpu_source import (
     backward_arguments,
@@ -25,7 +26,8 @@ from bitspike.kernels.cpu_source import (
 )
 from bitspike.kernels.trace import Node, Trace
 
-BLOCK = 4096
+# Neurons per block: their state fills the second-level cache, and rows over time are read in long stretches.
+BLOCK = 65536
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
@@ -49,8 +51,8 @@ class Forward:
         values, per_neuron = _constants(trace, constants, x)
         self._kernel = _compiled_forward(trace, kept, per_neuron, DTYPES[x.dtype])
         # Not empty_like: an input expanded over time would give outputs that share their memory.
-        self.y = torch.empty(shape, dtype=x.dtype)
-        self.keep = [torch.empty(shape, dtype=x.dtype) for _ in stored(trace, kept)]
+        self.y = empty(shape, x.dtype)
+        self.keep = [empty(shape, x.dtype) for _ in stored(trace, kept)]
         self.state = [s.detach().clone(memory_format=torch.contiguous_format) for s in state]
         over_time = (_flat(a) for a in (self.y, *self.keep))
         self._arrays = [rows, moving, *over_time, *(s.view(-1).numpy() for s in self.state), *values]
@@ -75,7 +77,7 @@ class Backward:
         trace, shape, dtype = found.trace, gy.shape, gy.dtype
         values, per_neuron = _constants(trace, constants, gy)
         self._kernel = _compiled_backward(found, per_neuron, DTYPES[dtype])
-        self.gx = torch.empty(shape, dtype=dtype) if found.input is not None else None
+        self.gx = empty(shape, dtype) if found.input is not None else None
         names = list(trace.state)
         self.state = {name: _carry(carries[names.index(name)], shape[1:], dtype) for name in found.carries}
         self.shares = {name: torch.zeros(shape[1:], dtype=dtype) for name in found.constants}

@@ -27,11 +27,16 @@ def pack(x: Tensor) -> Packed | None:
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return _pack_anywhere(x)
     flat = x.detach().contiguous().view(-1).numpy()
-    bits = torch.empty((x.numel() + 7) // 8, dtype=torch.uint8)
-    wrong = torch.zeros(1, dtype=torch.int64)
+    # Two passes that both run in vectors: values to bytes of 0 and 1, and bytes to bits.
+    flags = torch.empty(x.numel(), dtype=torch.uint8).numpy()
+    wrong = torch.zeros(1, dtype=torch.int64).numpy()
     kernel = _kernels()[0]
-    threads.run(lambda lo, hi: kernel(lo, hi, flat, bits.numpy(), wrong.numpy()), len(bits), x.numel())
-    return None if wrong.item() else Packed(bits, x.shape, x.dtype)
+    threads.run(lambda lo, hi: kernel(lo, hi, flat, flags, wrong), x.numel(), x.numel())
+    if wrong[0]:
+        return None
+    import numpy as np
+
+    return Packed(torch.from_numpy(np.packbits(flags, bitorder="little")), x.shape, x.dtype)
 
 
 def unpack(packed: Packed) -> Tensor:
@@ -63,24 +68,12 @@ def _kernels() -> tuple[Any, Any]:
     import numba
     import numpy as np
 
-    def pack_bytes(lo: Any, hi: Any, x: Any, bits: Any, wrong: Any) -> None:
-        bad = 0
-        whole = min(hi, len(x) // 8)
-        for i in range(lo, whole):
-            byte = 0
-            for b in range(8):
-                value = x[8 * i + b]
-                one = value == 1
-                byte |= one << b
-                bad |= (not one) & (value != 0)
-            bits[i] = np.uint8(byte)
-        for i in range(max(lo, whole), hi):
-            byte = 0
-            for b in range(len(x) - 8 * i):
-                one = x[8 * i + b] == 1
-                byte |= one << b
-                bad |= (not one) & (x[8 * i + b] != 0)
-            bits[i] = np.uint8(byte)
+    def flag(lo: Any, hi: Any, x: Any, flags: Any, wrong: Any) -> None:
+        bad = np.int32(0)
+        for i in range(np.uintp(lo), np.uintp(hi)):
+            one = x[i] == 1
+            flags[i] = np.uint8(one)
+            bad |= np.int32((x[i] != 0) & (not one))
         if bad:
             wrong[0] = 1
 
@@ -95,4 +88,4 @@ def _kernels() -> tuple[Any, Any]:
                 x[8 * i + b] = (bits[i] >> b) & 1
 
     options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
-    return numba.njit(**options)(pack_bytes), numba.njit(**options)(unpack_bytes)
+    return numba.njit(**options)(flag), numba.njit(**options)(unpack_bytes)

@@ -1,6 +1,6 @@
 """Run a function of time in segments and compute each again in the backward pass, instead of keeping what it did.
 
-    (y[a:b], s_b) = f(x[a:b], s_a)          segments of about sqrt(T) steps
+    (y[a:b], s_b) = f(x[a:b], s_a)          segments of sqrt(T) steps or more
 
 Kept are the states at the segments' starts and the input: one bit per value where it is spikes, else by reference.
 The backward pass goes through the segments from the last to the first, runs f again on each with its gradient, and
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels.packing import Packed, pack, unpack
+
+ROWS = 2048  # a product of fewer rows is slower per row
 
 State = tuple[Tensor, ...]
 Function = Callable[[Tensor, State], tuple[Tensor, State]]
@@ -86,12 +88,13 @@ def recompute(
 ) -> tuple[Tensor, State]:
     """y (T, ...) and the final state of `function` over x (T, ...), keeping little; see the module.
 
-    parameters: the tensors `function` reads that need a gradient. segment: steps per segment, default sqrt(T).
+    parameters: the tensors `function` reads that need a gradient. segment: steps per segment; default sqrt(T), or
+    more where that would leave a product fewer than ROWS rows (T B rows would be kept otherwise).
     """
     if x.shape[0] == 0:
         refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
     if segment is None:
-        segment = math.ceil(math.sqrt(x.shape[0]))
+        segment = max(math.ceil(math.sqrt(x.shape[0])), ROWS // max(x.shape[1], 1))
     if segment < 1:
         refuse("segment", segment, "one step or more")
     y, *last = _recompute(function, segment, len(state), x, *state, *parameters)

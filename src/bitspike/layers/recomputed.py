@@ -21,7 +21,7 @@ class Recomputed(nn.Module):
     """`neuron(layer(x))` with little memory: x (T, B, *features) to spikes (T, B, *units).
 
     layer: any module that treats every step alike (weights, scale, pooling). Batch statistics over time do not fit:
-    a segment does not know them. segment: steps computed again at a time; default sqrt(T).
+    a segment does not know them. segment: steps computed again at a time; see `kernels.recompute`.
     """
 
     def __init__(self, layer: nn.Module, neuron: Neuron, segment: int | None = None) -> None:
