@@ -28,8 +28,9 @@ demo: $(STAMP)  ## install, train three networks on real handwritten digits, com
 	@echo
 	$(BIN)/bitspike compare runs/digits-full runs/digits-st runs/digits-bayes --out runs/digits.html
 
+# Two processes of one thread each: on two cores they get in each other's way least.
 test: $(TESTING)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 test-long: $(TESTING)  ## minutes: kill-and-resume at 20 moments, two processes, real-data trainings
 	$(BIN)/pytest -m long
@@ -56,11 +57,12 @@ $(BENCH)/.installed: pyproject.toml constraints.txt Makefile
 	$(BENCH)/bin/pip install -q -c constraints.txt torch
 	$(BENCH)/bin/pip install -q -c constraints.txt -e .
 	$(BENCH)/bin/pip install -q --no-deps $(PEERS)
-	$(BENCH)/bin/pip install -q --no-deps loguru pbr tqdm
+	$(BENCH)/bin/pip install -q --no-deps loguru pbr
 	@touch $@
 
 benchmark: $(BENCH)/.installed  ## minutes: time and memory of ours and the other libraries, to results/benchmarks
 	$(BENCH)/bin/python -m benchmarks.neurons
+	THP_MEM_ALLOC_ENABLE=0 $(BENCH)/bin/python -m benchmarks.neurons --headline --out results/benchmarks/small-pages
 	$(BENCH)/bin/python -m benchmarks.training
 	$(BENCH)/bin/python -m benchmarks.memory
 

@@ -21,7 +21,12 @@ CLASSES = [
     ("scaled ECE", "scaled.ece", 1, 4),
 ]
 VALUES = [("RMSE", "rmse", 1, 4), ("NLL", "nll", 1, 4)]
-BRIEF = [("accuracy %", "accuracy", 100, 2), ("NLL", "nll", 1, 3), ("ECE", "ece", 1, 4), ("ECE scaled", "scaled.ece", 1, 4)]
+BRIEF = [
+    ("accuracy %", "accuracy", 100, 2),
+    ("NLL", "nll", 1, 3),
+    ("ECE", "ece", 1, 4),
+    ("ECE scaled", "scaled.ece", 1, 4),
+]
 READINGS = {"test_map": "- MAP", "test_single_draw": "- one draw"}
 
 
