@@ -149,9 +149,13 @@ class RunFolder:
 
 def environment(dataset: Any, recipe: Recipe, device: str, precision: str, processes: int) -> dict[str, Any]:
     """What a run stood on: versions, machine, data digests, classes, normalisation."""
+    from importlib.metadata import version
+
     import torch
 
     import bitspike
+    from bitspike.kernels import cpu
+    from bitspike.kernels.products import capabilities
 
     return {
         "version": bitspike.__version__,
@@ -165,6 +169,11 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
         "precision": precision,
         "processes": processes,
         "threads": torch.get_num_threads(),
+        "compute": {
+            **recipe.compute.model_dump(),
+            "time_loops": cpu.unavailable() or f"numba {version('numba')}",
+            "processor_has": str(capabilities()),
+        },
         "seed": recipe.seed,
         "recipe_hash": recipe.recipe_hash(),
         "data": {
