@@ -33,7 +33,7 @@ test: $(TESTING)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 test-long: $(TESTING)  ## minutes: kill-and-resume at 20 moments, two processes, real-data trainings
-	$(BIN)/pytest -m long
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m long
 
 lint: $(TESTING)
 	$(BIN)/ruff check src tests benchmarks examples docs
