@@ -102,13 +102,9 @@ def _reverse(trace: Trace, gradient: Node, carries: dict[str, Node]) -> dict[Nod
 Shares = list[tuple[Node, Node]]
 
 
-def _product(g: Node, factor: Node) -> Node:
-    return g if factor.value == 1.0 else g * factor
-
-
 def _multiply(graph: Graph, n: Node, g: Node) -> Shares:
     a, b = n.args
-    return [(a, _product(g, b)), (b, _product(g, a))]
+    return [(a, g * b), (b, g * a)]
 
 
 def _divide(graph: Graph, n: Node, g: Node) -> Shares:
@@ -121,14 +117,8 @@ def _absolute(graph: Graph, n: Node, g: Node) -> Shares:
     return [(a, graph.add("where", a > 0.0, g, graph.add("where", a < 0.0, -g, 0.0)))]
 
 
-def _choose(graph: Graph, n: Node, g: Node) -> Shares:
-    condition, a, b = n.args
+def _choose(graph: Graph, g: Node, condition: Node, a: Node, b: Node) -> Shares:
     return [(a, graph.add("where", condition, g, 0.0)), (b, graph.add("where", condition, 0.0, g))]
-
-
-def _bounded(graph: Graph, n: Node, g: Node, inside: Node) -> Shares:
-    x, bound = n.args
-    return [(x, graph.add("where", inside, g, 0.0)), (bound, graph.add("where", inside, 0.0, g))]
 
 
 RULES: dict[str, Callable[[Graph, Node, Node], Shares]] = {
@@ -141,10 +131,10 @@ RULES: dict[str, Callable[[Graph, Node, Node], Shares]] = {
     "expm1": lambda graph, n, g: [(n.args[0], g * (n + 1.0))],
     "log1p": lambda graph, n, g: [(n.args[0], g / (n.args[0] + 1.0))],
     "abs": _absolute,
-    "max": lambda graph, n, g: _bounded(graph, n, g, n.args[0] >= n.args[1]),
-    "min": lambda graph, n, g: _bounded(graph, n, g, n.args[0] <= n.args[1]),
-    "where": _choose,
-    "override": lambda graph, n, g: [(n.args[1], _product(g, n.args[2]))],
+    "max": lambda graph, n, g: _choose(graph, g, n.args[0] >= n.args[1], *n.args),
+    "min": lambda graph, n, g: _choose(graph, g, n.args[0] <= n.args[1], *n.args),
+    "where": lambda graph, n, g: _choose(graph, g, *n.args),
+    "override": lambda graph, n, g: [(n.args[1], g * n.args[2])],
     **dict.fromkeys(("floor", "indicator", "stop", "ge", "gt", "le", "lt"), lambda graph, n, g: []),
 }
 

@@ -44,11 +44,6 @@ class Recurrence:
             return str(error)
         return None
 
-    @property
-    def name(self) -> str:
-        """The step's name without `_step`."""
-        return getattr(self.step, "__name__", "step").removesuffix("_step").lstrip("_") or "step"
-
     def adjoint(self, constants: Iterable[str]) -> Adjoint:
         """The adjoint for gradients of everything and of the named constants."""
         return variant(self.traced, tuple(constants), True, True, tuple(self.traced.state))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -61,10 +60,3 @@ class Neuron(nn.Module):
             self._chosen = (asked, recurrence, choose(recurrence, x.device.type, x.dtype, self.back_end))
         _, recurrence, choice = self._chosen
         return run_on(choice, recurrence, x, state, constants)
-
-
-def time_constant(tau: float, field: str) -> float:
-    """Check a time constant, in time steps."""
-    if not (math.isfinite(tau) and tau > 0):
-        refuse(field, tau, "a positive number of time steps")
-    return float(tau)

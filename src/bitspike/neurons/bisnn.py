@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike, stop
-from bitspike.neurons.base import Neuron, time_constant
+from bitspike.neurons.base import Neuron
+from bitspike.neurons.constants import positive
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -80,7 +81,8 @@ def bisnn_step(x: Any, state: BiSNNState, p: BiSNNConstants, spike: Spike) -> tu
 def decays(tau_mem: float = 10.0, tau_syn: float = 6.0, tau_ref: float = 2.0) -> BiSNNConstants:
     """a, b, g from time constants in steps; the paper's are the defaults."""
     named = {"tau_mem": tau_mem, "tau_syn": tau_syn, "tau_ref": tau_ref}
-    return BiSNNConstants(*(math.exp(-1 / time_constant(tau, name)) for name, tau in named.items()))
+    wanted = "a positive number of time steps"
+    return BiSNNConstants(*(math.exp(-1 / float(positive(tau, name, wanted))) for name, tau in named.items()))
 
 
 class BiSNN(Neuron):
