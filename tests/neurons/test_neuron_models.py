@@ -241,7 +241,7 @@ def test_quantiser_draws_its_carry_by_name():
     assert len(one.initial(x[0]).v.unique()) == 20
     one.dt.fill_(0.25)
     assert one(x).unique().tolist() == [0, 4]
-    assert set(one.state_dict()) == {"dt"}
+    assert set(one.state_dict()) == {"dt", "final"}
 
 
 LEARNABLE = [

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 def where(name: str) -> str:
     """The folder a set's files are in, or how to get them."""
+    from bitspike.data.cifar import CIFAR10_NAMES, CIFAR100_NAMES
     from bitspike.data.mnist import FASHION_NAMES, MNIST_NAMES
     from bitspike.data.nmnist import NAMES
     from bitspike.data.sources import find_folder
 
     known = {"mnist": MNIST_NAMES, "fashion-mnist": FASHION_NAMES, "nmnist": NAMES}
+    known |= {"cifar10": CIFAR10_NAMES, "cifar100": CIFAR100_NAMES}
     if name == "folder":
         return "your own, with data.options.path"
     if name not in known:

@@ -2,6 +2,7 @@
 
 from bitspike.coding.base import ENCODERS, Encoder
 from bitspike.coding.events import AddressEvents, EventBins, bin_events
+from bitspike.coding.pixels import PixelSequence
 from bitspike.coding.population import PopulationCode, cosine_rates
 from bitspike.coding.values import BernoulliRate, DirectCurrent, Latency, Sequence
 
@@ -13,10 +14,11 @@ ENCODERS.update(
         "population": PopulationCode,
         "sequence": Sequence,
         "events": EventBins,
+        "pixels": PixelSequence,
     }
 )
 
 __all__ = [
     "ENCODERS", "AddressEvents", "BernoulliRate", "DirectCurrent", "Encoder", "EventBins", "Latency",
-    "PopulationCode", "Sequence", "bin_events", "cosine_rates",
+    "PixelSequence", "PopulationCode", "Sequence", "bin_events", "cosine_rates",
 ]  # fmt: skip

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.data.base import DataSet, Events, Split
+from bitspike.data.cifar import cifar10, cifar100
 from bitspike.data.digits import digits
 from bitspike.data.events import read_recordings, write_events
 from bitspike.data.folder import own_folder
+from bitspike.data.mackey_glass import mackey_glass
 from bitspike.data.mnist import fashion_mnist, mnist
 from bitspike.data.nmnist import nmnist
 from bitspike.data.normalise import rescale, restore
@@ -37,8 +39,11 @@ _LOADERS: dict[str, Callable[..., DataSet]] = {
     "digits": digits,
     "two-moons": two_moons,
     "regression-1d": regression_1d,
+    "mackey-glass": mackey_glass,
     "mnist": mnist,
     "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
     "nmnist": nmnist,
     "folder": own_folder,
 }
@@ -83,7 +88,7 @@ def load(
     for option, value in choices.items():
         if option not in known:
             refuse(f"{name} option {option}", value, f"one of the options {', '.join(known)}")
-    if name not in ("digits", "two-moons", "regression-1d"):
+    if name not in ("digits", "two-moons", "regression-1d", "mackey-glass"):
         choices["folder"] = folder
     try:
         loaded = validate_call(loader)(seed=seed, **choices)

@@ -4,7 +4,8 @@
     standard   x' = (x - mean) / std
     none       x' = x
 
-Numbers are one per feature of the last axis, or a single one for all. A constant feature gives 0.
+Numbers are one per feature of the last axis (of another one with "axis": -3 for the channels of images), or a
+single one for all. A constant feature gives 0.
 The arithmetic is float64, so that a value restored is off by a rounding of its range, not of its size.
 """
 
@@ -44,7 +45,9 @@ def _offset_and_scale(normalisation: dict[str, Any]) -> tuple[Tensor, Tensor]:
     else:
         offset, high = (torch.tensor(normalisation[k], dtype=torch.float64) for k in ("low", "high"))
         scale = high - offset
-    return offset, torch.where(scale > 0, scale, torch.ones_like(scale))
+    after = (1,) * (-1 - normalisation.get("axis", -1))
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    return offset.reshape(-1, *after), scale.reshape(-1, *after)
 
 
 def apply(x: Tensor, normalisation: dict[str, Any]) -> Tensor:

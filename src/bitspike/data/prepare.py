@@ -48,8 +48,7 @@ def prepare(source: Path | str, form: dict[str, Any]) -> tuple[Tensor | Events, 
         _, height, width = form["shape"]
         return read_recordings(paths, (height, width)), names
     if all(child.suffix.lower() in SUFFIXES for child in paths):
-        channels, height, width = form["shape"]
-        return read_images(paths, (channels, height, width)), names
+        return _images(paths, form), names
     parts = [_from_file(child, form) for child in paths]
     return torch.cat([x for x, _ in parts]), [name for _, labels in parts for name in labels]
 
@@ -70,8 +69,7 @@ def _from_file(path: Path, form: dict[str, Any]) -> tuple[Tensor, list[str]]:
     if path.suffix.lower() == ".npz":
         return _from_npz(path, form)
     if path.suffix.lower() in SUFFIXES:
-        channels, height, width = form["shape"]
-        return read_images([path], (channels, height, width)), [str(path)]
+        return _images([path], form), [str(path)]
     return _from_csv(path, form)
 
 
@@ -79,6 +77,13 @@ def _example_shape(form: dict[str, Any]) -> tuple[int, ...]:
     """(*shape) or (T, *shape)."""
     steps = () if form["steps"] is None else (form["steps"],)
     return (*steps, *form["shape"])
+
+
+def _images(paths: list[Path], form: dict[str, Any]) -> Tensor:
+    """Image files, in [0, 1] or, where the form has a number per channel, as those say of 8-bit values."""
+    channels, height, width = form["shape"]
+    x = read_images(paths, (channels, height, width))
+    return apply(x * 255, form["normalisation"]) if "axis" in form["normalisation"] else x
 
 
 def _from_npz(path: Path, form: dict[str, Any]) -> tuple[Tensor, list[str]]:

@@ -156,8 +156,9 @@ def _forward(trace: Trace) -> set[Node]:
 
 
 def _frontier(trace: Trace, roots: list[Node]) -> set[Node]:
-    """The values of the forward pass that `roots` read."""
+    """The values of the forward pass that `roots` read; where outputs are pooled, also which of them was the largest."""
     forward = _forward(trace)
+    roots = [*roots, trace.output] if trace.pooled and roots else roots
     return {n for n in needed(roots, stop_at=forward) if n in forward}
 
 
@@ -167,8 +168,9 @@ def _keep(trace: Trace, roots: list[Node]) -> tuple[tuple[Node, ...], tuple[str,
     if not frontier:
         return (), ()
     useful = {*needed(list(frontier)), *trace.new_state.values(), trace.output} & _forward(trace)
-    # The input and the output exist anyway; keeping them costs no store.
-    cost = {n: 0.4 if n is trace.output else 0.9 if n is trace.input else 1.0 for n in useful}
+    # The input and the output exist anyway (unless it is pooled); keeping them costs no store.
+    output = 1.0 if trace.pooled else 0.4
+    cost = {n: output if n is trace.output else 0.9 if n is trace.input else 1.0 for n in useful}
     candidates = [n for n in useful if n.op != "state" and not n.is_boolean]
     candidates.sort(key=lambda n: (cost[n], n.index))
     best: tuple[float, tuple[Node, ...], tuple[str, ...]] | None = None

@@ -18,8 +18,10 @@ from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.buffers import empty
 from bitspike.kernels.cache import module
 from bitspike.kernels.cpu_source import (
+    Layout,
     backward_arguments,
     backward_source,
+    by_reference,
     forward_arguments,
     forward_source,
     stored,
@@ -40,64 +42,77 @@ def unavailable() -> str | None:
     return None
 
 
-class Forward:
-    """Output y (T, ...), state after the steps run so far, and the values kept (T, ...) besides input and output."""
+class _OverTime:
+    """A compiled kernel and its arrays: neurons, or planes of high x wide, in blocks, over steps first..last-1."""
+
+    def __init__(self, shape: tuple[int, ...], planar: bool) -> None:
+        self._plane = tuple(shape[-2:]) if planar else ()
+        self._size = math.prod(self._plane)
+        self._count = math.prod(shape[:-2] if planar else shape)
+        self._kernel: Callable[..., None]
+        self._arrays: list[Any]
+
+    def run(self, first: int, last: int) -> None:
+        """Each step exactly once, in order (backward: in reverse order)."""
+
+        def part(lo: int, hi: int) -> None:
+            self._kernel(lo, hi, first, last, *self._plane, *self._arrays)
+
+        work = self._count * self._size * (last - first)
+        threads.run(part, self._count, work, max(BLOCK // max(self._size, 1), 1), 1 if self._plane else threads.LANES)
+
+
+class Forward(_OverTime):
+    """Output y (T, ...; where given, written there), state after the steps run so far, and the values kept (T, ...) besides input and output."""
 
     def __init__(
-        self, trace: Trace, kept: tuple[Node, ...], x: Tensor, state: list[Tensor], constants: list[Tensor]
-    ) -> None:
+        self, trace: Trace, kept: tuple[Node, ...], x: Tensor, state: list[Tensor], constants: list[Tensor],
+        y: Tensor | None = None,
+    ) -> None:  # fmt: skip
         shape = x.shape
         rows, moving = _rows(x)
-        values, per_neuron = _constants(trace, constants, x)
-        self._kernel = _compiled_forward(trace, kept, per_neuron, DTYPES[x.dtype])
+        values, layout = _constants(trace, constants, shape[1:], x.dtype)
+        super().__init__(shape[1:], layout.planar(trace))
+        self._kernel = _compiled_forward(trace, kept, layout, DTYPES[x.dtype])
         # Not empty_like: an input expanded over time would give outputs that share their memory.
-        self.y = empty(shape, x.dtype)
+        self.y = empty(trace.handed_on(shape), x.dtype) if y is None else y
         self.keep = [empty(shape, x.dtype) for _ in stored(trace, kept)]
         self.state = [s.detach().clone(memory_format=torch.contiguous_format) for s in state]
         over_time = (_flat(a) for a in (self.y, *self.keep))
         self._arrays = [rows, moving, *over_time, *(s.view(-1).numpy() for s in self.state), *values]
-        self._neurons = rows.shape[1]
-
-    def run(self, first: int, last: int) -> None:
-        """Steps first..last-1; each exactly once, in order."""
-
-        def part(lo: int, hi: int) -> None:
-            self._kernel(lo, hi, first, last, *self._arrays)
-
-        threads.run(part, self._neurons, self._neurons * (last - first), BLOCK)
 
 
-class Backward:
+class Backward(_OverTime):
     """Gradient gx (T, ...) of the input, of the state before the steps run so far, and the constants' shares."""
 
     def __init__(
         self, found: Adjoint, gy: Tensor, carries: list[Tensor | None], x: Tensor, y: Tensor, keep: list[Tensor],
         state: list[Tensor], constants: list[Tensor],
     ) -> None:  # fmt: skip
-        trace, shape, dtype = found.trace, gy.shape, gy.dtype
-        values, per_neuron = _constants(trace, constants, gy)
-        self._kernel = _compiled_backward(found, per_neuron, DTYPES[dtype])
+        trace, dtype = found.trace, gy.dtype
+        shape = run_shape(trace, gy, state)
+        values, layout = _constants(trace, constants, shape[1:], dtype)
+        super().__init__(shape[1:], layout.planar(trace))
+        self._kernel = _compiled_backward(found, layout, DTYPES[dtype])
         self.gx = empty(shape, dtype) if found.input is not None else None
         names = list(trace.state)
         self.state = {name: _carry(carries[names.index(name)], shape[1:], dtype) for name in found.carries}
         self.shares = {name: torch.zeros(shape[1:], dtype=dtype) for name in found.constants}
+        keeps_x, keeps_y = by_reference(trace, found.kept)
         arrays: list[Any] = [_flat(gy.contiguous())]
-        arrays += _rows(x) if trace.input in found.kept else []
-        arrays += [_flat(y.contiguous())] if trace.output in found.kept else []
+        arrays += _rows(x) if keeps_x else []
+        arrays += [_flat(y.contiguous())] if keeps_y else []
         arrays += [_flat(k.contiguous()) for k in keep]
         arrays += [state[names.index(name)].detach().contiguous().view(-1).numpy() for name in found.previous]
         arrays += values
         arrays += [_flat(self.gx)] if self.gx is not None else []
         arrays += [t.view(-1).numpy() for t in (*self.state.values(), *self.shares.values())]
-        self._arrays, self._neurons = arrays, math.prod(shape[1:])
+        self._arrays = arrays
 
-    def run(self, first: int, last: int) -> None:
-        """Steps last-1 down to first; each exactly once, in reverse order."""
 
-        def part(lo: int, hi: int) -> None:
-            self._kernel(lo, hi, first, last, *self._arrays)
-
-        threads.run(part, self._neurons, self._neurons * (last - first), BLOCK)
+def run_shape(trace: Trace, gy: Tensor, state: list[Tensor]) -> tuple[int, ...]:
+    """(T, B, *features) of the run whose output's gradient is gy; a pooled one is known by its state."""
+    return (gy.shape[0], *state[0].shape) if trace.pooled else tuple(gy.shape)
 
 
 def forward(
@@ -124,11 +139,11 @@ def backward(
 
 def source(found: Adjoint, dtype: str = "float32") -> str:
     """The generated source of both directions, with every constant shared by all neurons."""
-    none: frozenset[str] = frozenset()
-    return forward_source(found.trace, found.kept, none, dtype) + "\n\n" + backward_source(found, none, dtype)
+    one = Layout()
+    return forward_source(found.trace, found.kept, one, dtype) + "\n\n" + backward_source(found, one, dtype)
 
 
-def _carry(gradient: Tensor | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+def _carry(gradient: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if gradient is None:
         return torch.zeros(shape, dtype=dtype)
     return gradient.detach().clone(memory_format=torch.contiguous_format)
@@ -147,44 +162,49 @@ def _rows(x: Tensor) -> tuple[Any, int]:
     return _flat(x.contiguous()), 1
 
 
-def _constants(trace: Trace, constants: list[Tensor], x: Tensor) -> tuple[list[Any], frozenset[str]]:
+def _constants(
+    trace: Trace, constants: list[Tensor], shape: tuple[int, ...], dtype: torch.dtype
+) -> tuple[list[Any], Layout]:
+    """What the kernels take for each constant, for neurons of `shape`, and which are arrays."""
     values: list[Any] = []
-    per_neuron = set()
+    per_neuron, per_plane = set(), set()
     for name, value in zip(trace.constants, constants, strict=True):
-        value = value.detach().to(x.dtype)
+        value = value.detach().to(dtype)
         if value.numel() == 1:
             values.append(value.view(()).numpy()[()])
+        elif len(shape) > 2 and value.shape[-2:] == (1, 1):
+            values.append(value.expand(*shape[:-2], 1, 1).contiguous().view(-1).numpy())
+            per_plane.add(name)
         else:
-            values.append(value.expand(x.shape[1:]).contiguous().view(-1).numpy())
+            values.append(value.expand(shape).contiguous().view(-1).numpy())
             per_neuron.add(name)
-    return values, frozenset(per_neuron)
+    return values, Layout(frozenset(per_neuron), frozenset(per_plane))
 
 
 @lru_cache(maxsize=256)
-def _compiled_forward(
-    trace: Trace, kept: tuple[Node, ...], per_neuron: frozenset[str], dtype: str
-) -> Callable[..., None]:
-    made = module(forward_source(trace, kept, per_neuron, dtype), "forward")
-    return _compile(made.forward, forward_arguments(trace, kept), per_neuron, dtype)
+def _compiled_forward(trace: Trace, kept: tuple[Node, ...], layout: Layout, dtype: str) -> Callable[..., None]:
+    made = module(forward_source(trace, kept, layout, dtype), "forward")
+    return _compile(made.forward, forward_arguments(trace, kept), trace, layout, dtype)
 
 
 @lru_cache(maxsize=256)
-def _compiled_backward(found: Adjoint, per_neuron: frozenset[str], dtype: str) -> Callable[..., None]:
-    made = module(backward_source(found, per_neuron, dtype), "backward")
-    return _compile(made.backward, backward_arguments(found), per_neuron, dtype)
+def _compiled_backward(found: Adjoint, layout: Layout, dtype: str) -> Callable[..., None]:
+    made = module(backward_source(found, layout, dtype), "backward")
+    return _compile(made.backward, backward_arguments(found), found.trace, layout, dtype)
 
 
-def _compile(function: Any, arguments: list[str], per_neuron: frozenset[str], dtype: str) -> Callable[..., None]:
+def _compile(function: Any, arguments: list[str], trace: Trace, layout: Layout, dtype: str) -> Callable[..., None]:
     import numba
 
     real = getattr(numba, dtype)
-    kinds: list[Any] = [numba.intp] * 4
+    arrays = layout.per_neuron | layout.per_plane
+    kinds: list[Any] = [numba.intp] * (6 if layout.planar(trace) else 4)
     for name in arguments:
         if name == "dx":
             kinds.append(numba.intp)
         elif name in ("x", "y", "gx", "gy") or name.startswith("kept_"):
             kinds.append(numba.types.Array(real, 2, "C"))
-        elif name.startswith("p_") and name[2:] not in per_neuron:
+        elif name.startswith("p_") and name[2:] not in arrays:
             kinds.append(real)
         else:
             kinds.append(numba.types.Array(real, 1, "C"))

@@ -3,14 +3,20 @@
 Both functions run neurons lo..hi-1 over steps first..last-1: time outside, neurons inside, where LLVM turns the loop
 into vector instructions. The state stays in arrays of one value per neuron, in cache; every array over time is read
 or written once. Arrays over time are (T, M) with M = B * features; x may be (1, M), read at every step (dx = 0).
+
+Where outputs are pooled, or a constant is the same for a plane (the last two dimensions, high x wide), lo..hi are
+planes: a plane's outputs are pooled while they are in the first-level cache and never leave it (`cpu_pool`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from bitspike.kernels import cpu_pool
 from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.emit import NUMBA, assignments
 from bitspike.kernels.trace import Node, Trace, needed
@@ -31,6 +37,19 @@ zero = real(0.0)
 '''
 
 EACH = "        for m in range(index(lo), index(hi)):"
+PLANES = ["        for i in range(index(lo), index(hi)):"]
+IN_PLANE = ["            for at in range(plane):", "                m = i * plane + at"]
+
+
+class Layout(NamedTuple):
+    """The constants that are arrays of one value per neuron, and of one per plane; the others are one number."""
+
+    per_neuron: frozenset[str] = frozenset()
+    per_plane: frozenset[str] = frozenset()
+
+    def planar(self, trace: Trace) -> bool:
+        """Whether a kernel goes through planes."""
+        return trace.pooled or bool(self.per_plane)
 
 
 class Literals:
@@ -50,11 +69,16 @@ class Literals:
 
 def stored(trace: Trace, kept: tuple[Node, ...]) -> list[Node]:
     """What the forward kernel writes besides output and state: the values kept that are neither input nor output."""
-    return [n for n in kept if n is not trace.input and n is not trace.output]
+    return [n for n in kept if n is not trace.input and (trace.pooled or n is not trace.output)]
+
+
+def by_reference(trace: Trace, kept: tuple[Node, ...]) -> tuple[bool, bool]:
+    """Whether the input, and the output, are among the values kept: they exist anyway."""
+    return trace.input in kept, trace.output in kept and not trace.pooled
 
 
 def forward_arguments(trace: Trace, kept: tuple[Node, ...]) -> list[str]:
-    """Names of the forward kernel's arguments, behind lo, hi, first and last."""
+    """Names of the forward kernel's arguments, behind lo, hi, first, last, and high and wide of planes."""
     return [
         "x", "dx", "y", *(f"kept_{i}" for i in range(len(stored(trace, kept)))),
         *(f"s_{name}" for name in trace.state), *(f"p_{name}" for name in trace.constants),
@@ -62,10 +86,11 @@ def forward_arguments(trace: Trace, kept: tuple[Node, ...]) -> list[str]:
 
 
 def backward_arguments(found: Adjoint) -> list[str]:
-    """Names of the backward kernel's arguments, behind lo, hi, first and last."""
+    """Names of the backward kernel's arguments, behind lo, hi, first, last, and high and wide of planes."""
     trace = found.trace
+    keeps_x, keeps_y = by_reference(trace, found.kept)
     return [
-        "gy", *(["x", "dx"] if trace.input in found.kept else []), *(["y"] if trace.output in found.kept else []),
+        "gy", *(["x", "dx"] if keeps_x else []), *(["y"] if keeps_y else []),
         *(f"kept_{i}" for i in range(len(stored(trace, found.kept)))),
         *(f"s_{name}" for name in found.previous), *(f"p_{name}" for name in trace.constants),
         *(["gx"] if found.input is not None else []),
@@ -73,38 +98,76 @@ def backward_arguments(found: Adjoint) -> list[str]:
     ]  # fmt: skip
 
 
-def forward_source(trace: Trace, kept: tuple[Node, ...], per_neuron: frozenset[str], dtype: str) -> str:
-    """Source of `forward`; per_neuron: the constants that are arrays of one value per neuron."""
+def forward_source(trace: Trace, kept: tuple[Node, ...], layout: Layout, dtype: str) -> str:
+    """Source of `forward`."""
     literals = Literals()
-    given = _constants(trace, per_neuron) | {trace.input: "n_x"}
+    given = _constants(trace, layout) | {trace.input: "n_x"}
     given |= {leaf: f"n_s_{name}" for name, leaf in trace.state.items()}
     used = set(needed([trace.output, *trace.new_state.values(), *kept]))
     body = [f"n_s_{name} = s_{name}[m]" for name, leaf in trace.state.items() if leaf in used]
     body += ["n_x = x[t * dx, m]"] if trace.input in used else []
     lines, known = assignments(sorted(used, key=lambda n: n.index), given, NUMBA, literals)
     body += lines
-    body.append(f"y[t, m] = {known[trace.output]}")
+    body.append(f"{'row[at]' if trace.pooled else 'y[t, m]'} = {known[trace.output]}")
     body += [f"kept_{i}[t, m] = {known[node]}" for i, node in enumerate(stored(trace, kept))]
     body += [f"s_{name}[m] = {known[node]}" for name, node in trace.new_state.items() if node is not trace.state[name]]
-    head = f"def forward(lo, hi, first, last, {', '.join(forward_arguments(trace, kept))}):"
-    loop = ["    for t in range(first, last):", EACH, *("            " + b for b in body)]
-    return _module(dtype, literals, [head, *loop])
+    head = _head("forward", forward_arguments(trace, kept), trace, layout)
+    pooling = cpu_pool.forward(trace.pool) if trace.pooled else []
+    return _module(
+        dtype, literals, [*head, "    for t in range(first, last):", *_each(trace, layout, body, after=pooling)]
+    )
 
 
-def backward_source(found: Adjoint, per_neuron: frozenset[str], dtype: str) -> str:
+def backward_source(found: Adjoint, layout: Layout, dtype: str) -> str:
     """Source of `backward`. Step 0 stands apart: its state before is the initial one."""
     literals = Literals()
-    head = f"def backward(lo, hi, first, last, {', '.join(backward_arguments(found))}):"
-    lines = [head, "    for t in range(last - 1, max(first, 1) - 1, -1):", EACH]
-    lines += ["            " + line for line in _adjoint_body(found, per_neuron, literals, first=False)]
-    lines += ["    if first == 0 and last > 0:", "        t = 0", EACH]
-    lines += ["            " + line for line in _adjoint_body(found, per_neuron, literals, first=True)]
+    lines = _head("backward", backward_arguments(found), found.trace, layout)
+    lines.append("    for t in range(last - 1, max(first, 1) - 1, -1):")
+    lines += _adjoint_loops(found, layout, literals, first=False)
+    lines += ["    if first == 0 and last > 0:", "        t = 0"]
+    lines += _adjoint_loops(found, layout, literals, first=True)
     return _module(dtype, literals, lines)
 
 
-def _adjoint_body(found: Adjoint, per_neuron: frozenset[str], literals: Literals, first: bool) -> list[str]:
+def _head(name: str, arguments: list[str], trace: Trace, layout: Layout) -> list[str]:
+    if not layout.planar(trace):
+        return [f"def {name}(lo, hi, first, last, {', '.join(arguments)}):"]
+    lines = [f"def {name}(lo, hi, first, last, high, wide, {', '.join(arguments)}):", "    plane = index(high * wide)"]
+    if trace.pooled:
+        lines += cpu_pool.sizes(trace.pool)
+        lines += ["    row = numpy.empty(plane, real)"]
+        lines += ["    g_row = numpy.zeros(plane, real)"] if name == "backward" else []
+    return lines
+
+
+def _each(
+    trace: Trace, layout: Layout, body: list[str], before: Sequence[str] = (), after: Sequence[str] = ()
+) -> list[str]:
+    """The loop over neurons around `body`; of each plane, `before` and `after` it."""
+    if not layout.planar(trace):
+        return [EACH, *("            " + line for line in body)]
+    lines = [*PLANES, *(f"            c_{name} = p_{name}[i]" for name in trace.constants if name in layout.per_plane)]
+    lines += ["            " + line for line in before]
+    lines += [*IN_PLANE, *("                " + line for line in body)]
+    return lines + ["            " + line for line in after]
+
+
+def _adjoint_loops(found: Adjoint, layout: Layout, literals: Literals, first: bool) -> list[str]:
     trace = found.trace
-    constants = _constants(trace, per_neuron)
+    body = _adjoint_body(found, layout, literals, first)
+    if not trace.pooled:
+        return _each(trace, layout, body)
+    # The outputs, again, to see which of a window's was the largest: it gets the gradient.
+    known = _constants(trace, layout) | _load_names(found, "")
+    lines, names = assignments(needed([trace.output], stop_at=set(known)), known, NUMBA, literals, prefix="o")
+    again = [*_loads(found, "t", ""), *lines, f"row[at] = {names[trace.output]}"]
+    before = [line[12:] for line in IN_PLANE] + ["    " + line for line in again] + cpu_pool.backward(trace.pool)
+    return _each(trace, layout, body, before)
+
+
+def _adjoint_body(found: Adjoint, layout: Layout, literals: Literals, first: bool) -> list[str]:
+    trace = found.trace
+    constants = _constants(trace, layout)
     known = constants | _load_names(found, "")
     body = _loads(found, "t", "")
     if found.previous and first:
@@ -117,7 +180,7 @@ def _adjoint_body(found: Adjoint, per_neuron: frozenset[str], literals: Literals
         body += lines
         known |= {trace.state[name]: names[node] for name, node in zip(found.previous, states, strict=True)}
     known |= {found.gradient: "n_gy"} | {leaf: f"n_g_{name}" for name, leaf in found.carries.items()}
-    body.append("n_gy = gy[t, m]")
+    body.append(f"n_gy = {'g_row[at]' if trace.pooled else 'gy[t, m]'}")
     body += [f"n_g_{name} = g_{name}[m]" for name in found.carries]
     roots = found.roots
     lines, names = assignments(needed(roots, stop_at=set(known)), known, NUMBA, literals)
@@ -131,20 +194,25 @@ def _adjoint_body(found: Adjoint, per_neuron: frozenset[str], literals: Literals
 
 def _load_names(found: Adjoint, prefix: str) -> dict[Node, str]:
     trace = found.trace
+    keeps_x, keeps_y = by_reference(trace, found.kept)
     names = {node: f"{prefix}kept_{i}_" for i, node in enumerate(stored(trace, found.kept))}
-    names |= {trace.input: f"{prefix}n_x"} if trace.input in found.kept else {}
-    return names | ({trace.output: f"{prefix}n_y"} if trace.output in found.kept else {})
+    names |= {trace.input: f"{prefix}n_x"} if keeps_x else {}
+    return names | ({trace.output: f"{prefix}n_y"} if keeps_y else {})
 
 
 def _loads(found: Adjoint, time: str, prefix: str) -> list[str]:
     trace = found.trace
+    keeps_x, keeps_y = by_reference(trace, found.kept)
     lines = [f"{prefix}kept_{i}_ = kept_{i}[{time}, m]" for i in range(len(stored(trace, found.kept)))]
-    lines += [f"{prefix}n_x = x[({time}) * dx, m]"] if trace.input in found.kept else []
-    return lines + ([f"{prefix}n_y = y[{time}, m]"] if trace.output in found.kept else [])
+    lines += [f"{prefix}n_x = x[({time}) * dx, m]"] if keeps_x else []
+    return lines + ([f"{prefix}n_y = y[{time}, m]"] if keeps_y else [])
 
 
-def _constants(trace: Trace, per_neuron: frozenset[str]) -> dict[Node, str]:
-    return {leaf: f"p_{name}[m]" if name in per_neuron else f"p_{name}" for name, leaf in trace.constants.items()}
+def _constants(trace: Trace, layout: Layout) -> dict[Node, str]:
+    def name_of(name: str) -> str:
+        return f"p_{name}[m]" if name in layout.per_neuron else f"{'c' if name in layout.per_plane else 'p'}_{name}"
+
+    return {leaf: name_of(name) for name, leaf in trace.constants.items()}
 
 
 def _module(dtype: str, literals: Literals, lines: list[str]) -> str:

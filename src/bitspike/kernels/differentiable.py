@@ -33,7 +33,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         call, x, *rest = inputs
-        ctx.call, ctx.steps = call, x.shape[0]
+        ctx.call, ctx.shape = call, output[0].shape
         # Otherwise every value kept would get a gradient of zeros of its size.
         ctx.set_materialize_grads(False)
         keep = output[1 + call.states :]
@@ -53,7 +53,7 @@ class _Scan(torch.autograd.Function):
         if gy is None and not present:
             return (None,) * (2 + len(wants) - 3 + count)
         if gy is None:
-            gy = present[0].new_zeros(()).expand(ctx.steps, *present[0].shape)
+            gy = present[0].new_zeros(()).expand(ctx.shape)
         nothing = gy.new_empty(0)
         x = saved.pop(0) if ctx.has_x else nothing
         y = saved.pop(0) if ctx.has_y else nothing

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bitspike.kernels import cpu, cuda
 from bitspike.kernels.adjoint import Adjoint
-from bitspike.kernels.cpu_source import stored
+from bitspike.kernels.cpu_source import by_reference, stored
 from bitspike.kernels.recurrence import keeping, variant
 from bitspike.kernels.trace import Node, Trace
 
@@ -58,8 +58,7 @@ def keeps(key: str, wants: tuple[int, ...]) -> Keeps:
     """What autograd must save besides the values kept; a plain table, which torch.compile can look into."""
     found = _KEEPS.get((key, wants))
     if found is None:
-        kept, traced = kept_by(key, wants), TABLE[key]
-        found = _KEEPS[key, wants] = Keeps(traced.input in kept, traced.output in kept)
+        found = _KEEPS[key, wants] = Keeps(*by_reference(TABLE[key], kept_by(key, wants)))
     return found
 
 
@@ -91,8 +90,8 @@ def _scan_fake(
     x: Tensor, state: list[Tensor], constants: list[Tensor], key: str, back_end: str, wants: list[int]
 ) -> list[Tensor]:
     keep = stored(TABLE[key], kept_by(key, wants))
-    over_time = [x.new_empty(x.shape) for _ in range(1 + len(keep))]
-    return [over_time[0], *(torch.empty_like(s) for s in state), *over_time[1:]]
+    y, *kept = (x.new_empty(shape) for shape in (TABLE[key].handed_on(x.shape), *(x.shape for _ in keep)))
+    return [y, *(torch.empty_like(s) for s in state), *kept]
 
 
 @torch.library.impl("bitspike::scan_adjoint", "CompositeExplicitAutograd")
@@ -110,7 +109,7 @@ def _scan_adjoint(
     gx, running, shares = BACK_ENDS[back_end].backward(found, gy, carries, x, y, keep, state, constants)
     result: list[Tensor] = []
     if wants[1]:
-        result.append(gx if gx is not None else torch.zeros_like(gy))
+        result.append(gx if gx is not None else gy.new_zeros(cpu.run_shape(TABLE[key], gy, state)))
     if wants[2]:
         result += [running[n] if n in running else torch.zeros_like(s) for n, s in zip(names, state, strict=True)]
     for name, value, flag in zip(TABLE[key].constants, constants, wants[3:], strict=True):
@@ -132,7 +131,7 @@ def _scan_adjoint_fake(
     gy: Tensor, final: list[Tensor], x: Tensor, y: Tensor, keep: list[Tensor], state: list[Tensor],
     constants: list[Tensor], key: str, back_end: str, wants: list[int], given: list[int],
 ) -> list[Tensor]:  # fmt: skip
-    result = [gy.new_empty(gy.shape)] if wants[1] else []
+    result = [gy.new_empty(cpu.run_shape(TABLE[key], gy, state))] if wants[1] else []
     result += [torch.empty_like(s) for s in state] if wants[2] else []
     return result + [torch.empty_like(c) for c, flag in zip(constants, wants[3:], strict=True) if flag]
 

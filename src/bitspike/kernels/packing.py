@@ -14,6 +14,9 @@ from torch import Tensor
 from bitspike.kernels import threads
 
 
+BLOCK = 4096  # values that stay in the first-level cache between values and bits
+
+
 class Packed(NamedTuple):
     """Bits (uint8, flat) of a tensor of `shape`, which had `dtype`."""
 
@@ -24,33 +27,37 @@ class Packed(NamedTuple):
 
 def pack(x: Tensor) -> Packed | None:
     """The bits of x (any shape), or None if x holds anything but 0 and 1."""
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+    whole = x.numel() // 8
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or not whole:
         return _pack_anywhere(x)
-    flat = x.detach().contiguous().view(-1).numpy()
-    # Two passes that both run in vectors: values to bytes of 0 and 1, and bytes to bits.
-    flags = torch.empty(x.numel(), dtype=torch.uint8).numpy()
-    wrong = torch.zeros(1, dtype=torch.int64).numpy()
-    kernel = _kernels()[0]
-    threads.run(lambda lo, hi: kernel(lo, hi, flat, flags, wrong), x.numel(), x.numel())
-    if wrong[0]:
+    flat = x.detach().contiguous().view(-1)
+    end = _pack_anywhere(flat[8 * whole :])
+    if end is None:
         return None
-    import numpy as np
+    bits = torch.empty(whole + len(end.bits), dtype=torch.uint8)
+    bits[whole:] = end.bits
+    wrong = torch.zeros(1, dtype=torch.int64)
+    arrays, kernel = (flat.numpy(), bits.numpy(), wrong.numpy()), _kernels()[0]
+    threads.run(lambda lo, hi: kernel(lo, hi, *arrays), whole, x.numel())
+    return None if wrong else Packed(bits, x.shape, x.dtype)
 
-    return Packed(torch.from_numpy(np.packbits(flags, bitorder="little")), x.shape, x.dtype)
 
-
-def unpack(packed: Packed) -> Tensor:
-    """The tensor that was packed."""
-    bits, shape, dtype = packed
-    if bits.device.type != "cpu" or dtype not in (torch.float32, torch.float64):
+def unpack(packed: Packed, rows: slice | None = None, dtype: torch.dtype | None = None) -> Tensor:
+    """The tensor that was packed, or these of its rows (first dimension), in its own dtype or in another."""
+    bits, shape, own = packed
+    first, last, _ = (rows or slice(None)).indices(shape[0] if shape else 1)
+    row = shape[1:].numel()
+    shape = torch.Size((last - first, *shape[1:])) if shape else shape
+    start, count = first * row, shape.numel()
+    part = bits[start // 8 : (start + count + 7) // 8]
+    if bits.device.type == "cpu":
+        values = torch.empty(8 * len(part), dtype=torch.int8)
+        arrays, kernel = (part.numpy(), values.view(torch.int64).numpy(), _bytes()), _kernels()[1]
+        threads.run(lambda lo, hi: kernel(lo, hi, *arrays), len(part), len(values))
+    else:
         shifts = torch.arange(8, device=bits.device, dtype=torch.uint8)
-        values = (bits.unsqueeze(-1) >> shifts) & 1
-        return values.flatten()[: shape.numel()].view(shape).to(dtype)
-    x = torch.empty(shape, dtype=dtype)
-    flat = x.view(-1).numpy()
-    kernel = _kernels()[1]
-    threads.run(lambda lo, hi: kernel(lo, hi, bits.numpy(), flat), len(bits), x.numel())
-    return x
+        values = ((part.unsqueeze(-1) >> shifts) & 1).flatten().view(torch.int8)
+    return values[start % 8 :][:count].view(shape).to(dtype or own)
 
 
 def _pack_anywhere(x: Tensor) -> Packed | None:
@@ -64,28 +71,40 @@ def _pack_anywhere(x: Tensor) -> Packed | None:
 
 
 @cache
+def _bytes() -> Any:
+    """The eight bytes of 0 and 1 that each byte's bits are, as one number."""
+    import numpy as np
+
+    every = np.arange(256, dtype=np.uint8)
+    return np.unpackbits(every, bitorder="little").view(np.int64)
+
+
+@cache
 def _kernels() -> tuple[Any, Any]:
     import numba
     import numpy as np
 
-    def flag(lo: Any, hi: Any, x: Any, flags: Any, wrong: Any) -> None:
+    def pack_bytes(lo: Any, hi: Any, x: Any, bits: Any, wrong: Any) -> None:
+        flags = np.empty(BLOCK, np.uint8)
+        words = flags.view(np.uint64)
         bad = np.int32(0)
-        for i in range(np.uintp(lo), np.uintp(hi)):
-            one = x[i] == 1
-            flags[i] = np.uint8(one)
-            bad |= np.int32((x[i] != 0) & (not one))
+        for first in range(lo, hi, BLOCK // 8):
+            last = min(first + BLOCK // 8, hi)
+            part = x[8 * first : 8 * last]
+            # Two loops that both run in vectors: values to bytes of 0 and 1, and eight bytes to one of bits.
+            for i in range(np.uintp(len(part))):
+                one = part[i] == 1
+                flags[i] = np.uint8(one)
+                bad |= np.int32((part[i] != 0) & (not one))
+            for i in range(np.uintp(last - first)):
+                # The product's top byte: byte i of the word, moved by 56 - 7 i places, is its bit i.
+                bits[first + i] = (words[i] * np.uint64(0x0102040810204080)) >> np.uint64(56)
         if bad:
             wrong[0] = 1
 
-    def unpack_bytes(lo: Any, hi: Any, bits: Any, x: Any) -> None:
-        whole = min(hi, len(x) // 8)
-        for i in range(lo, whole):
-            byte = bits[i]
-            for b in range(8):
-                x[8 * i + b] = (byte >> b) & 1
-        for i in range(max(lo, whole), hi):
-            for b in range(len(x) - 8 * i):
-                x[8 * i + b] = (bits[i] >> b) & 1
+    def unpack_bytes(lo: Any, hi: Any, bits: Any, words: Any, table: Any) -> None:
+        for i in range(np.uintp(lo), np.uintp(hi)):
+            words[i] = table[bits[i]]
 
     options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
-    return numba.njit(**options)(flag), numba.njit(**options)(unpack_bytes)
+    return numba.njit(**options)(pack_bytes), numba.njit(**options)(unpack_bytes)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -22,12 +22,16 @@ Step = Callable[[Any, Any, Any, Callable[..., Any]], tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class Recurrence:
-    """step, and the NamedTuples of its state and constants (None: no constants); spike: its spike function."""
+    """step, and the NamedTuples of its state and constants (None: no constants); spike: its spike function.
+
+    pool: above 1, outputs (T, B, *, H, W) leave as the largest of each pool x pool neighbours, as torch's max_pool2d.
+    """
 
     step: Step
     state: type[Any]
     constants: type[Any] | None
     spike: Callable[..., Any]
+    pool: int = 1
 
     @cached_property
     def traced(self) -> Trace:
@@ -51,7 +55,8 @@ class Recurrence:
 
 @lru_cache(maxsize=256)
 def _traced(recurrence: Recurrence) -> Trace:
-    return trace(recurrence.step, recurrence.state, recurrence.constants, recurrence.spike)
+    made = trace(recurrence.step, recurrence.state, recurrence.constants, recurrence.spike)
+    return replace(made, pool=recurrence.pool)
 
 
 @lru_cache(maxsize=1024)

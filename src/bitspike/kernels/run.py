@@ -6,13 +6,14 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels import cpu, cuda, operator
 from bitspike.kernels.differentiable import Call, differentiable_scan
 from bitspike.kernels.recurrence import Recurrence
-from bitspike.kernels.scan import check, scan
+from bitspike.kernels.scan import Spike, Step, check, scan
 
 BACK_ENDS = ("auto", "reference", "cpu", "cuda")
 
@@ -48,10 +49,35 @@ def choose(recurrence: Recurrence, device: str, dtype: torch.dtype, asked: str) 
     return Choice(asked, "asked for", operator.define(recurrence.traced))
 
 
+class Chooser:
+    """Remembers the recurrence that ran last and its back end, where torch.compile can see that they do not change.
+
+    A copy or a pickle of it remembers nothing: the choice is made again.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, Recurrence, Choice] | None = None
+
+    def __reduce__(self) -> tuple[type[Chooser], tuple[()]]:
+        return Chooser, ()
+
+    def __call__(
+        self, step: Step, state: type[Any], constants: type[Any], spike: Spike, x: Tensor, back_end: str, pool: int = 1
+    ) -> tuple[Recurrence, Choice]:
+        """The recurrence of this step and the back end for input x."""
+        asked = (step, spike, pool, x.device.type, x.dtype, back_end)
+        if self._last is None or self._last[0] != asked:
+            recurrence = Recurrence(step, state, constants, spike, pool)
+            self._last = (asked, recurrence, choose(recurrence, x.device.type, x.dtype, back_end))
+        return self._last[1:]
+
+
 def _obstacle(recurrence: Recurrence, device: str, dtype: torch.dtype, back_end: str) -> str | None:
     module = operator.BACK_ENDS[back_end]
     if device != back_end and not (back_end == "cuda" and cuda.interpreted()):
         return f"the input is on {device}"
+    if recurrence.pool > 1 and back_end == "cuda":
+        return "pooled outputs are made on the processor only"
     if dtype not in cpu.DTYPES:
         return f"{dtype} is neither float32 nor float64"
     missing: str | None = module.unavailable()
@@ -64,7 +90,7 @@ def run(recurrence: Recurrence, x: Tensor, state: Any, constants: Any, back_end:
     x: (T, B, *features), also in half precision (computed in float32); state: NamedTuple of tensors
     (B, *features); constants: NamedTuple of numbers or tensors that broadcast to (B, *features).
     Gradients reach x, the state and every constant that is a tensor. Raises BitspikeError for a shape that does not
-    fit and for a back end that cannot run.
+    fit and for a back end that cannot run. Where the recurrence pools, the output is (T, B, *, H // pool, W // pool).
     """
     x = single(x)
     return run_on(back_end_for(recurrence, x, back_end), recurrence, x, state, constants)
@@ -78,9 +104,13 @@ def single(x: Tensor) -> Tensor:
 def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, constants: Any) -> tuple[Tensor, Any]:
     """As `run`, on a back end chosen before."""
     check(x, state)
+    if recurrence.pool > 1 and (x.ndim < 4 or min(x.shape[-2:]) < recurrence.pool):
+        size = f"{recurrence.pool} x {recurrence.pool}"
+        refuse("pooled neurons", tuple(x.shape), f"(T, B, *, H, W) of at least {size} neurons")
     constants = type(constants)(*(fitting(c, x) for c in constants)) if constants else constants
     if choice.back_end == "reference":
-        return scan(recurrence.step, x, state, constants, recurrence.spike)
+        y, last = scan(recurrence.step, x, state, constants, recurrence.spike)
+        return pooled(y, recurrence.pool), last
     parts, values = as_tensors(x, state, constants)
     grad = torch.is_grad_enabled()
     wants = [
@@ -91,6 +121,28 @@ def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, consta
     call = Call(choice.key, choice.back_end, (int(any(wants)), *map(int, wants)), len(parts))
     y, *last = differentiable_scan(call, x, parts, values)
     return y, type(state)(*last)
+
+
+@torch.no_grad()
+def run_into(y: Tensor, choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, constants: Any) -> Any:
+    """As `run_on` without gradients, the output written into y (contiguous); returns the state after the last step."""
+    if choice.back_end != "cpu":
+        part, last = run_on(choice, recurrence, x, state, constants)
+        y.copy_(part)
+        return last
+    check(x, state)
+    constants = type(constants)(*(fitting(c, x) for c in constants)) if constants else constants
+    loop = cpu.Forward(operator.TABLE[choice.key], (), x, *as_tensors(x, state, constants), y)
+    loop.run(0, len(x))
+    return type(state)(*loop.state)
+
+
+def pooled(y: Tensor, size: int) -> Tensor:
+    """The largest of each size x size neighbours in the last two dimensions of y (T, B, *, H, W)."""
+    if size == 1:
+        return y
+    flat = y.reshape(-1, 1, *y.shape[-2:])
+    return F.max_pool2d(flat, size).reshape(*y.shape[:-2], y.shape[-2] // size, y.shape[-1] // size)
 
 
 def as_tensors(x: Tensor, state: Any, constants: Any) -> tuple[list[Tensor], list[Tensor]]:

@@ -141,7 +141,8 @@ class Graph:
 class Trace:
     """A traced step: the graph, its leaves by name, what it puts out and the state it leaves.
 
-    forward: number of nodes of the forward step (nodes behind it belong to the adjoint).
+    forward: number of nodes of the forward step (nodes behind it belong to the adjoint). pool: what is handed on is the
+    largest output of each pool x pool neighbours in the last two dimensions; 1: the output itself.
     """
 
     graph: Graph
@@ -151,11 +152,21 @@ class Trace:
     output: Node
     new_state: dict[str, Node]
     forward: int = field(default=0)
+    pool: int = 1
+
+    @property
+    def pooled(self) -> bool:
+        """Whether outputs leave as maxima of neighbours, and so are not there afterwards."""
+        return self.pool > 1
+
+    def handed_on(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what a run of this shape (*, H, W) puts out: maxima of whole windows only, as torch's."""
+        return (*shape[:-2], shape[-2] // self.pool, shape[-1] // self.pool) if self.pooled else tuple(shape)
 
     def key(self) -> str:
         """A digest of the whole step: equal for equal arithmetic, whatever the function is called."""
         roots = {"output": self.output, **{f"state {n}": v for n, v in self.new_state.items()}}
-        names = f"{list(self.state)} {list(self.constants)}"
+        names = f"{list(self.state)} {list(self.constants)}" + (f" pool {self.pool}" if self.pooled else "")
         text = "\n".join([listing(list(roots.values())), repr({n: r.index for n, r in roots.items()}), names])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,7 +1,10 @@
 """Floor 2: what stands between weights and neurons in a network over time."""
 
 from bitspike.layers.bntt import BNTT
+from bitspike.layers.lmu import LMU
 from bitspike.layers.norm import TemporalBatchNorm
+from bitspike.layers.one_pass import OnePass
+from bitspike.layers.parallel_lmu import ParallelLMU
 from bitspike.layers.product import FewBitConv2d, FewBitLinear
 from bitspike.layers.recomputed import Recomputed
 from bitspike.layers.recurrent import Recurrent
@@ -9,6 +12,15 @@ from bitspike.layers.scale import ChannelScale
 from bitspike.layers.stepwise import Stepwise, stepwise
 
 __all__ = [
-    "BNTT", "ChannelScale", "FewBitConv2d", "FewBitLinear", "Recomputed", "Recurrent", "Stepwise", "TemporalBatchNorm",
+    "BNTT",
+    "LMU",
+    "ChannelScale",
+    "FewBitConv2d",
+    "FewBitLinear",
+    "OnePass",
+    "Recomputed",
+    "Recurrent",
+    "Stepwise",
+    "TemporalBatchNorm",
     "stepwise",
 ]  # fmt: skip

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from bitspike.errors import refuse
 from bitspike.kernels.recompute import recompute
 from bitspike.layers.norm import TemporalBatchNorm
+from bitspike.layers.product import FewBitLinear
+from bitspike.layers.stepwise import Stepwise
 from bitspike.neurons.base import Neuron
 
 
@@ -43,10 +45,15 @@ class Recomputed(nn.Module):
             with torch.no_grad():
                 state = self.neuron.initial(self.layer(x[:1])[0])
         kind = type(state)
+        first = self.layer.layer if isinstance(self.layer, Stepwise) else None
+        int8 = isinstance(first, FewBitLinear) and first.x_kind == "spikes" and not x.requires_grad
 
         def function(part: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
             y, after = self.neuron.run(self.layer(part), kind(*before))
             return y, tuple(after)
 
-        y, last = recompute(function, x, tuple(state), list(self.parameters()), self.segment)
+        def into(y: Tensor, part: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(self.neuron.run_into(y, self.layer(part), kind(*before)))
+
+        y, last = recompute(function, x, tuple(state), list(self.parameters()), self.segment, into, int8)
         return y, kind(*last)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bitspike.kernels import Choice, Recurrence, Spike
-from bitspike.kernels.run import choose, run_on, single
+from bitspike.kernels import Spike
+from bitspike.kernels.run import Chooser, run_on, single
 
 
 class NoState(NamedTuple):
@@ -34,9 +34,6 @@ def _no_spike(u: Any) -> Any:
     return u
 
 
-RECURRENCE = Recurrence(scale_step, NoState, Scale, _no_spike)
-
-
 class ChannelScale(nn.Module):
     """y = g x + b along dimension 2 of (T, B, C, *); g starts at `start`, b at 0."""
 
@@ -44,17 +41,17 @@ class ChannelScale(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.full((channels,), float(start)))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self._chosen: tuple[tuple[str, torch.dtype], Choice] | None = None
+        self._chooser = Chooser()
+
+    def gains(self, ndim: int) -> Scale:
+        """Gain and offset as they broadcast to an input of `ndim` dimensions."""
+        shape = (-1, *(1,) * (ndim - 3))
+        return Scale(self.weight.view(shape), self.bias.view(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x; an input that does not change over time (stride 0) stays so."""
         constant = x.shape[0] > 1 and x.stride(0) == 0
-        shape = (-1, *(1,) * (x.ndim - 3))
-        gains = Scale(self.weight.view(shape), self.bias.view(shape))
         part = single(x[:1] if constant else x)
-        asked = (part.device.type, part.dtype)
-        # Remembered here, where torch.compile can see that it does not change.
-        if self._chosen is None or self._chosen[0] != asked:
-            self._chosen = (asked, choose(RECURRENCE, *asked, "auto"))
-        y, _ = run_on(self._chosen[1], RECURRENCE, part, NoState(), gains)
+        recurrence, choice = self._chooser(scale_step, NoState, Scale, _no_spike, part, "auto")
+        y, _ = run_on(choice, recurrence, part, NoState(), self.gains(x.ndim))
         return y.expand(x.shape) if constant else y

@@ -10,7 +10,7 @@ gradient is that of the whole batch whatever the parts' sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.distributed as dist
@@ -23,13 +23,17 @@ from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
 from bitspike.learners.decoding import decode
 from bitspike.learners.optimisation import Optimisation
+from bitspike.neurons import StepSchedule, redraw_carry, set_step
 from bitspike.weights import binary_parametrizations, redraw, use_map
 
 LOSSES = ("final", "every-step")
 
 
 class BackpropLearner(Learner):
-    """Learns by surrogate gradients through time; `rho` weighs the prior, `draws` passes make one update."""
+    """Learns by surrogate gradients through time; `rho` weighs the prior, `draws` passes make one update.
+
+    steps: how the step sizes of the model's quantisers change over training (`neurons.schedule.set_step`).
+    """
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class BackpropLearner(Learner):
         decoder: str = "mean-logit",
         clip: float = 0.0,
         class_weights: Tensor | None = None,
+        steps: Mapping[str, StepSchedule] | None = None,
     ) -> None:
         super().__init__(model, optimisation, task, seed)
         if loss not in LOSSES:
@@ -51,6 +56,7 @@ class BackpropLearner(Learner):
             refuse("learner draws", draws, "at least 1")
         self.loss, self.rho, self.draws, self.decoder, self.clip = loss, rho, draws, decoder, clip
         self.class_weights = class_weights
+        self.steps = dict(steps or {})
 
     def outputs(self, events: Tensor) -> Tensor:
         """Decoded read-outs after each step."""
@@ -82,10 +88,13 @@ class BackpropLearner(Learner):
         if several_processes():
             dist.all_reduce(totals)
         examples = float(totals[0])
+        if self.steps:
+            set_step(self.model, self.steps, min(self.updates / self.optimisation.total_updates, 1.0))
         scores = None
         loss_sum = 0.0
         for k in range(self.draws):
             redraw(self.model, self.seed, "weights", self.updates, k)
+            redraw_carry(self.model, self.seed, "carry", self.updates, k)
             loss, scores = self._loss_sum(events, targets)
             (loss / (examples * self.draws)).backward()
             loss_sum += float(loss.detach()) / self.draws

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels.products import Kind, Policy
-from bitspike.layers import ChannelScale, FewBitConv2d, FewBitLinear, Stepwise, TemporalBatchNorm
+from bitspike.layers import ChannelScale, FewBitConv2d, FewBitLinear, OnePass, Stepwise, TemporalBatchNorm
 
 COUNT = r"[1-9]\d{0,5}"
 LAYER = re.compile(
@@ -115,7 +115,7 @@ def feedforward(
         else:
             current, kind = pool(number, text, nn.AvgPool2d, int(match["size"])), "real"
     dense("readout", outputs)
-    return nn.Sequential(parts)
+    return OnePass(parts)
 
 
 def _drawn(layer: nn.Linear | nn.Conv2d, *keys: Key) -> nn.Module:

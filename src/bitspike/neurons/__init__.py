@@ -11,7 +11,17 @@ from bitspike.neurons.exact_lif import ExactLIF, exact_lif_step
 from bitspike.neurons.integrate_and_fire import IF
 from bitspike.neurons.integrator import Integrator
 from bitspike.neurons.lif import LIF, lif_hard_step, lif_soft_step
-from bitspike.neurons.quantiser import TemporalQuantiser, quantiser_step
+from bitspike.neurons.quantiser import (
+    NONLINEARITIES,
+    QuantiserConstants,
+    QuantiserState,
+    TemporalQuantiser,
+    quantiser_step,
+)
+from bitspike.neurons.quantiser_control import at_step, quantisers, redraw_carry
+from bitspike.neurons.schedule import StepSchedule, set_step
+from bitspike.neurons.soft_lif import SoftLIF
+from bitspike.neurons.static import STATIC, Static
 from bitspike.neurons.surrogate import SURROGATES, Surrogate, surrogate
 
 NEURONS: dict[str, type[Neuron]] = {
@@ -19,7 +29,8 @@ NEURONS: dict[str, type[Neuron]] = {
 }
 
 __all__ = [
-    "IF", "LIF", "NEURONS", "SURROGATES", "AdaptiveLIF", "BiSNN", "CurrentLIF", "ExactLIF", "Integrator", "Neuron",
-    "Surrogate", "TemporalQuantiser", "bisnn_step", "exact_lif_step", "lif_hard_step", "lif_soft_step",
-    "quantiser_step", "surrogate",
+    "IF", "LIF", "NEURONS", "NONLINEARITIES", "STATIC", "SURROGATES", "AdaptiveLIF", "BiSNN", "CurrentLIF", "ExactLIF",
+    "Integrator", "Neuron", "QuantiserConstants", "QuantiserState", "SoftLIF", "Static", "StepSchedule", "Surrogate",
+    "TemporalQuantiser", "at_step", "bisnn_step", "exact_lif_step", "lif_hard_step", "lif_soft_step", "quantiser_step",
+    "quantisers", "redraw_carry", "set_step", "surrogate",
 ]  # fmt: skip

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
-from bitspike.kernels import Choice, Recurrence, Spike, Step
+from bitspike.kernels import Recurrence, Spike, Step
 from bitspike.kernels.products.kinds import Kind
-from bitspike.kernels.run import choose, run_on, single
+from bitspike.kernels.run import Choice, Chooser, run_into, run_on, single
+from bitspike.kernels.scaled import Scaled, scaled_constants
 
 
 class Neuron(nn.Module):
@@ -26,11 +27,10 @@ class Neuron(nn.Module):
     step: Step
     spike: Spike
     back_end: str = "auto"
-    _chosen: tuple[Any, Recurrence, Choice] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle holds: everything but the choice of a back end, which is made again."""
-        return {name: value for name, value in self.__dict__.items() if name != "_chosen"}
+    def __init__(self) -> None:
+        super().__init__()
+        self._chooser = Chooser()
 
     def initial(self, like: Tensor) -> tuple[Tensor, ...]:
         """State before the first step for one time step of input `like` (B, *features)."""
@@ -47,16 +47,33 @@ class Neuron(nn.Module):
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """As `forward`, from a given state; returns the spikes and the state after the last step."""
+        return self.run_between(x, state)
+
+    def run_between(
+        self, x: Tensor, state: Any = None, scale: tuple[Tensor, Tensor] | None = None, pool: int = 1
+    ) -> tuple[Tensor, Any]:
+        """As `run`, in one pass with what stands before and behind: `g x + b` (scale) and max-pooling (pool x pool).
+
+        g and b broadcast to one time step of x; spikes are those of the three one after the other, bit for bit.
+        """
+        return run_on(*self._prepared(x, state, scale, pool))
+
+    def run_into(self, y: Tensor, x: Tensor, state: Any) -> Any:
+        """As `run` without a gradient, the spikes written into y (contiguous); returns the state after the last step."""
+        return run_into(y, *self._prepared(x, state, None, 1))
+
+    def _prepared(
+        self, x: Tensor, state: Any, scale: tuple[Tensor, Tensor] | None, pool: int
+    ) -> tuple[Choice, Recurrence, Tensor, Any, Any]:
+        """What `kernels.run.run_on` takes."""
         if x.ndim < 2 or x.shape[0] == 0:
             refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
         x = single(x)
         if state is None:
             state = self.initial(x[0])
-        constants = self.constants()
-        asked = (self.step, self.spike, x.device.type, x.dtype, self.back_end)
-        # Remembered here, where torch.compile can see that it does not change.
-        if self._chosen is None or self._chosen[0] != asked:
-            recurrence = Recurrence(self.step, type(state), type(constants), self.spike)
-            self._chosen = (asked, recurrence, choose(recurrence, x.device.type, x.dtype, self.back_end))
-        _, recurrence, choice = self._chosen
-        return run_on(choice, recurrence, x, state, constants)
+        step, constants = self.step, self.constants()
+        if scale is not None:
+            step = Scaled(step, type(constants))
+            constants = scaled_constants(type(constants))(*scale, *constants)
+        recurrence, choice = self._chooser(step, type(state), type(constants), self.spike, x, self.back_end, pool)
+        return choice, recurrence, x, state, constants

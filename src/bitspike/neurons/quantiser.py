@@ -9,23 +9,41 @@
 (Voelker, Rasmussen & Eliasmith 2020, arXiv 2002.03553.) dt is not a physical time: large, y follows f(x) within 1/dt
 per step; small, spikes of height 1/dt are rare. The error is carried, never lost: |sum(y - f(x))| dt < 1 at all times,
 and E[y_t] = f(x_t) where v_0 is uniform on [0, 1), which is why the carry is drawn; with v_0 = 0 all units fire
-together. Gradient: that of f, straight through the quantiser; none through the carry.
+together. Without carry the counts are drawn instead: see `quantiser_draws`. Gradient, in all modes: that of f,
+straight through the quantiser; none through the carry.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bitspike import draws
+from bitspike.errors import refuse
 from bitspike.kernels import Spike, floor, indicator, stop, with_gradient
 from bitspike.kernels.products.kinds import Kind
+from bitspike.kernels.run import single
+from bitspike.neurons import quantiser_draws
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, constant, positive
+from bitspike.neurons.soft_lif import SoftLIF
+from bitspike.neurons.static import STATIC
 from bitspike.neurons.surrogate import Surrogate
+
+MODES = ("carry", *quantiser_draws.MODES)
+NONLINEARITIES: dict[str, Callable[[Tensor], Tensor] | None] = {
+    "identity": None,
+    "linear": None,
+    "clip": F.hardtanh,
+    "soft-lif": SoftLIF(),
+    **STATIC,
+}
 
 
 class QuantiserState(NamedTuple):
@@ -41,50 +59,191 @@ class QuantiserConstants(NamedTuple):
 
 
 def quantiser_step(r: Any, state: QuantiserState, p: QuantiserConstants, spike: Spike) -> tuple[Any, QuantiserState]:
-    """One step on the activity r = f(x); `spike` is not used."""
-    u = state.v + p.dt * r
-    n = floor(u)
-    left = u - n
-    # Just below an integer, u - n rounds to 1: one more count, nothing left.
-    full = indicator(left >= 1, left)
-    return with_gradient((n + full) / p.dt, r), QuantiserState(stop(left - full))
+    """One step on the activity r = f(x); `spike` is not used.
+
+    floor(v + e), e = dt r, as whole part and rest of e: the carry keeps its digits however large e is, and
+    |e| <= D gives |n| <= D whatever is rounded.
+    """
+    e = p.dt * r
+    whole = floor(e)
+    rest = e - whole
+    # Just below zero, e - floor(e) rounds to 1.
+    up = indicator(rest >= 1, rest)
+    u = state.v + (rest - up)
+    more = indicator(u >= 1, u)
+    return with_gradient((whole + up + more) / p.dt, r), QuantiserState(stop(u - more))
 
 
 class TemporalQuantiser(Neuron):
     """Quantiser of activities over time: x (T, B, *features) to multiples of 1/dt, f(x) on average.
 
-    dt: one value, or a tensor of one per unit; kept in the `state_dict`, for it is what a schedule changes.
-    nonlinearity: f, applied to all steps at once; none is the identity. keys: the name of the draw of v_0 where no
-    state is given (see `bitspike.draws`); for a new draw, `run(x, neuron.initial(x[0], generator))`.
+    dt: one value, or a tensor of one per unit. Two buffers hold it, both in the `state_dict`: `final`, used in
+    evaluation, and `dt`, used in training and changed by a schedule (`neurons.schedule.set_step`). Within
+    `at_step(model, factor)` both modes use factor * final.
+    nonlinearity: f, a function of tensors or a name of NONLINEARITIES, applied to all steps at once; none is the
+    identity. mode: "carry", or "stochastic" or "poisson", which carry nothing from step to step.
+    keys: the name of the draw of v_0, or of the random counts, where no state is given (see `bitspike.draws`);
+    `redraw_carry` names the next draws of a whole model, `run(x, neuron.initial(x[0], generator))` one.
+    limit: the largest |n| at the final dt, one whole number or one per unit: f(x) is clipped to +-limit / final, at
+    any dt, so that the range is the same all through a schedule; no gradient where it is clipped. A unit then has at
+    most 2 limit + 1 levels, limit + 1 where f(x) >= 0.
     """
 
     kind: ClassVar[str] = "quantiser"
     emits: ClassVar[Kind] = "real"
     dt: Tensor
+    final: Tensor
+    limit: Tensor | None
 
     def __init__(
         self,
         dt: Constant = 1.0,
-        nonlinearity: Callable[[Tensor], Tensor] | None = None,
+        nonlinearity: Callable[[Tensor], Tensor] | str | None = None,
         keys: tuple[draws.Key, ...] = (0, "carry"),
         shape: tuple[int, ...] = (),
+        *,
+        mode: str = "carry",
+        limit: int | Tensor | None = None,
     ) -> None:
         super().__init__()
+        if mode not in MODES:
+            refuse("quantiser mode", repr(mode), ", ".join(MODES))
+        if isinstance(nonlinearity, str) and nonlinearity not in NONLINEARITIES:
+            refuse("quantiser nonlinearity", repr(nonlinearity), f"a function or one of {', '.join(NONLINEARITIES)}")
         self.step = quantiser_step
         self.spike = Surrogate()
-        self.nonlinearity, self.keys = nonlinearity, keys
-        self.register_buffer("dt", constant(positive(dt, "quantiser dt"), False, shape, "quantiser dt").clone())
+        self.nonlinearity = NONLINEARITIES[nonlinearity] if isinstance(nonlinearity, str) else nonlinearity
+        self.mode, self.keys = mode, keys
+        start = constant(positive(dt, "quantiser dt"), False, shape, "quantiser dt")
+        self.register_buffer("dt", start.clone())
+        self.register_buffer("final", start.clone())
+        self.register_buffer("limit", None if limit is None else self._checked(limit))
+        # What is asked of it for a while: see `at_step`, `redraw_carry` and `observe`.
+        self.factor: float | None = None
+        self.drawn: tuple[draws.Key, ...] | None = None
+        self.examples: Tensor | None = None
+        self.observers: list[Callable[[TemporalQuantiser, Tensor, int], None]] = []
 
-    def initial(self, like: Tensor, generator: torch.Generator | None = None) -> QuantiserState:
-        """A carry uniform on [0, 1), independent for every unit and example, in float32 at least."""
-        source = generator or draws.generator(*self.keys, device=like.device)
+    def _checked(self, limit: int | Tensor) -> Tensor:
+        if self.mode == "poisson":
+            refuse("quantiser limit", limit, "none in Poisson mode, whose counts have no bound")
+        wanted = "a whole number, 1 or more"
+        number = positive(limit, "quantiser limit", wanted)
+        if bool((number != number.round()).any()):
+            refuse("quantiser limit", limit if number.ndim == 0 else "a fraction", wanted)
+        try:
+            torch.broadcast_shapes(number.shape, self.final.shape)
+        except RuntimeError:
+            refuse("quantiser limit", f"values of shape {tuple(number.shape)}", f"one, or {tuple(self.final.shape)}")
+        return number.to(self.final.dtype).clone()
+
+    def initial(self, like: Tensor, generator: torch.Generator | None = None) -> Any:
+        """QuantiserState: a carry uniform on [0, 1), independent for every unit and example, in float32 at least.
+
+        Without carry: the DrawState that names the draws.
+        """
+        keys = self.keys if self.drawn is None else self.drawn
+        if self.examples is not None and len(self.examples) != len(like):
+            refuse("quantiser examples", f"{len(self.examples)} numbers", f"one for each of the {len(like)} examples")
+        if self.mode != "carry":
+            return quantiser_draws.first(keys, self.examples, generator)
         dtype = torch.promote_types(like.dtype, torch.float32)
+        if self.examples is not None and generator is None:
+            v = draws.uniform_per_example(self.examples, like.shape[1:], *keys, dtype=dtype)
+            return QuantiserState(v.to(like.device))
+        source = generator or draws.generator(*keys, device=like.device)
         return QuantiserState(torch.rand(like.shape, generator=source, device=like.device, dtype=dtype))
 
+    def step_size(self) -> Tensor | None:
+        """The dt in use: that asked for by `at_step`, else `dt` in training and `final` in evaluation; None: static."""
+        if self.factor is not None:
+            return None if math.isinf(self.factor) else self.final * self.factor
+        return self.dt if self.training else self.final
+
     def constants(self) -> QuantiserConstants:
-        """dt."""
-        return QuantiserConstants(self.dt)
+        """The dt in use."""
+        dt = self.step_size()
+        return QuantiserConstants(self.final if dt is None else dt)
+
+    def bound(self, dtype: torch.dtype) -> Tensor | None:
+        """The largest |f(x)| let through: limit / final, rounded so that final * bound <= limit; None: no limit."""
+        if self.limit is None:
+            return None
+        final, limit = self.final.to(dtype), self.limit.to(dtype)
+        bound = limit / final
+        return torch.where(bound * final > limit, bound.nextafter(torch.zeros_like(bound)), bound)
+
+    def activity(self, x: Tensor) -> Tensor:
+        """What is quantised: f(x), clipped where there is a limit; half precision becomes float32."""
+        if x.ndim > 0 and x.shape[0] > 1 and x.stride(0) == 0:
+            # An input that does not change over time: once for all steps.
+            return self.activity(x[:1]).expand(x.shape)
+        r = single(x if self.nonlinearity is None else self.nonlinearity(x))
+        bound = self.bound(r.dtype)
+        return r if bound is None else r.clamp(-bound, bound)
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Quantised f(x) and the carry after the last step."""
-        return super().run(x if self.nonlinearity is None else self.nonlinearity(x), state)
+        """Quantised f(x), and the state after the last step: run in pieces, the result is that of one run."""
+        if x.ndim < 2 or x.shape[0] == 0:
+            refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
+        new = x.shape[1] if state is None else 0
+        r, dt = self.activity(x), self.step_size()
+        if dt is None:
+            return r, self.initial(r[0]) if state is None else state
+        if self.mode == "carry":
+            y, state = super().run(r, state)
+        else:
+            dt = dt.to(r.dtype)
+            n, state = quantiser_draws.random_counts(self.mode, dt * r, self.initial(r[0]) if state is None else state)
+            y = with_gradient(n / dt, r)
+        self.observe(y, new)
+        return y, state
+
+    def advance(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """As `run`, for one time step x (B, *features) in plain PyTorch: for the loop of a recurrent cell."""
+        dt = self.step_size()
+        if dt is None or self.mode != "carry":
+            y, state = self.run(x.unsqueeze(0), state)
+            return y[0], state
+        new = x.shape[0] if state is None else 0
+        r = self.activity(x)
+        state = self.initial(r) if state is None else state
+        y, state = quantiser_step(r, state, QuantiserConstants(dt.to(r.dtype)), self.spike)
+        self.observe(y.unsqueeze(0), new)
+        return y, state
+
+    def counts(self, y: Tensor) -> Tensor:
+        """The whole numbers n = dt y of an output y, as y's dtype. Refused where nothing is quantised."""
+        dt = self.step_size()
+        if dt is None:
+            refuse("quantiser counts", "a static quantiser", "a finite step size")
+        return (y.detach() * dt.to(y.dtype)).round_()
+
+    def observe(self, y: Tensor, new: int) -> None:
+        """Show outputs y (T, B, *features) to the observers; new: presentations that begin with it.
+
+        `run` and `advance` do it. A network that runs `quantiser_step` in a loop of its own has to.
+        """
+        for observer in self.observers:
+            observer(self, y, new)
+
+    def at(self, factor: float | None) -> AbstractContextManager[None]:
+        """`at_step` for this quantiser."""
+        from bitspike.neurons.quantiser_control import at_step
+
+        return at_step(self, factor)
+
+    def extra_repr(self) -> str:
+        """mode, dt and limit, for print."""
+        size = f"{self.final.item():g}" if self.final.numel() == 1 else f"{tuple(self.final.shape)}"
+        return f"mode={self.mode!r}, dt={size}" + ("" if self.limit is None else f", limit={self.limit.tolist()}")
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # Step sizes may have been made per unit after construction; files of before `final` hold `dt` alone.
+        if f"{prefix}dt" in state:
+            state.setdefault(f"{prefix}final", state[f"{prefix}dt"])
+        for name in ("dt", "final", "limit"):
+            value, own = state.get(prefix + name), getattr(self, name)
+            if isinstance(value, Tensor) and own is not None and value.shape != own.shape:
+                setattr(self, name, own.new_empty(value.shape))
+        super()._load_from_state_dict(state, prefix, *rest)

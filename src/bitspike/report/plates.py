@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitspike.errors import refuse
-from bitspike.report import figures, pictures
+from bitspike.report import curve, figures, pictures
 from bitspike.report.rundata import Array, RunData, number, section
 from bitspike.report.style import BLUE, ORANGE, svg
 from bitspike.report.text import NONE, fixed, percent, whole
@@ -44,6 +44,7 @@ def plates(run: RunData) -> list[Plate]:
         learning,
         reliability,
         time_steps,
+        spiking,
         regression,
         plane,
         raster,
@@ -127,6 +128,31 @@ def time_steps(run: RunData) -> Plate | None:
         "Where the curve is flat, later steps cost energy and bring nothing."
     )
     return plate("time", "What waiting brings", caption, drawn)
+
+
+def spiking(run: RunData) -> Plate | None:
+    """Accuracy over spikes and bits of an ordinary network made spiking (`bitspike hybridise`)."""
+    found = curve.trade(run)
+    if found is None:
+        return None
+    drawn = [
+        curve.over(found, "spikes", "Accuracy over spikes", "spikes per neuron and inference", log=True),
+        curve.over(found, "bits", "Accuracy over bits", "bits per activation", log=False),
+    ]
+    caption = (
+        "The trained network with its activities sent as whole numbers, from fine steps (right) to coarse ones (left): "
+        f"each dot is one step size, measured on test. Dashed: the network as trained, {percent(found.static, 2)}. "
+        "A spike is one unit of such a number; bits are log2 of how many different numbers a neuron sends, a mean over "
+        "neurons. An input shown several times gives several answers, which are averaged."
+    )
+    best = found.chosen
+    if best:
+        times = {1: "once", 2: "twice"}.get(int(best["steps"]), f"{best['steps']} times")
+        caption += (
+            f" Ringed: chosen on validation, shown {times}, {percent(best['accuracy'], 2)} at {best['spikes']:.2f} "
+            f"spikes and {best['bits']:.2f} bits."
+        )
+    return plate("spiking", "What spikes cost", caption, drawn)
 
 
 def regression(run: RunData) -> Plate | None:

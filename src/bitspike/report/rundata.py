@@ -10,7 +10,7 @@ import json
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,7 @@ class RunData:
     history: dict[str, Array]
     arrays: dict[str, Array]
     result: dict[str, Any]
+    sweep: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -153,6 +154,7 @@ def read_run(path: Path) -> RunData:
         history=_read(path / "history.npz", _npz, {}),
         arrays=_read(path / "predictions.npz", _npz, {}),
         result=_read(path / "result.json", _json, {}),
+        sweep=_read(path / "sweep.json", _json, {}),
     )
 
 

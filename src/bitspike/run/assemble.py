@@ -12,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.coding import ENCODERS, Encoder
-from bitspike.draws import uniform_per_example
 from bitspike.errors import refuse
 from bitspike.learners import BackpropLearner, Learner, OnlineLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
 from bitspike.models import LocalNetwork, feedforward, local_network
-from bitspike.neurons import NEURONS, Neuron, Surrogate
-from bitspike.run.recipe import NeuronPart, OptimizerPart, Recipe, WeightsPart
+from bitspike.neurons import NEURONS, STATIC, Static, Surrogate
+from bitspike.run.assemble_sequence import build_sequence, step_schedules
+from bitspike.run.augment import check_augmentation
+from bitspike.run.recipe import ModelPart, NeuronPart, OptimizerPart, Recipe, WeightsPart
 from bitspike.weights import BayesianBinary, Precision, StraightThrough, quantise
 
-GENERATED = ("two-moons", "regression-1d")
+GENERATED = ("two-moons", "regression-1d", "mackey-glass")
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,8 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
         refuse("training.criterion", f"'{recipe.training.criterion}'", f"one of {', '.join(wanted)} for {dataset.kind}")
     if recipe.data.class_weights and regression:
         refuse("data.class_weights", "true for regression", "false")
-    x, shift = dataset.train.x, recipe.data.shift
-    if shift and not (isinstance(x, Tensor) and x.ndim == 4 and min(x.shape[2:]) > 2 * shift):
-        shape = tuple(x.shape[1:]) if isinstance(x, Tensor) else "events"
-        refuse("data.shift", f"{shift} on examples of {shape}", "0, or less than half the side of images (C, H, W)")
+    x = dataset.train.x
+    check_augmentation(recipe.data, x)
     notes = []
     if recipe.encoder.name == "events" and not isinstance(x, Tensor):
         seen = recipe.encoder.steps * recipe.encoder.dt
@@ -86,13 +85,17 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
 def build_encoder(recipe: Recipe, form: Form) -> Encoder:
     """The encoder, checked against what the data set gives."""
     options = recipe.encoder.model_dump(exclude={"name", "frozen"})
+    if recipe.encoder.name == "pixels":
+        if form.input == "events" or form.steps:
+            refuse("encoder.name", "'pixels' for data with a time axis of its own", "images or values")
+        options["shape"] = form.shape
     encoder = ENCODERS[recipe.encoder.name](**options)
     given = "events" if form.input == "events" else "sequence" if form.steps else "values"
     if encoder.takes != given:
         fitting = {
             "events": "'events'",
             "sequence": "'sequence'",
-            "values": "'direct', 'rate', 'latency' or 'population'",
+            "values": "'direct', 'rate', 'latency', 'population' or 'pixels'",
         }
         refuse("encoder.name", f"'{recipe.encoder.name}' for data with {given}", fitting[given])
     if form.steps and encoder.steps != form.steps:
@@ -104,17 +107,6 @@ def encode(recipe: Recipe, encoder: Encoder, x: Any, index: Tensor, epoch: int) 
     """Events (T, B, *features) of examples `index`; epoch 0 is the draw used for validation and test."""
     frozen = getattr(recipe.encoder, "frozen", True)
     return encoder(x, index, recipe.seed, "encode", 0 if frozen else epoch)
-
-
-def shift_images(x: Tensor, index: Tensor, most: int, seed: int, epoch: int) -> Tensor:
-    """Images (B, C, H, W) each moved by up to `most` pixels both ways, zeros coming in; drawn per example."""
-    offsets = (uniform_per_example(index, (2,), seed, "shift", epoch) * (2 * most + 1)).long()
-    padded = nn.functional.pad(x, (most,) * 4)
-    rows = offsets[:, :1] + torch.arange(x.shape[2])
-    columns = offsets[:, 1:] + torch.arange(x.shape[3])
-    batch = torch.arange(len(x))
-    moved = padded.permute(0, 2, 3, 1)[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2)
 
 
 def _spike(part: NeuronPart) -> Surrogate:
@@ -131,7 +123,9 @@ NEURON_FIELDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _neuron(part: NeuronPart, back_end: str) -> Neuron:
+def _neuron(part: NeuronPart, back_end: str) -> nn.Module:
+    if part.kind in STATIC:
+        return Static(part.kind)
     fields: dict[str, Any] = {name: getattr(part, name) for name in NEURON_FIELDS[part.kind]}
     neuron = NEURONS[part.kind](surrogate=_spike(part), **fields)
     neuron.back_end = back_end
@@ -152,14 +146,17 @@ def build_model(recipe: Recipe, form: Form) -> nn.Module:
     """The network with its weight precision; a function of the recipe (its seed included) and the data's form."""
     encoder = build_encoder(recipe, form)
     shape = encoder.features(form.shape)
-    part, neuron = recipe.model, recipe.model.neuron
+    part = recipe.model
+    if not isinstance(part, ModelPart):
+        return build_sequence(recipe, shape, form.outputs)
+    neuron = part.neuron
     # Two classes need one read-out in the paper's rule: sigmoid(r) is the probability of class 1.
     online = recipe.learner.rule == "online"
     outputs = 1 if online and form.task == "classification" and form.outputs == 2 else form.outputs
     model: nn.Module
     if online:
-        if recipe.learner.burn_in >= recipe.encoder.steps:
-            refuse("learner.burn_in", recipe.learner.burn_in, f"fewer than the {recipe.encoder.steps} time steps")
+        if recipe.learner.burn_in >= encoder.steps:
+            refuse("learner.burn_in", recipe.learner.burn_in, f"fewer than the {encoder.steps} time steps")
         if neuron.kind != "bisnn":
             refuse("model.neuron.kind", f"'{neuron.kind}'", "'bisnn' with the online rule")
         if len(shape) != 3 and any("c" in layer for layer in part.layers):
@@ -179,6 +176,9 @@ def build_model(recipe: Recipe, form: Form) -> nn.Module:
             encoder.emits,
             recipe.compute.products,
         )
+        if neuron.kind in STATIC:
+            # Real convolutions are a good quarter faster with channels last; time loops want them first.
+            model = model.to(memory_format=torch.channels_last)
     make = _precision(recipe.weights)
     if make is not None:
         quantise(model, make, recipe.seed, "latent", biases=recipe.weights.biases)
@@ -210,5 +210,6 @@ def build_learner(
             **common,
         )
     return BackpropLearner(
-        model, optimisation, form.task, recipe.seed, loss=part.loss, draws=part.draws, clip=part.clip, **common
-    )
+        model, optimisation, form.task, recipe.seed, loss=part.loss, draws=part.draws, clip=part.clip,
+        steps=step_schedules(recipe), **common
+    )  # fmt: skip

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bitspike.coding import Encoder
 from bitspike.draws import generator
-from bitspike.run.assemble import encode, shift_images
+from bitspike.run.assemble import encode
+from bitspike.run.augment import augment
 from bitspike.run.recipe import Recipe
 
 # A batch this small tells batch statistics little, and several processes need an example each.
@@ -67,8 +68,8 @@ class Batches:
     def events(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Encoded examples (T, B, ...) and targets of the given rows; augmented from epoch 1 on."""
         x, y, index = self.split.x[rows], self.split.y[rows], self.split.index[rows]
-        if self.recipe.data.shift and epoch > 0:
-            x = shift_images(x, index, self.recipe.data.shift, self.recipe.seed, epoch)
+        if epoch > 0:
+            x = augment(self.recipe.data, x, index, self.recipe.seed, epoch)
         return self._placed(encode(self.recipe, self.encoder, x, index, epoch)), y.to(self.device)
 
     def _placed(self, events: Tensor) -> Tensor:

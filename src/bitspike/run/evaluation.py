@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitspike import metrics
 from bitspike.data import rescale, restore
 from bitspike.learners import Learner
+from bitspike.neurons import quantisers
 from bitspike.run.batches import Batches
 from bitspike.run.recipe import Recipe
 
@@ -67,6 +69,23 @@ def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, fl
     return {key: result[key] for key in keys if key in result}
 
 
+def watched(learner: Learner) -> AbstractContextManager[metrics.LevelCollector | None]:
+    """Counts the levels of the model's quantisers in the block; nothing where it has none."""
+    if not any(True for _ in quantisers(learner.model)):
+        return nullcontext()
+    return metrics.LevelCollector(learner.model, fan_out(learner.model))
+
+
+def fan_out(model: nn.Module) -> dict[str, float]:
+    """How many weights one unit of each quantiser meets, by the quantiser's path, where a module tells."""
+    found: dict[str, float] = {}
+    for name, module in model.named_modules():
+        tell = getattr(module, "fan_out", None)
+        if callable(tell):
+            found |= {f"{name}.{part}" if name else part: value for part, value in tell().items()}
+    return found
+
+
 class Evaluation:
     """The network as shipped, on validation (where temperature and noise are fitted) and test (once)."""
 
@@ -80,7 +99,9 @@ class Evaluation:
         """The measured part of result.json; `arrays` then holds what predictions.npz stores."""
         draws, bins = self.recipe.evaluation.draws, self.recipe.evaluation.bins
         held, held_targets = predictions(self.learner, self.validation, draws)
-        outputs, targets = predictions(self.learner, self.test, draws)
+        with watched(self.learner) as collector:
+            outputs, targets = predictions(self.learner, self.test, draws)
+        levels = None if collector is None else collector.levels()
         self._fit(held[-1], held_targets)
         result: dict[str, Any] = {"test": self._reading(outputs, targets)}
         if self.learner.bayesian:
@@ -96,6 +117,10 @@ class Evaluation:
             scaled = metrics.apply_temperature(outputs[-1], self.temperature)
             result["reliability_scaled"] = metrics.confidence_histogram(scaled, targets, bins=bins)
         result.update(self._cost())
+        if levels is not None:
+            total = levels.total
+            result["bits"] |= {"average": total.average, "significant": total.significant}
+            result["bits"] |= {"spikes_per_neuron": total.spikes, "levels": levels.to_dict()}
         self._keep(outputs, targets)
         return result
 
@@ -172,7 +197,8 @@ class Evaluation:
             return (flat[:, :, keep] > 0).to(torch.uint8).transpose(1, 2).numpy()
 
         self.arrays["raster_events"] = thin(events)
-        for number, seen in enumerate(spikes, 1):
+        # A layer inside a recurrent cell is stepped by the cell: nothing is seen of it here.
+        for number, seen in enumerate((s for s in spikes if s), 1):
             self.arrays[f"raster_{number}"] = thin(torch.cat(seen))
         self.arrays["raster_targets"] = targets.cpu().numpy()
         self.arrays["raster_index"] = self.test.split.index[chosen].numpy()

@@ -12,7 +12,7 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -42,13 +42,16 @@ class DataPart(Part):
     """Which examples."""
 
     set: str
-    """Name of a data set: digits, two-moons, regression-1d, mnist, fashion-mnist, nmnist or folder."""
+    """Name of a data set: digits, two-moons, regression-1d, mnist, fashion-mnist, cifar10, cifar100, nmnist or
+    folder."""
     validation: float | int | None = None
     """Validation part: a fraction below 1 or a number of examples; the set's default if left out."""
     test: float | None = None
     """Test fraction, for sets without an official test split."""
     shift: Annotated[int, Field(ge=0)] = 0
     """Training images are shifted by up to this many pixels in each direction."""
+    flip: bool = False
+    """Half of the training images, drawn anew in each epoch, are seen in a mirror."""
     class_weights: bool = False
     """Weigh the loss by inverse class frequency, for unbalanced sets."""
     options: Options = Field(default_factory=dict)
@@ -107,8 +110,21 @@ class EventsPart(Part):
     polarity: Literal["keep", "merge"] = "keep"
 
 
+class PixelsPart(Part):
+    """An image as a sequence of its pixels."""
+
+    name: Literal["pixels"]
+    group: Count = 1
+    """Values shown per step: 1 is pixel by pixel; an image's width is row by row."""
+    order: Literal["rows", "permuted"] = "rows"
+    """rows: as the image is read; permuted: one fixed shuffle of all pixels (psMNIST)."""
+    permutation: Annotated[int, Field(ge=0)] = 0
+    """Seed of the shuffle: numpy's RandomState(seed).permutation(pixels)."""
+
+
 EncoderPart = Annotated[
-    DirectPart | RatePart | LatencyPart | PopulationPart | SequencePart | EventsPart, Field(discriminator="name")
+    DirectPart | RatePart | LatencyPart | PopulationPart | SequencePart | EventsPart | PixelsPart,
+    Field(discriminator="name"),
 ]
 
 
@@ -123,7 +139,8 @@ class SurrogatePart(Part):
 class NeuronPart(Part):
     """The neuron of every hidden layer; time constants in steps. A kind reads the fields its equation has."""
 
-    kind: Literal["lif", "if", "adaptive-lif", "current-lif", "bisnn"] = "lif"
+    kind: Literal["lif", "if", "adaptive-lif", "current-lif", "bisnn", "relu"] = "lif"
+    """relu: no neuron but the ordinary nonlinearity, for networks that are made spiking later (`hybridise`)."""
     tau: Positive = 2.0
     theta: Positive = 1.0
     reset: Literal["soft", "hard", "none"] = "soft"
@@ -147,12 +164,95 @@ class NeuronPart(Part):
 class ModelPart(Part):
     """The network, layer by layer."""
 
+    kind: Literal["feedforward"] = "feedforward"
     layers: list[str]
     """"512" dense, "32c3" convolution, "p2" max pool, "a2" average pool; the read-out is added."""
     norm: Literal["batch", "scale"] = "batch"
     bias: bool = False
     """Biases in the online rule's layers (back-propagated layers have them in their normalisation)."""
     neuron: NeuronPart = NeuronPart()
+
+
+class GatedPart(Part):
+    """PyTorch's LSTM or GRU with one dense read-out at the end of the sequence."""
+
+    kind: Literal["lstm", "gru"]
+    hidden: Count = 200
+    read: Count = 1
+    """The read-out takes the mean hidden state of this many final steps."""
+
+
+class HybridPart(Part):
+    """Quantised states of a recurrent network, and how their step sizes shrink while it trains."""
+
+    memory_limit: Count = 14
+    """Largest |n| of a memory unit: at most 2 limit + 1 levels."""
+    memory_range: Positive = 4.0
+    """Where a memory unit clips, in its root-mean-square on the first training batch."""
+    hidden_limit: Count = 1
+    """Largest |n| of a hidden unit; 1 is ternary with tanh."""
+    hidden_range: Positive = 1.0
+    """Activity of a hidden unit at its largest |n|; tanh reaches 1."""
+    own_leak: bool = False
+    """A memory unit's leak acts on its own state, not on the whole number it sent (see `layers.LMU`)."""
+    memory_start: Positive = 256.0
+    """Step size dt at the start of training, times the final one."""
+    hidden_start: Positive = 256.0
+    kind: Literal["geometric", "linear", "cosine", "constant"] = "geometric"
+    hold: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Last fraction of training at the final step size."""
+
+
+class LMUPart(Part):
+    """A Legendre memory unit with one dense read-out at the end of the sequence."""
+
+    kind: Literal["lmu"]
+    hidden: Count = 212
+    order: Count = 256
+    """Legendre coefficients of each memory."""
+    window: Positive = 784.0
+    """Steps the memory spans."""
+    signals: Count = 1
+    """Memories, each of one signal."""
+    bias: bool = False
+    read: Count = 1
+    """The read-out takes the mean hidden state of this many final steps."""
+    hybrid: HybridPart | None = None
+    """Left out: real-valued states."""
+
+
+class ParallelLMUPart(Part):
+    """A Legendre memory without feedback, all steps at once, with one hidden layer and one dense read-out."""
+
+    kind: Literal["lmu-parallel"]
+    hidden: Count = 346
+    order: Count = 468
+    """Legendre coefficients of each memory."""
+    window: Positive = 784.0
+    """Steps the memory spans."""
+    signals: Count = 1
+    """Memories, each of one signal."""
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+    """Of the hidden units."""
+    read: Count = 1
+    """The read-out takes the mean hidden state of this many final steps."""
+    hybrid: HybridPart | None = None
+    """Left out: real-valued states. Memory units are scaled to a root-mean-square of 1 first."""
+
+
+def _kind(value: Any) -> str:
+    found = value.get("kind", "feedforward") if isinstance(value, dict) else getattr(value, "kind", "feedforward")
+    return str(found)
+
+
+ModelChoice = Annotated[
+    Annotated[ModelPart, Tag("feedforward")]
+    | Annotated[GatedPart, Tag("lstm")]
+    | Annotated[GatedPart, Tag("gru")]
+    | Annotated[LMUPart, Tag("lmu")]
+    | Annotated[ParallelLMUPart, Tag("lmu-parallel")],
+    Discriminator(_kind),
+]
 
 
 class WeightsPart(Part):
@@ -249,7 +349,7 @@ class Recipe(Part):
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataPart
     encoder: EncoderPart = DirectPart()
-    model: ModelPart
+    model: ModelChoice
     weights: WeightsPart = WeightsPart()
     learner: LearnerPart = LearnerPart()
     optimizer: OptimizerPart = OptimizerPart()

@@ -17,6 +17,10 @@ from bitspike.errors import BitspikeError, refuse
 from bitspike.run.recipe import Recipe
 
 
+# Parts of a recipe that are one of several, and the field that says which.
+CHOICES = {"encoder": "name", "model": "kind"}
+
+
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
     folder = resources.files("bitspike") / "recipes"
@@ -90,7 +94,7 @@ def _explain(error: ValidationError) -> str:
     parts = [
         part
         for i, part in enumerate(problem["loc"])
-        if not (i == 1 and problem["loc"][0] == "encoder" and i + 1 < len(problem["loc"]))
+        if not (i == 1 and problem["loc"][0] in CHOICES and i + 1 < len(problem["loc"]))
     ]
     path = ".".join(str(part) for part in parts)
     if problem["type"] == "extra_forbidden":
@@ -104,7 +108,7 @@ def _explain(error: ValidationError) -> str:
         tags = problem.get("ctx", {}).get("expected_tags", "")
         tag = problem.get("ctx", {}).get("tag", "nothing")
         near = difflib.get_close_matches(tag, [t.strip(" '") for t in tags.split(",")], 1)
-        return f"{path}.name: got '{tag}', wanted one of {tags}" + (f"; did you mean '{near[0]}'?" if near else "")
+        return f"{path}.{CHOICES.get(path, 'name')}: got '{tag}', wanted one of {tags}" + (f"; did you mean '{near[0]}'?" if near else "")
     came = problem["input"] if not isinstance(problem["input"], Mapping) else "a table"
     return " ".join(f"{path}: got {came!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}".split())
 
@@ -118,7 +122,10 @@ def _fields_at(path: tuple[int | str, ...]) -> list[str]:
         ]
         # A discriminated choice puts its tag on the path: keep the members that carry it.
         tagged = [
-            c for c in candidates if "name" in c.model_fields and str(step) in str(c.model_fields["name"].annotation)
+            c
+            for c in candidates
+            for tag in ("name", "kind")
+            if tag in c.model_fields and repr(step) in str(c.model_fields[tag].annotation)
         ]
         candidates = following or tagged
     return sorted({name for c in candidates for name in c.model_fields})

@@ -174,12 +174,8 @@ class Run:
             refuse("predict x", "values that are not finite", "finite values")
         return x
 
-    def evaluate(
-        self, part: str = "test", *, samples: int | None = None, step: int | None = None, data: Path | None = None
-    ) -> dict[str, Any]:
-        """Metrics on a split of the run's data set, after time step `step` (default: the last)."""
-        if part not in ("train", "validation", "test"):
-            refuse("--split", repr(part), "train, validation or test")
+    def dataset(self, data: Path | None = None) -> Any:
+        """The run's data set, read again; other data than it was trained on are refused."""
         dataset = load_data(self.recipe, data)
         if form_of(dataset) != self.form:
             refuse("data", f"{form_of(dataset)}", f"what the run was trained on, {self.form}")
@@ -187,6 +183,15 @@ class Run:
         if dict(dataset.digests) != trained_on:
             # Another file, another split: its test part may hold what was trained on.
             refuse("data", f"SHA-256 {dict(dataset.digests)}", f"the data of the run, {trained_on}")
+        return dataset
+
+    def evaluate(
+        self, part: str = "test", *, samples: int | None = None, step: int | None = None, data: Path | None = None
+    ) -> dict[str, Any]:
+        """Metrics on a split of the run's data set, after time step `step` (default: the last)."""
+        if part not in ("train", "validation", "test"):
+            refuse("--split", repr(part), "train, validation or test")
+        dataset = self.dataset(data)
         split = getattr(dataset, part)
         dtype = next(self.model.parameters()).dtype
         batches = Batches(self.recipe, self.encoder, split, torch.device("cpu"), dtype, dataset.target)

@@ -9,7 +9,8 @@
               is faster
 
 Only float32 operands take these ways; any other dtype, an empty operand and a small product go to torch as they
-are. What backward needs of a few-bit x is kept as int8: a quarter of its bytes.
+are. What backward needs of a few-bit x is kept as int8: a quarter of its bytes. Spikes that are int8 already (then
+without a gradient of their own) are taken as they come.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from bitspike.kernels.products import choose, methods
 from bitspike.kernels.products.batched import one_by_one
 from bitspike.kernels.products.choose import Plan, Problem, plan
 from bitspike.kernels.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
-from bitspike.kernels.products.operands import takes_part, to_int8, wild
+from bitspike.kernels.products.operands import count, takes_part, to_int8, wild
 
 
 def linear(
@@ -35,14 +36,14 @@ def linear(
 ) -> Tensor:
     """x (..., K) and weight (N, K) to (..., N); differentiable once in both.
 
-    x_kind, weight_kind: what the entries are claimed to be (`kinds`); a claim is checked wherever it is made use of.
-    Raises BitspikeError when a claim is false, sizes do not match or a name is unknown.
+    x_kind, weight_kind: what the entries are claimed to be (`kinds`); a claim is checked wherever it is made use of,
+    except of an x that is int8: whoever made it so has seen it. Raises BitspikeError when a claim is false, sizes do not match or a name is unknown.
     """
     check_names(x_kind, weight_kind, policy)
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         refuse("product sizes", f"x {tuple(x.shape)}, weight {tuple(weight.shape)}", "x (..., K) and weight (N, K)")
     if not _pays(x, weight, x_kind, weight_kind, policy):
-        return F.linear(x, weight)
+        return F.linear(x.to(weight.dtype) if x.dtype == torch.int8 else x, weight)
     rows = x.reshape(-1, x.shape[-1])
     y = _product(rows, weight, x_kind, weight_kind, policy, torch.is_grad_enabled())[0]
     return y.view(*x.shape[:-1], weight.shape[0])
@@ -53,7 +54,7 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
     few = few_bit(x_kind) or (few_bit(weight_kind) and policy == "fast")
     if not few or policy == "float32" or x.numel() * weight.shape[0] < max(choose.SMALL, 1):
         return False
-    if not takes_part(x, weight):
+    if not takes_part(weight if x.dtype == torch.int8 else x, weight):
         return False
     if torch.compiler.is_compiling():
         return True  # no files are read while tracing: the operator decides when it runs
@@ -84,7 +85,8 @@ def product(
     found = _plan(Problem("forward", x_kind, weight_kind, cast(Any, policy), *sizes), x)
     nothing = x.new_empty(0, dtype=torch.int8)
     wanted = few_bit(x_kind) and (keep or found.dense != "float32" or found.sparse_below > 0)
-    x8, ones = to_int8("x", x, x_kind) if wanted else (nothing, 0)
+    given = x.dtype == torch.int8
+    x8, ones = (x, count(x)) if given else to_int8("x", x, x_kind) if wanted else (nothing, 0)
     way = found.method(ones / max(x.numel(), 1))
     if way == "sparse" and weight_kind == "real" and wild(weight.contiguous()):
         way = "float32"
@@ -94,8 +96,9 @@ def product(
         signs = weight_kind == "signs"
         y = methods.sparse_forward(x8, to_int8("weight", weight, weight_kind)[0] if signs else weight)
     else:
-        y = F.linear(x, weight)
-    return y, x8 if keep else nothing, torch.tensor(ones)
+        y = F.linear(x.to(weight.dtype), weight)
+    # An operator's result may not be its input.
+    return y, x8 if keep and not given else nothing, torch.tensor(ones)
 
 
 @torch.library.custom_op("bitspike::product_grad_input", mutates_args=())
@@ -127,8 +130,9 @@ def grad_weight(g: Tensor, x8: Tensor, ones: Tensor, x_kind: str, policy: str) -
 def _(
     x: Tensor, weight: Tensor, x_kind: str, weight_kind: str, policy: str, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    x8 = x.new_empty(x.shape if keep and few_bit(x_kind) else (0,), dtype=torch.int8)
-    return x.new_empty(x.shape[0], weight.shape[0]), x8, torch.empty((), dtype=torch.int64)
+    kept = keep and few_bit(x_kind) and x.dtype != torch.int8
+    x8 = x.new_empty(x.shape if kept else (0,), dtype=torch.int8)
+    return weight.new_empty(x.shape[0], weight.shape[0]), x8, torch.empty((), dtype=torch.int64)
 
 
 @grad_input.register_fake
@@ -156,7 +160,8 @@ class _Product(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         x, weight, ctx.x_kind, ctx.weight_kind, ctx.policy, _ = inputs
         ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(output[1] if few_bit(ctx.x_kind) else x, weight, output[2])
+        converted = few_bit(ctx.x_kind) and x.dtype != torch.int8
+        ctx.save_for_backward(output[1] if converted else x, weight, output[2])
         ctx.set_materialize_grads(False)
 
     @staticmethod

@@ -58,6 +58,16 @@ def to_int8(field: str, a: Tensor, kind: str) -> tuple[Tensor, int]:
     return out, int(count.sum())
 
 
+def count(x8: Tensor) -> int:
+    """The ones among int8 spikes."""
+    if x8.device.type != "cpu":
+        return int(x8.count_nonzero())
+    # As truth values, which numpy counts in vectors.
+    import numpy as np
+
+    return int(np.count_nonzero(x8.detach().contiguous().view(torch.bool).numpy()))
+
+
 def _belongs(a: Tensor, kind: str) -> Tensor:
     if kind == "spikes":
         return (a == 0) | (a == 1)

@@ -1,0 +1,180 @@
+"""The calls of a module as a graph (torch.fx): where nonlinearities are, and what changes over presentation steps.
+
+Sites of one module may be several: a module used twice, or a function, is told apart by the place in the source
+that calls it. What is computed before the first quantiser is the same at every step, and is computed once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from bitspike.convert.nonlinearities import FUNCTIONS, MODULES, Function
+from bitspike.convert.units import Clock, Presented
+from bitspike.errors import refuse
+
+TORCH = str(Path(torch.__file__).parent)
+REPEAT = "repeat_over_presentations"
+SIZES = ("size", "shape", "numel", "__len__")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One nonlinearity in a graph: the call, its name (a path), and the nonlinearity as a module."""
+
+    node: fx.Node
+    name: str
+    nonlinearity: nn.Module
+
+
+class _Tracer(fx.Tracer):
+    """Looks into a user's modules only, and notes for each call the places in the source that lead to it."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m).__module__.startswith("bitspike.") or super().is_leaf_module(m, module_qualified_name)
+
+    def create_node(self, *arguments: Any, **options: Any) -> fx.Node:
+        node = super().create_node(*arguments, **options)
+        places, frame = [], sys._getframe(1)
+        while frame is not None:
+            code = frame.f_code
+            if code.co_filename != __file__ and not code.co_filename.startswith(TORCH):
+                places.append((code.co_filename, code.co_name, frame.f_lasti))
+            if code is fx.Tracer.trace.__code__:
+                break
+            frame = frame.f_back  # type: ignore[assignment]
+        node.meta["place"] = tuple(places)
+        return node
+
+
+def traced(module: nn.Module) -> fx.GraphModule | str:
+    """The graph of `module`, whose leaves are shared with it; or, in words, why there is none."""
+    try:
+        tracer = _Tracer()
+        graph = tracer.trace(module)
+        for node in graph.nodes:
+            # Annotations may be strings, which a pickle of the graph cannot name.
+            node.type = None
+        return fx.GraphModule(tracer.root, graph, type(module).__name__)
+    except Exception as error:
+        # A tracer fails in as many ways as there are modules.
+        return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
+
+
+def sites(graph: fx.GraphModule, unrolled: bool) -> Iterator[Site]:
+    """Every nonlinearity in the order of calls, by unique names.
+
+    unrolled: calls from one place in the source are the steps of a loop over time, and one site.
+    """
+    taken: dict[str, Any] = {}
+    for node in graph.graph.nodes:
+        found = _nonlinearity(graph, node)
+        if found is None:
+            continue
+        name, module = found
+        place, number, unique = node.meta["place"] if unrolled else node, 1, name
+        while unique in taken and taken[unique] != place:
+            number += 1
+            unique = f"{name}_{number}"
+        taken[unique] = place
+        yield Site(node, unique, module)
+
+
+def _nonlinearity(graph: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module] | None:
+    if node.op == "call_module":
+        module = graph.get_submodule(str(node.target))
+        return (str(node.target), module) if isinstance(module, MODULES) else None
+    function: Any = node.target
+    if node.op == "call_method":
+        function = getattr(Tensor, str(node.target), None)
+    if node.op not in ("call_function", "call_method") or FUNCTIONS.get(function) is None:
+        return None
+    stack = node.meta.get("nn_module_stack") or {}
+    scope = next(reversed(stack.values()), ("",))[0] if stack else ""
+    name = FUNCTIONS[function]
+    return (f"{scope}.{name}" if scope else name), Function(name, node.args[1:], node.kwargs)
+
+
+def put(graph: fx.GraphModule, chosen: list[Site], make: Callable[[str, nn.Module], nn.Module]) -> dict[str, str]:
+    """Call make(name, nonlinearity) at the sites chosen; returns the path of each made module, with the site's name."""
+    nodes = {site.node for site in chosen}
+    kept = {str(node.target) for node in graph.graph.nodes if node.op == "call_module" and node not in nodes}
+    paths = {}
+    for site in chosen:
+        # A module that is also called where it stays keeps its path.
+        path = f"{site.name}_quantised" if site.name in kept else site.name
+        graph.add_submodule(path, make(site.name, site.nonlinearity))
+        value = site.node.args[0] if site.node.args else site.node.kwargs["input"]
+        with graph.graph.inserting_before(site.node):
+            new = graph.graph.call_module(path, (value,))
+        site.node.replace_all_uses_with(new)
+        graph.graph.erase_node(site.node)
+        paths[path] = site.name
+    return paths
+
+
+def over_presentations(graph: fx.GraphModule, clock: Clock) -> set[str]:
+    """Let the graph take inputs (B, ...) and repeat what has not met a unit where it meets what has.
+
+    Returns the names of the units whose input does not change over steps. If the graph asks for sizes before the
+    first unit, their batch would be B where T*B is wanted: then the inputs themselves are repeated.
+    """
+    graph.add_submodule(REPEAT, Repeated(clock))
+    nodes = list(graph.graph.nodes)
+    inputs = [node for node in nodes if node.op == "placeholder"]
+    called = {node: graph.get_submodule(str(node.target)) for node in nodes if node.op == "call_module"}
+    units = {node for node, module in called.items() if isinstance(module, Presented)}
+    within = {node for node, module in called.items() if any(isinstance(m, Presented) for m in module.modules())}
+    constant, varying = set(inputs), set()
+    for node in nodes:
+        arguments = set(node.all_input_nodes)
+        if node in within or arguments & varying:
+            varying.add(node)
+        elif arguments & constant:
+            constant.add(node)
+    if any(node in constant and _asks_size(node) for node in nodes):
+        constant, varying = set(), set(nodes)
+        for node in inputs:
+            with graph.graph.inserting_after(inputs[-1]):
+                made = graph.graph.call_module(REPEAT, (node,))
+            node.replace_all_uses_with(made, lambda user, made=made: user is not made)
+    first = {str(n.target) for n in units if set(n.all_input_nodes) & constant}
+    for node in nodes:
+        if node not in varying or node in units or node.op in ("placeholder", "output"):
+            continue
+        for argument in set(node.all_input_nodes) & constant:
+            with graph.graph.inserting_before(node):
+                made = graph.graph.call_module(REPEAT, (argument,))
+            node.replace_input_with(argument, made)
+    graph.graph.lint()
+    graph.recompile()
+    return first
+
+
+def _asks_size(node: fx.Node) -> bool:
+    if node.op == "call_method":
+        return node.target in SIZES
+    return node.op == "call_function" and (node.target is len or (node.target is getattr and node.args[1] in SIZES))
+
+
+class Repeated(nn.Module):
+    """(B, ...) as (T*B, ...), presentation by presentation; what is no tensor stays."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def forward(self, x: Any) -> Any:
+        """x, T times."""
+        steps = self.clock.steps
+        if not isinstance(x, Tensor) or steps == 1:
+            return x
+        if x.ndim == 0:
+            refuse("hybrid input", "a tensor without dimensions", "tensors whose first dimension is the batch")
+        return x.unsqueeze(0).expand(steps, *x.shape).flatten(0, 1)

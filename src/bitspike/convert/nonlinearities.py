@@ -1,0 +1,84 @@
+"""Which modules and functions are nonlinearities: what `hybridise` swaps.
+
+All act on each value alone. Softmax, gated units (GLU) and pools look at several values and stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitspike.neurons import Static
+
+MODULES: tuple[type[nn.Module], ...] = (
+    nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.Mish, nn.PReLU,
+    nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink,
+    Static,
+)  # fmt: skip
+# Modules of torch that apply a nonlinearity in code of their own, where none can be put in its place.
+CLOSED: tuple[type[nn.Module], ...] = (
+    nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.Transformer, nn.RReLU, nn.GLU,
+)  # fmt: skip
+
+_NAMES = (
+    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu",
+    "relu6", "selu", "silu", "sigmoid", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+)  # fmt: skip
+
+
+def _found() -> dict[Any, str]:
+    """Every function and method of torch that computes a nonlinearity, with its name."""
+    found: dict[Any, str] = {}
+    for name in _NAMES:
+        for home in (torch, F, Tensor):
+            for spelling in (name, f"{name}_"):
+                if (function := getattr(home, spelling, None)) is not None:
+                    found[function] = name
+    return found
+
+
+FUNCTIONS: Mapping[Any, str] = _found()
+
+
+def pure(module: nn.Module) -> nn.Module:
+    """The module; if it works in place, a copy with the same parameters that does not."""
+    if not getattr(module, "inplace", False):
+        return module
+    twin = copy.copy(module)
+    twin.inplace = False  # type: ignore[assignment]
+    return twin
+
+
+class Function(nn.Module):
+    """A function of torch with its settings, as a module."""
+
+    def __init__(self, name: str, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.name = name
+        self.function: Callable[..., Tensor] = getattr(F, name)
+        self.settings = bound(self.function, arguments, options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """f(x)."""
+        return self.function(x, **self.settings)
+
+    def extra_repr(self) -> str:
+        """Name and settings."""
+        return ", ".join([self.name, *(f"{key}={value!r}" for key, value in self.settings.items())])
+
+
+def bound(function: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a call by name, `inplace` left out; positional ones are named as the function names them."""
+    try:
+        names = list(inspect.signature(function).parameters)[1:]
+    except ValueError:
+        # A built-in without a signature: none of these takes a setting by position.
+        names = []
+    settings = {**dict(zip(names, arguments, strict=False)), **options}
+    return {key: value for key, value in settings.items() if key not in ("inplace", "input")}

@@ -1,0 +1,232 @@
+"""Legendre Memory Unit, hybrid or not: a recurrent cell whose memory is the Legendre memory.
+
+    u_t = e_x x_t + e_h h_{t-1} + e_m m_{t-1}                     K signals, one memory each
+    m_t = Q_m( Abar m_{t-1} + Bbar u_t + leak (r_{t-1} - m_{t-1}) )
+    h_t = Q_h( tanh(W_x x_t + W_h h_{t-1} + W_m m_t + bias) )
+
+Q_m, Q_h: quantisers with carried residual (`neurons.TemporalQuantiser`), or nothing: then this is the LMU (Voelker,
+Kajic & Eliasmith 2019). With them every weight, Abar among them, meets whole numbers only. r is what Q_m was given
+and r - m what it held back: with leak = 0 (the published hybrid) a unit's own state enters the next step as the whole
+number it sent; with leak = diag(Abar) it acts on its own state with its own rest, as a membrane does, and only the
+other units see whole numbers. The gradient is that of f: straight through Q, none through what is held back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.draws import Key, generator
+from bitspike.errors import refuse
+from bitspike.kernels import cpu
+from bitspike.layers.legendre import all_states, discrete
+from bitspike.layers.lmu_scan import Cell, Start, scan
+from bitspike.neurons.quantiser import QuantiserState, TemporalQuantiser
+
+BACK_ENDS = ("auto", "reference", "cpu")
+
+
+def signal_weights(signals: int, inputs: int) -> Tensor:
+    """e_x at the start, (K, F): one signal sums all inputs; of several, signal k reads input k mod F."""
+    if signals == 1:
+        return torch.ones(1, inputs)
+    return torch.eye(inputs)[torch.arange(signals) % inputs]
+
+
+class LMUState(NamedTuple):
+    """h: (B, H); m, held: (B, K d), memory and what its quantiser held back; the quantisers' own states."""
+
+    h: Tensor
+    m: Tensor
+    held: Tensor
+    memory: Any
+    hidden: Any
+
+
+class LMU(nn.Module):
+    """The cell over a sequence: x (T, B, F) to hidden states (T, B, H).
+
+    hidden: H; order: d; window: theta in steps; signals: K. memory, spikes: Q_m over K d units and Q_h over H units
+    (its nonlinearity is tanh), or None. own_leak: see the module. memory_range: on the first training batch, Q_m's step
+    sizes are set so that its limit lies at this many times a unit's root-mean-square. keys: name of the draw of the weights: e_x = 1,
+    W_m Glorot-normal, all others 0, Abar and Bbar fixed, as in the LMU's reference implementation; bias is off there.
+    back_end: "reference" (a loop under autograd), "cpu" (`lmu_scan`), "auto". products: "exact" (the input's dtype) or
+    "fast" (bfloat16 in training, on the cpu back end; evaluation stays exact).
+    """
+
+    a: Tensor
+    b: Tensor
+    calibrated: Tensor
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int = 212,
+        order: int = 256,
+        window: float = 784.0,
+        signals: int = 1,
+        bias: bool = False,
+        memory: TemporalQuantiser | None = None,
+        spikes: TemporalQuantiser | None = None,
+        own_leak: bool = False,
+        memory_range: float | None = None,
+        keys: tuple[Key, ...] = (0, "init"),
+        back_end: str = "auto",
+        products: str = "exact",
+    ) -> None:
+        super().__init__()
+        for name, size in (("inputs", inputs), ("hidden", hidden), ("signals", signals)):
+            if size < 1:
+                refuse(f"lmu {name}", size, "1 or more")
+        if back_end not in BACK_ENDS:
+            refuse("lmu back end", repr(back_end), ", ".join(BACK_ENDS))
+        if spikes is not None and spikes.nonlinearity is not torch.tanh:
+            refuse("lmu hidden quantiser", f"nonlinearity {spikes.nonlinearity}", "'tanh'")
+        if memory is not None and memory.nonlinearity is not None:
+            refuse("lmu memory quantiser", f"nonlinearity {memory.nonlinearity}", "none: the memory is linear")
+        self.inputs, self.hidden, self.order, self.window, self.signals = inputs, hidden, order, window, signals
+        self.own_leak, self.back_end, self.products = own_leak, back_end, products
+        a, b = discrete(order, window)
+        dtype = torch.get_default_dtype()
+        self.register_buffer("a", a.to(dtype))
+        self.register_buffer("b", b.to(dtype))
+        units = signals * order
+        self.e_x = nn.Parameter(signal_weights(signals, inputs))
+        self.e_h = nn.Parameter(torch.zeros(signals, hidden))
+        self.e_m = nn.Parameter(torch.zeros(signals, units))
+        self.w_x = nn.Parameter(torch.zeros(hidden, inputs))
+        self.w_h = nn.Parameter(torch.zeros(hidden, hidden))
+        spread = (2 / (units + hidden)) ** 0.5
+        drawn = torch.randn(hidden, units, generator=generator(*keys, "w_m")) * spread
+        self.w_m = nn.Parameter(drawn.to(dtype))
+        self.bias = nn.Parameter(torch.zeros(hidden), requires_grad=bias)
+        self.memory, self.spikes, self.memory_range = memory, spikes, memory_range
+        if memory_range is not None and memory is not None:
+            if memory.limit is None or not memory_range > 0:
+                refuse("lmu memory range", memory_range, "a positive number, and a quantiser with a limit")
+            self.register_buffer("calibrated", torch.tensor(False))
+
+    def initial(self, like: Tensor) -> LMUState:
+        """Zeros, and new carries, for one time step of input `like` (B, F)."""
+        h = like.new_zeros(len(like), self.hidden)
+        m = like.new_zeros(len(like), self.signals * self.order)
+        states = [
+            QuantiserState(torch.zeros_like(z)) if q is None else q.initial(z)
+            for q, z in ((self.memory, m), (self.spikes, h))
+        ]
+        return LMUState(h, m, torch.zeros_like(m), states[0], states[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Hidden states (T, B, H) after every step, from zero."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, state: LMUState | None = None, last: int | None = None) -> tuple[Tensor, LMUState]:
+        """Hidden states after the `last` final steps (all, if left out), (last, B, H), and the state after them."""
+        if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != self.inputs:
+            refuse("lmu input", tuple(x.shape), f"(T, B, {self.inputs}) with at least one step")
+        last = len(x) if last is None else last
+        if not 1 <= last <= len(x):
+            refuse("lmu last", last, f"1 to the {len(x)} steps of the input")
+        if self.training and self.memory_range is not None and not getattr(self, "calibrated", True):
+            self.calibrate(x)
+        new = x.shape[1] if state is None else 0
+        state = self.initial(x[0]) if state is None else state
+        if self.chosen(x) == "reference":
+            return self._loop(x, state, last, new)
+        watched = any(q is not None and q.observers for q in (self.memory, self.spikes))
+        y, m, held, v_m, v_h = scan(
+            self._cell(x), Start(state.h, state.m, state.held, state.memory.v, state.hidden.v), x, self.weights(),
+            len(x) if watched else last,
+        )  # fmt: skip
+        for quantiser, seen in ((self.memory, m), (self.spikes, y)):
+            if quantiser is not None and quantiser.observers and quantiser.step_size() is not None:
+                quantiser.observe(seen, new)
+        end = LMUState(y[-1].detach(), m[-1], held, QuantiserState(v_m), QuantiserState(v_h))
+        return y[len(y) - last :], end
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        """Set Q_m's step sizes from x (T, B, F): limit / (memory_range RMS), per unit, of the static memory.
+
+        The ratio of the step in use to the final one, which a schedule sets, is kept.
+        """
+        memory = self.memory
+        if memory is None or memory.limit is None or self.memory_range is None:
+            refuse("lmu calibration", "a memory without range or limit", "a quantiser with a limit and a memory_range")
+        states = all_states(x @ self.e_x.t(), self.order, self.window).flatten(2)
+        size = states.double().square().mean((0, 1)).sqrt().clamp_min(1e-6)
+        final = (memory.limit.double() / (self.memory_range * size)).to(memory.final.dtype)
+        ratio = (memory.dt / memory.final).to(final)
+        memory.final, memory.dt = final, final * ratio
+        self.calibrated = torch.ones_like(self.calibrated)
+
+    def weights(self) -> tuple[Tensor, ...]:
+        """e_x, e_h, e_m, W_x, W_h, W_m, bias."""
+        return self.e_x, self.e_h, self.e_m, self.w_x, self.w_h, self.w_m, self.bias
+
+    def chosen(self, x: Tensor) -> str:
+        """The back end for input x: the one asked for, or an error that says why not."""
+        if self.back_end == "reference":
+            return "reference"
+        obstacle = cpu.unavailable()
+        if x.device.type != "cpu":
+            obstacle = f"the input is on {x.device.type}"
+        elif x.dtype not in cpu.DTYPES:
+            obstacle = f"{x.dtype} is neither float32 nor float64"
+        elif any(q is not None and q.mode != "carry" for q in (self.memory, self.spikes)):
+            obstacle = "a quantiser draws its counts"
+        if obstacle and self.back_end == "cpu":
+            refuse("lmu back end", "'cpu'", f"one that can run here: {obstacle}")
+        return "reference" if obstacle else "cpu"
+
+    def fan_out(self) -> dict[str, float]:
+        """Weights that one count of a memory or hidden unit meets in a step; the read-out is not the cell's."""
+        return {
+            "memory": self.order + self.hidden + self.signals,
+            "spikes": self.hidden + self.signals,
+        }
+
+    def leak(self, like: Tensor) -> Tensor:
+        """What is held back enters the next step times this: (K d,)."""
+        own = self.a.diagonal().repeat(self.signals).to(like)
+        return own if self.own_leak else torch.zeros_like(own)
+
+    def _cell(self, x: Tensor) -> Cell:
+        sizes = []
+        for q, count in ((self.memory, self.signals * self.order), (self.spikes, self.hidden)):
+            dt, bound = (None, None) if q is None else (q.step_size(), q.bound(x.dtype))
+            sizes.append(None if dt is None else dt.to(x).expand(count).contiguous())
+            limit = x.new_full((), torch.inf) if bound is None else bound.to(x)
+            sizes.append(limit.expand(count).contiguous())
+        m_dt, m_bound, h_dt, h_bound = sizes
+        return Cell(
+            self.a.to(x).contiguous(), self.b.to(x), m_dt, cast(Tensor, m_bound), h_dt, cast(Tensor, h_bound),
+            self.leak(x), torch.bfloat16 if self.products == "fast" and self.training else x.dtype,
+        )  # fmt: skip
+
+    def _loop(self, x: Tensor, state: LMUState, last: int, new: int) -> tuple[Tensor, LMUState]:
+        """The plain loop under autograd, any dtype and device: the oracle."""
+        e_x, e_h, e_m, w_x, w_h, w_m, bias = self.weights()
+        a, b, leak = self.a.to(x), self.b.to(x), self.leak(x)
+        h, m, held, inner, outer = state
+        shape = (-1, self.signals, self.order)
+        outputs = []
+        for t, x_t in enumerate(x.unbind(0)):
+            # Without a state a quantiser takes the one of `initial`, and counts new presentations.
+            begins = new > 0 and t == 0
+            u = x_t @ e_x.t() + h @ e_h.t() + m @ e_m.t()
+            raw = (m.view(shape) @ a.t() + u.unsqueeze(-1) * b).flatten(1) + leak * held
+            if self.memory is None:
+                m = raw
+            else:
+                m, inner = self.memory.advance(raw, None if begins else inner)
+                held = (self.memory.activity(raw) - m).detach()
+            current = x_t @ w_x.t() + bias + h @ w_h.t() + m @ w_m.t()
+            if self.spikes is None:
+                h = current.tanh()
+            else:
+                h, outer = self.spikes.advance(current, None if begins else outer)
+            outputs.append(h)
+        return torch.stack(outputs[len(x) - last :]), LMUState(h, m, held, inner, outer)

@@ -1,0 +1,115 @@
+"""The LMU without feedback into its memory: all steps at once, and, hybrid, small whole numbers into every weight.
+
+    u_t = e_x x_t                        m_t = Abar m_{t-1} + Bbar u_t          real-valued, by `legendre`
+    h_t = Q_h( f(W_m Q_m(m_t) + W_x x_t + bias) )                               f: tanh or relu
+
+Q_m, Q_h: quantisers with carried residual at every step, or nothing (Chilkuri & Eliasmith, "Parallelizing Legendre
+Memory Unit Training", 2021). No trained weight meets anything but whole numbers, the input excepted.
+
+Running the final steps alone is exact: with v_0 uniform, a carry is uniform at every step whatever the input was
+(`neurons.quantiser`), independent from unit to unit; so drawing the carries anew where the read-out begins gives the
+distribution of a run through all steps, at the cost of the steps that are read. All steps are run where they are
+asked for or looked at: the final measurement counts the levels of every one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.draws import Key, generator
+from bitspike.errors import refuse
+from bitspike.layers.legendre import all_states, last_states
+from bitspike.layers.lmu import signal_weights
+from bitspike.layers.stepwise import stepwise
+from bitspike.neurons.quantiser import TemporalQuantiser
+from bitspike.neurons.static import STATIC
+
+NONLINEARITIES = ("tanh", "relu")
+
+
+class ParallelLMU(nn.Module):
+    """x (T, B, F) to hidden states (T, B, H).
+
+    memory, spikes: Q_m over K d units and Q_h over H units (its nonlinearity is f), or None. What Q_m sees is m_t
+    times a fixed `scale` that gives every unit a root-mean-square of 1 on the first training batch; a deployed
+    network folds it into the unit's step size. keys: name of the draw of the weights (Glorot-uniform W_m, W_x = 0,
+    e_x = 1).
+    """
+
+    calibrated: Tensor
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int = 346,
+        order: int = 468,
+        window: float = 784.0,
+        signals: int = 1,
+        nonlinearity: str = "tanh",
+        memory: TemporalQuantiser | None = None,
+        spikes: TemporalQuantiser | None = None,
+        keys: tuple[Key, ...] = (0, "init"),
+    ) -> None:
+        super().__init__()
+        if nonlinearity not in NONLINEARITIES:
+            refuse("lmu nonlinearity", repr(nonlinearity), " or ".join(map(repr, NONLINEARITIES)))
+        if spikes is not None and spikes.nonlinearity is not STATIC[nonlinearity]:
+            refuse("lmu hidden quantiser", f"nonlinearity {spikes.nonlinearity}", repr(nonlinearity))
+        self.inputs, self.hidden, self.order, self.window, self.signals = inputs, hidden, order, float(window), signals
+        self.nonlinearity = nonlinearity
+        self.e_x = nn.Parameter(signal_weights(signals, inputs))
+        # W_m with the bias, and W_x: Linear layers, so that a weight precision can be given to them.
+        self.from_memory = nn.Linear(signals * order, hidden)
+        self.from_input = nn.Linear(inputs, hidden, bias=False)
+        bound = (6 / (signals * order + hidden)) ** 0.5
+        with torch.no_grad():
+            self.from_memory.weight.uniform_(-bound, bound, generator=generator(*keys, "w_m"))
+            self.from_memory.bias.zero_()
+            self.from_input.weight.zero_()
+        self.memory, self.spikes = memory, spikes
+        self.register_buffer("calibrated", torch.tensor(False))
+        self.register_buffer("scale", torch.ones(signals * order))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Hidden states (T, B, H) after every step."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, state: Any = None, last: int | None = None) -> tuple[Tensor, None]:
+        """Hidden states after the `last` final steps (all, if left out), (last, B, H).
+
+        Steps before them are run only where somebody observes the quantisers (see the module). There is no state
+        to go on from: the sequence is one.
+        """
+        if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != self.inputs:
+            refuse("lmu input", tuple(x.shape), f"(T, B, {self.inputs}) with at least one step")
+        if state is not None:
+            refuse("parallel lmu state", "a state", "none: it reads a whole sequence")
+        last = len(x) if last is None else last
+        if self.training and not bool(self.calibrated):
+            self.calibrate(x)
+        u = x @ self.e_x.t()
+        watched = any(q is not None and (q.observers or q._forward_hooks) for q in (self.memory, self.spikes))
+        if last < len(x) and (self.training or not watched):
+            m, x = last_states(u, self.order, self.window, last), x[len(x) - last :]
+        else:
+            m = all_states(u, self.order, self.window)
+        m = m.flatten(2) * self.scale
+        if self.memory is not None:
+            m = self.memory(m)
+        current = stepwise(self.from_memory, m) + stepwise(self.from_input, x)
+        h: Tensor = STATIC[self.nonlinearity](current) if self.spikes is None else self.spikes(current)
+        return h[len(h) - last :], None
+
+    def fan_out(self) -> dict[str, float]:
+        """Weights that one count of a memory unit meets in a step; the hidden units meet those of the read-out."""
+        return {"memory": self.hidden}
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        """Set `scale` from x (T, B, F)."""
+        states = all_states(x @ self.e_x.t(), self.order, self.window).flatten(2)
+        self.scale = 1 / states.square().mean((0, 1)).sqrt().clamp_min(1e-6)
+        self.calibrated = torch.ones_like(self.calibrated)

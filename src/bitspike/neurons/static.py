@@ -1,0 +1,47 @@
+"""Units without time or state, y = f(x): what an ordinary network has between its layers.
+
+They train a network that is then made spiking (`bitspike.hybridise`), and are its limit of fine quantisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import refuse
+from bitspike.kernels.products.kinds import Kind
+
+STATIC: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "silu": nn.functional.silu,
+    "gelu": nn.functional.gelu,
+}
+
+
+class Static(nn.Module):
+    """A nonlinearity by name (`STATIC`) at every step of x (T, B, *features)."""
+
+    is_spiking: ClassVar[bool] = False
+    emits: ClassVar[Kind] = "real"
+
+    def __init__(self, kind: str = "relu") -> None:
+        super().__init__()
+        if kind not in STATIC:
+            refuse("static nonlinearity", repr(kind), f"one of {', '.join(STATIC)}")
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        """f(x); an input that does not change over time is computed once."""
+        f = STATIC[self.kind]
+        if x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 0:
+            return f(x[:1]).expand(x.shape)
+        return f(x)
+
+    def extra_repr(self) -> str:
+        """The nonlinearity's name."""
+        return repr(self.kind)

@@ -1,0 +1,73 @@
+"""The curve of a network made spiking: accuracy over spikes and over bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bitspike.errors import refuse
+from bitspike.report.rundata import RunData, number, section
+from bitspike.report.style import CYCLE, INK, MUTED, VERMILION, panel, percent_axis, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+READINGS = ("accuracy", "spikes", "bits")
+
+
+@dataclass(frozen=True)
+class Trade:
+    """Test rows by number of presentations, in the order of spikes; the static accuracy; the row chosen."""
+
+    lines: dict[int, list[dict[str, Any]]]
+    static: float
+    chosen: dict[str, Any]
+    wanted: dict[str, Any]
+
+
+def trade(run: RunData) -> Trade | None:
+    """What sweep.json says of the test part; None without one, refused where it is not readable."""
+    rows = run.sweep.get("test")
+    if not rows:
+        return None
+    lines: dict[int, list[dict[str, Any]]] = {}
+    static = None
+    for row in rows if isinstance(rows, list) else [rows]:
+        steps, accuracy = number(row, "steps"), number(row, "accuracy")
+        if isinstance(row, dict) and row.get("counts", 0) is None and accuracy is not None:
+            static = accuracy
+        elif steps is None or any(number(row, name) is None for name in READINGS):
+            refuse(f"{run.path / 'sweep.json'} test", "an unreadable row", "steps, counts, accuracy, spikes and bits")
+        else:
+            lines.setdefault(int(steps), []).append(row)
+    if static is None or not lines:
+        refuse(f"{run.path / 'sweep.json'} test", "no static row or no other", "both")
+    for found in lines.values():
+        found.sort(key=lambda row: float(row["spikes"]))
+    best = run.sweep.get("chosen")
+    return Trade(lines, static, section(best, "test") if isinstance(best, dict) else {}, section(run.sweep, "wanted"))
+
+
+@styled
+def over(found: Trade, reading: str, title: str, label: str, log: bool) -> Figure:
+    """Accuracy over one reading of the rows; dashed: the static network; ringed: the row chosen."""
+    figure, axes = panel()
+    for k, (steps, rows) in enumerate(sorted(found.lines.items())):
+        name = "shown once" if steps == 1 else f"shown {steps} times"
+        at = [row[reading] for row in rows]
+        axes.plot(at, [row["accuracy"] for row in rows], color=CYCLE[k % len(CYCLE)], marker="o", markersize=3.2, label=name)
+    axes.axhline(found.static, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    if (bound := number(found.wanted, reading)) is not None:
+        axes.axvline(bound, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
+    if found.chosen:
+        ring: Sequence[float] = (found.chosen[reading], found.chosen["accuracy"])
+        axes.plot(*([value] for value in ring), "o", markersize=9, markerfacecolor="none", color=VERMILION)
+    if log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, _: "")
+    percent_axis(axes)
+    axes.set(xlabel=label, title=title)
+    axes.legend(loc="lower right")
+    return figure
