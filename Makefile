@@ -65,6 +65,7 @@ benchmark: $(BENCH)/.installed  ## minutes: time and memory of ours and the othe
 	THP_MEM_ALLOC_ENABLE=0 $(BENCH)/bin/python -m benchmarks.neurons --headline --out results/benchmarks/small-pages
 	$(BENCH)/bin/python -m benchmarks.training
 	$(BENCH)/bin/python -m benchmarks.memory
+	$(BENCH)/bin/python -m benchmarks.lmu
 
 performance: $(STAMP)  ## docs/performance.md and its pictures, from results/benchmarks
 	$(BIN)/python docs/make_performance.py

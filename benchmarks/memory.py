@@ -10,7 +10,8 @@ Run: python -m benchmarks.memory [--quick]. One process per case. All in bytes p
     left     growth when all of it is freed again: what a pool of the library's own keeps for next time
 
 Each case has run once before, and what it freed, our pool too, went back to the system. "pair" cases put a 512 x 512
-product before the neurons, real weights, given spikes as its input; `Recomputed` keeps neither current nor membrane.
+product before the neurons, real weights, given spikes as its input: torch's float32 product, and ours of spikes
+("few"), which is faster. `Recomputed` keeps neither current nor membrane.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import common, layers, neurons
-from bitspike.layers import Recomputed, Stepwise
+from bitspike.layers import FewBitLinear, Recomputed, Stepwise
 
 B, N = 16, 512
 STEPS, QUICK = (100, 500, 2000), (100, 500)
@@ -81,9 +82,10 @@ def storages(call: Callable[[], Tensor]) -> tuple[Tensor, dict[int, int]]:
     return y, found
 
 
-def pair(name: str, steps: int) -> tuple[Callable[[], Tensor], Tensor]:
+def pair(name: str, steps: int, few: bool = False) -> tuple[Callable[[], Tensor], Tensor]:
     """A product and neurons over given spikes, (T, B, N): the call and its input."""
-    product, x = Stepwise(nn.Linear(N, N, bias=False)), (torch.rand(steps, B, N) < 0.1).float()
+    linear = FewBitLinear(N, N, bias=False, x_kind="spikes") if few else nn.Linear(N, N, bias=False)
+    product, x = Stepwise(linear), (torch.rand(steps, B, N) < 0.1).float()
     if name == RECOMPUTED:
         whole = Recomputed(product, layers.neuron("cpu"))
         return lambda: whole(x), x
@@ -125,11 +127,16 @@ def case(name: str, steps: int, make: Case) -> dict[str, float]:
     return {key: value / cells for key, value in parts.items()}
 
 
-def pair_times(names: Sequence[str], seconds: float) -> dict[str, Any]:
+def pair_of_few_bits(name: str, steps: int) -> tuple[Callable[[], Tensor], Tensor]:
+    """As `pair`, the product one of spikes."""
+    return pair(name, steps, few=True)
+
+
+def pair_times(names: Sequence[str], seconds: float, make: Case = pair) -> dict[str, Any]:
     """Forward and backward of the pairs, interleaved in this process."""
     calls: dict[str, Callable[[], object]] = {}
     for name in names:
-        call, x = pair(name, PAIR_STEPS)
+        call, x = make(name, PAIR_STEPS)
         gs = torch.randn_like(x)
         calls[name] = lambda call=call, gs=gs: call().backward(gs)  # type: ignore[misc]
         calls[name]()
@@ -162,18 +169,25 @@ def main() -> None:
     parser.add_argument("--kind", default="alone", help=argparse.SUPPRESS)
     chosen = common.arguments(__doc__, parser)
     if chosen.case:
-        print(json.dumps(case(chosen.case, chosen.steps, {"alone": alone, "pair": pair}[chosen.kind])))
+        kinds = {"alone": alone, "pair": pair, "few": pair_of_few_bits}
+        print(json.dumps(case(chosen.case, chosen.steps, kinds[chosen.kind])))
         return
     mine = list(layers.own_names())
     paired = [mine[0], RECOMPUTED] if "bitspike cpu" in mine else mine
     steps = QUICK if chosen.quick else STEPS
     found = [in_child(name, t, "alone") for name in (*mine, *layers.installed()) for t in steps]
     show(f"LIF, B = {B}, N = {N}, bytes per (t, b, n)", found)
-    pairs = [in_child(name, PAIR_STEPS, "pair") for name in paired]
-    show("product and LIF, bytes per (t, b, n)", pairs)
-    times = pair_times(paired, 3.0 if chosen.quick else 12.0)
-    print(f"\nproduct and LIF, T = {PAIR_STEPS}\n{common.ratio_table(times)}", flush=True)
-    common.save("memory", {"B": B, "N": N, "layer": found, "pair": pairs, "pair_times": times}, chosen)
+    result: dict[str, Any] = {"B": B, "N": N, "layer": found}
+    for kind, key, title, make in (
+        ("pair", "pair", "float32 product and LIF", pair),
+        ("few", "few_bit_pair", "product of spikes and LIF", pair_of_few_bits),
+    ):
+        pairs = [in_child(name, PAIR_STEPS, kind) for name in paired]
+        show(f"{title}, bytes per (t, b, n)", pairs)
+        times = pair_times(paired, 3.0 if chosen.quick else 12.0, make)
+        print(f"\n{title}, T = {PAIR_STEPS}\n{common.ratio_table(times)}", flush=True)
+        result |= {key: pairs, f"{key}_times": times}
+    common.save("memory", result, chosen)
 
 
 if __name__ == "__main__":

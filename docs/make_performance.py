@@ -128,6 +128,16 @@ def memory(parts: Sequence[Found]) -> str:
     return table([f"T = {longest}", *fields.values()], rows)
 
 
+def pairs(used: Found) -> str:
+    """Memory and time of a product with its neurons, kept and computed again; with each kind of product measured."""
+    titles = {"pair": "torch's float32 product", "few_bit_pair": "our product of spikes"}
+    return "\n\n".join(
+        f"**{title}**\n\n{memory(used[key])}\n\n{times(used[f'{key}_times'])}"
+        for key, title in titles.items()
+        if key in used
+    )
+
+
 def draw(name: str, panels: Sequence[Callable[[Any], None]]) -> None:
     """Write a picture of one row of panels with one legend."""
     with plt.rc_context({**RC, "text.parse_math": True, "svg.hashsalt": name, "figure.facecolor": "white"}):
@@ -203,7 +213,7 @@ def main() -> None:
         "takes": lambda: takes(training["steps"]),
         "curves": lambda: curves(training),
         "memory": lambda: memory(used["layer"]),
-        "pair": lambda: memory(used["pair"]) + "\n\n" + times(used["pair_times"]),
+        "pair": lambda: pairs(used),
     }
     PICTURES.mkdir(exist_ok=True)
     pictures(neurons, training, used)

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 from bitspike.errors import BitspikeError
 
 if TYPE_CHECKING:
+    from bitspike.convert import dehybridise, hybridise
+    from bitspike.layers import LMU, ParallelLMU
     from bitspike.layers.explain import explain_backend
+    from bitspike.metrics import LevelCollector, sweep
+    from bitspike.neurons import StepSchedule, TemporalQuantiser, at_step, redraw_carry, set_step
     from bitspike.report import compare, report
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
@@ -19,28 +23,50 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "LMU",
     "BitspikeError",
+    "LevelCollector",
+    "ParallelLMU",
     "Recipe",
     "Run",
+    "StepSchedule",
+    "TemporalQuantiser",
+    "at_step",
     "compare",
+    "dehybridise",
     "explain_backend",
+    "hybridise",
     "load",
     "load_recipe",
     "recipe_names",
+    "redraw_carry",
     "report",
+    "set_step",
+    "sweep",
     "train",
     "write_results",
 ]
 
 _HOMES = {
+    "LMU": "bitspike.layers",
+    "LevelCollector": "bitspike.metrics",
+    "ParallelLMU": "bitspike.layers",
     "Recipe": "bitspike.run.recipe",
     "Run": "bitspike.run.start",
+    "StepSchedule": "bitspike.neurons",
+    "TemporalQuantiser": "bitspike.neurons",
+    "at_step": "bitspike.neurons",
     "compare": "bitspike.report",
+    "dehybridise": "bitspike.convert",
     "explain_backend": "bitspike.layers.explain",
+    "hybridise": "bitspike.convert",
     "load": "bitspike.run.start",
     "load_recipe": "bitspike.run.recipe_files",
     "recipe_names": "bitspike.run.recipe_files",
+    "redraw_carry": "bitspike.neurons",
     "report": "bitspike.report",
+    "set_step": "bitspike.neurons",
+    "sweep": "bitspike.metrics",
     "train": "bitspike.run.start",
     "write_results": "bitspike.run.results",
 }

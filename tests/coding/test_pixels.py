@@ -15,10 +15,12 @@ WHO = torch.arange(2)
 
 def test_pixel_by_pixel_and_row_by_row() -> None:
     single = PixelSequence((1, 3, 4))
-    assert single.steps == 12 and single.features((1, 3, 4)) == (1,)
+    assert single.steps == 12
+    assert single.features((1, 3, 4)) == (1,)
     assert torch.equal(single(X, WHO)[:, 1, 0], torch.arange(12, 24.0))
     rows = PixelSequence((1, 3, 4), group=4)
-    assert rows.steps == 3 and rows.features((1, 3, 4)) == (4,)
+    assert rows.steps == 3
+    assert rows.features((1, 3, 4)) == (4,)
     assert torch.equal(rows(X, WHO)[:, 0], X[0, 0])
 
 
@@ -38,5 +40,5 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         lambda: PixelSequence((1, 3, 4), order="spiral"),
         lambda: PixelSequence((1, 3, 4))(torch.zeros(2, 1, 3, 3), WHO),
     ):
-        with pytest.raises(BitspikeError, match="got .*, wanted"):
+        with pytest.raises(BitspikeError, match=r"got .*, wanted"):
             call()

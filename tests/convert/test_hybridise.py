@@ -67,7 +67,13 @@ def test_the_names_of_what_was_swapped() -> None:
 
 def test_layers_are_chosen_by_name_and_pattern() -> None:
     model, x = seeded(ConvNet), images()
-    for asked, found in (("act", ["act"]), (["act_2"], ["act_2"]), ("*relu", ["leaky_relu"]), (["act*"], ["act", "act_2"])):
+    choices: list[Any] = [
+        ("act", ["act"]),
+        (["act_2"], ["act_2"]),
+        ("*u", ["leaky_relu"]),
+        (["act*"], ["act", "act_2"]),
+    ]
+    for asked, found in choices:
         hybrid = hybridise(model, 2.0, layers=asked, data=x)
         assert list(hybrid.quantised()) == found
         with at_step(hybrid, None):
@@ -162,9 +168,9 @@ def test_training_the_hybrid_trains_the_original() -> None:
     x, y = images(40), torch.arange(40) % 4
     model = seeded(ConvNet)
     hybrid = hybridise(model, 3.0, steps=2, data=x).train()
-    optimiser = torch.optim.Adam(hybrid.parameters(), 0.01)
+    optimiser = torch.optim.Adam(hybrid.parameters(), 0.02)
     losses = []
-    for step in range(30):
+    for step in range(25):
         redraw_carry(hybrid, step)
         loss = nn.functional.cross_entropy(hybrid(x), y)
         optimiser.zero_grad()
@@ -173,7 +179,7 @@ def test_training_the_hybrid_trains_the_original() -> None:
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.8 * losses[0]
     assert model.training
-    assert model.norm.num_batches_tracked == 30
+    assert model.norm.num_batches_tracked == 25
 
 
 def test_copies_and_pickles_answer_alike_and_are_independent() -> None:
@@ -214,7 +220,7 @@ class Half(Called):
     [
         (lambda: hybridise(nn.Linear(2, 2)), "hybridise model: got Linear with no nonlinearity, wanted a nonlinearity"),
         (lambda: hybridise(Called()), "hybridise model: got Called with no nonlinearity; its code cannot be traced ("),
-        (lambda: hybridise(Half(), data=images()), "hybridise model: got tanh called as a function in code that cannot"),
+        (lambda: hybridise(Half(), data=images()), "hybridise model: got tanh called as a function in code that"),
         (lambda: hybridise(Half())(images()), "hybridise model: got tanh called as a function in code that cannot be"),
         (lambda: hybridise(MLP, layers="6"), "hybridise layers: got '6', wanted names or patterns among 2, 4"),
         (lambda: hybridise(MLP, {"2": 1.0}), "hybridise counts: got nothing for layer '4', wanted a number for each"),

@@ -6,7 +6,7 @@ import pickle
 import re
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ ANIMALS = [b"airplane", b"automobile", b"bird", b"cat", b"deer", b"dog", b"frog"
 class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]
     """Writes text as Python 2 did, in which the published files are made: strings of bytes."""
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
 
     def save_bytes(self, text: bytes) -> None:
         self.write(b"T" + struct.pack("<i", len(text)) + text)
@@ -102,7 +102,10 @@ def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path) -> None:
     for name in ("train", "test"):
         labels = {b"fine_labels": [i % 100 for i in range(200)], b"coarse_labels": [i % 20 for i in range(200)]}
         (home / name).write_bytes(python2({b"data": rows(200)[:, :], **labels}))
-    names = {b"fine_label_names": [b"f%d" % i for i in range(100)], b"coarse_label_names": [b"c%d" % i for i in range(20)]}
+    names = {
+        b"fine_label_names": [b"f%d" % i for i in range(100)],
+        b"coarse_label_names": [b"c%d" % i for i in range(20)],
+    }
     (home / "meta").write_bytes(python2(names))
     fine, coarse = load("cifar100", folder=tmp_path), load("cifar100", folder=tmp_path, labels="coarse")
     assert (len(fine.classes), fine.classes[99], len(coarse.classes)) == (100, "f99", 20)

@@ -149,7 +149,17 @@ def test_what_load_refuses(name: str, choices: dict[str, object], message: str) 
 
 
 def test_each_set_names_its_options() -> None:
-    known = {"digits", "two-moons", "regression-1d", "mnist", "fashion-mnist", "cifar10", "cifar100", "nmnist", "folder"}
+    known = {
+        "digits",
+        "two-moons",
+        "regression-1d",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "cifar100",
+        "nmnist",
+        "folder",
+    }
     assert known <= set(names())
     assert options("digits") == ("validation", "test")
     assert "size" in options("folder")

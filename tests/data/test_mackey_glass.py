@@ -21,7 +21,8 @@ def test_a_short_delay_decays_to_the_fixed_point_and_17_does_not() -> None:
     calm, chaos = series(start, 600, tau=2.0), series(start, 600, tau=17.0)
     assert float((calm[:, -100:] - 1).abs().max()) < 1e-3
     assert float(chaos[:, -200:].std()) > 0.15
-    assert float(chaos.min()) > 0.2 and float(chaos.max()) < 1.5
+    assert float(chaos.min()) > 0.2
+    assert float(chaos.max()) < 1.5
 
 
 def test_halving_the_step_changes_little(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,13 +39,16 @@ def test_the_target_is_the_value_ahead_and_seeds_differ() -> None:
     small = {"train_size": 20, "validation": 5, "test_size": 5}
     found = data.load("mackey-glass", steps=30, ahead=3, **small)
     longer = data.load("mackey-glass", steps=33, ahead=1, **small)
-    assert found.train.x.shape == (20, 30, 1) and found.train.y.shape == (20, 1) and found.steps == 30
+    assert found.train.x.shape == (20, 30, 1)
+    assert found.train.y.shape == (20, 1)
+    assert found.steps == 30
     # Step 33 of the same series, each in its own set's scale.
     back = [data.restore(values, d.target) for values, d in ((found.train.y, found), (longer.train.x[:, 32], longer))]
     assert torch.allclose(back[0].double(), back[1].double(), atol=1e-5)
     other = data.load("mackey-glass", steps=30, ahead=3, seed=1, **small)
     assert not torch.equal(other.train.x, found.train.x)
-    assert float(found.train.x.min()) == 0 and float(found.train.x.max()) == 1
+    assert float(found.train.x.min()) == 0
+    assert float(found.train.x.max()) == 1
 
 
 def test_wrong_options_are_named() -> None:

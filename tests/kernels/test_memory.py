@@ -28,6 +28,15 @@ def test_shape_and_strides_do_not_matter() -> None:
     assert torch.equal(unpack(packed), x)
 
 
+@pytest.mark.parametrize("rows", [slice(0, 5), slice(1, 2), slice(3, 5), slice(2, 2)])
+def test_some_rows_come_back_in_another_dtype(rows: slice) -> None:
+    x = (torch.rand(5, 3, 7, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    packed = pack(x)
+    assert packed is not None
+    assert unpack(packed, rows, torch.int8).dtype == torch.int8
+    assert torch.equal(unpack(packed, rows, torch.int8).float(), x[rows])
+
+
 @pytest.mark.parametrize("wrong", [0.5, -1.0, 2.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("place", [0, 8, 16])
 def test_anything_but_0_and_1_is_not_packed(wrong: float, place: int) -> None:

@@ -82,5 +82,5 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         lambda: all_states(u, 3, 5.0, "magic"),
         lambda: last_states(u, 3, 5.0, 6),
     ):
-        with pytest.raises(BitspikeError, match="got .*, wanted"):
+        with pytest.raises(BitspikeError, match=r"got .*, wanted"):
             call()

@@ -100,10 +100,13 @@ def test_every_state_of_a_hybrid_is_a_whole_number_of_steps_within_its_limit() -
     with LevelCollector(cell, cell.fan_out()) as collector, torch.no_grad():
         cell.run(x, last=1)
     levels = collector.levels()
-    assert levels.layers["memory"].largest == 6 and levels.layers["spikes"].largest == 2
-    assert levels.layers["memory"].most_levels <= 13 and levels.layers["spikes"].most_levels <= 5
+    assert levels.layers["memory"].largest == 6
+    assert levels.layers["spikes"].largest == 2
+    assert levels.layers["memory"].most_levels <= 13
+    assert levels.layers["spikes"].most_levels <= 5
     assert levels.layers["memory"].values == 60 * 8 * 16
-    assert levels.total.adds is not None and levels.total.adds > 0
+    assert levels.total.adds is not None
+    assert levels.total.adds > 0
 
 
 def test_rounding_without_carry_drifts_and_with_carry_does_not() -> None:
@@ -144,7 +147,9 @@ def test_calibration_puts_the_limit_at_the_range_asked_for_and_happens_once() ->
     assert torch.equal(memory.final, before)
     other = LMU(1, 4, 8, 20.0, memory=TemporalQuantiser(torch.full((8,), 2.0), limit=8), memory_range=4.0)
     other.load_state_dict(cell.state_dict())
-    assert bool(other.calibrated) and other.memory is not None and torch.equal(other.memory.final, before)
+    assert bool(other.calibrated)
+    assert other.memory is not None
+    assert torch.equal(other.memory.final, before)
 
 
 def test_draws_have_names() -> None:
@@ -155,7 +160,8 @@ def test_draws_have_names() -> None:
     redraw_carry(cell, 0, "carry", 2)
     other = cell(x)
     redraw_carry(cell, 0, "carry", 1)
-    assert torch.equal(cell(x), first) and not torch.equal(first, other)
+    assert torch.equal(cell(x), first)
+    assert not torch.equal(first, other)
 
 
 def test_bfloat16_products_train_and_never_reach_evaluation() -> None:
@@ -163,7 +169,8 @@ def test_bfloat16_products_train_and_never_reach_evaluation() -> None:
     exact, fast = made("cpu", torch.float32, False), made("cpu", torch.float32, False, products="fast")
     y, expected = gradients(exact, x, 1)
     near, found = gradients(fast, x, 1)
-    assert not torch.equal(y, near) and float((y - near).abs().max()) < 0.05
+    assert not torch.equal(y, near)
+    assert float((y - near).abs().max()) < 0.05
     for a, b in zip(found, expected, strict=True):
         assert float((a - b).norm() / b.norm()) < 0.15
     assert torch.equal(exact.eval()(x), fast.eval()(x))
@@ -180,5 +187,5 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         lambda: LMU(1, 4, 4, 5.0).run(torch.zeros(3, 2, 1), last=4),
         lambda: LMU(1, 4, 4, 5.0, memory=TemporalQuantiser(1.0, mode="poisson"), back_end="cpu")(torch.zeros(3, 2, 1)),
     ):
-        with pytest.raises(BitspikeError, match="got .*, wanted"):
+        with pytest.raises(BitspikeError, match=r"got .*, wanted"):
             call()

@@ -47,7 +47,11 @@ def test_reading_the_final_steps_has_the_distribution_of_the_whole_run() -> None
         with LevelCollector(cell) as collector:
             whole, _ = cell.run(x, last=3)
     assert collector.levels().layers["memory"].values == 30 * 40_000 * 6, "all steps are run where they are looked at"
-    for a, b in ((short, whole), (short[0] * short[1], whole[0] * whole[1]), (short[1] * short[2], whole[1] * whole[2])):
+    for a, b in (
+        (short, whole),
+        (short[0] * short[1], whole[0] * whole[1]),
+        (short[1] * short[2], whole[1] * whole[2]),
+    ):
         spread = (a.var(-2) / 40_000 + b.var(-2) / 40_000).sqrt().clamp_min(1e-3)
         assert float(((a.mean(-2) - b.mean(-2)).abs() / spread).max()) < 5
 
@@ -62,7 +66,8 @@ def test_scale_brings_memory_units_to_one_and_is_kept() -> None:
     assert torch.allclose(scaled.square().mean((0, 1)), torch.ones(6), rtol=1e-3)
     other = made(True)
     other.load_state_dict(cell.state_dict())
-    assert torch.equal(other.scale, cell.scale) and bool(other.calibrated)
+    assert torch.equal(other.scale, cell.scale)
+    assert bool(other.calibrated)
 
 
 def test_what_cannot_be_is_refused_in_one_line() -> None:
@@ -72,5 +77,5 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         lambda: made(False)(torch.zeros(3, 2, 2)),
         lambda: made(False).run(torch.zeros(3, 2, 1), state=1),
     ):
-        with pytest.raises(BitspikeError, match="got .*, wanted"):
+        with pytest.raises(BitspikeError, match=r"got .*, wanted"):
             call()

@@ -8,7 +8,9 @@ from torch import nn
 
 from bitspike.errors import BitspikeError
 from bitspike.kernels.products import measure, table
+from bitspike.layers import Recomputed, Stepwise
 from bitspike.layers.product import FewBitConv2d, FewBitLinear, weight_kind
+from bitspike.neurons import LIF
 from bitspike.weights import BayesianBinary, StraightThrough, quantise, redraw, use_map
 
 
@@ -18,6 +20,40 @@ def fixed_choice(monkeypatch):
     times = {"float32": 1.0, "int8": 0.2, "sparse 0.02": 0.01, "sparse 0.2": 0.3}
     monkeypatch.setattr("bitspike.kernels.products.choose.SMALL", 0)
     monkeypatch.setattr(table, "seconds", lambda *_: times)
+
+
+@pytest.mark.parametrize("make", [None, StraightThrough])
+def test_spikes_that_are_int8_are_taken_as_they_are(make):
+    x = measure.operand("spikes", (12, 40), 0.2)
+    layer = FewBitLinear(40, 8, x_kind="spikes")
+    if make is not None:
+        quantise(layer, make, 0)
+    found = []
+    for given in (x, x.to(torch.int8)):
+        layer.zero_grad()
+        y = layer(given)
+        y.square().sum().backward()
+        found.append([y, *(p.grad for p in layer.parameters())])
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("spikes", [True, False])
+@pytest.mark.parametrize("learn_input", [True, False])
+def test_recomputed_products_of_spikes_are_those_that_are_kept(spikes, learn_input):
+    x = measure.operand("spikes" if spikes else "real", (13, 4, 40), 0.2).requires_grad_(learn_input)
+    product = Stepwise(FewBitLinear(40, 8, bias=False, x_kind="spikes" if spikes else "real"))
+    neuron, seen = LIF(theta=0.2, learn=("theta",)), []
+    product.layer.register_forward_pre_hook(lambda module, args: seen.append(args[0].dtype))
+    found = []
+    for layer in (lambda x: neuron.run(product(x)), Recomputed(product, neuron, 5).run):
+        y, last = layer(x)
+        loss = (y * torch.arange(13.0).view(13, 1, 1)).sum() + last.v.square().sum()
+        wanted = [*product.parameters(), *neuron.parameters(), *([x] if learn_input else [])]
+        found.append([y, last.v, *torch.autograd.grad(loss, wanted)])
+    assert (torch.int8 in seen) == (spikes and not learn_input)
+    assert 0 < found[0][0].mean() < 1
+    for kept, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, kept, rtol=1e-5, atol=1e-4)
 
 
 def test_the_kind_of_the_weights_follows_their_parametrization():

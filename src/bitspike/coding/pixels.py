@@ -45,5 +45,5 @@ class PixelSequence(Encoder):
         flat = x.flatten(1)
         if flat.shape[1] != self.pixels:
             refuse("pixel sequence", f"examples of {flat.shape[1]} values", f"{self.pixels}")
-        sequence = flat[:, self.order.to(x.device)].unflatten(1, (self.steps, self.group))
+        sequence: Tensor = flat[:, self.order.to(x.device)].unflatten(1, (self.steps, self.group))
         return sequence.transpose(0, 1).contiguous()

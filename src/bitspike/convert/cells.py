@@ -17,7 +17,12 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 
-KINDS = {"RNN": ("hidden",), "GRU": ("reset", "update", "new"), "LSTM": ("input", "forget", "candidate", "output")}
+KINDS = {
+    "RNN": ("hidden",),
+    "GRU": ("reset", "update", "new"),
+    "LSTM": ("input", "forget", "candidate", "output", "memory"),
+}
+TANH = ("hidden", "new", "candidate", "memory")
 
 
 class OpenCell(nn.Module):
@@ -30,13 +35,9 @@ class OpenCell(nn.Module):
         # Not a child: the layers of one module share it, and its parameters are listed once.
         self.__dict__["owner"] = owner
         self.kind, self.suffix = kind, suffix
-        names = {name: nn.Tanh() if name in ("new", "candidate") else nn.Sigmoid() for name in KINDS[kind]}
-        if kind == "RNN":
-            names = {"hidden": nn.ReLU() if nonlinearity == "relu" else nn.Tanh()}
-        if kind == "LSTM":
-            names["memory"] = nn.Tanh()
-        for name, module in names.items():
-            self.add_module(name, module)
+        for name in KINDS[kind]:
+            module: nn.Module = nn.Tanh() if name in TANH else nn.Sigmoid()
+            self.add_module(name, nn.ReLU() if nonlinearity == "relu" else module)
 
     def _products(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         def parameter(name: str) -> Any:
@@ -46,6 +47,10 @@ class OpenCell(nn.Module):
             F.linear(x, parameter("weight_ih"), parameter("bias_ih")),
             F.linear(h, parameter("weight_hh"), parameter("bias_hh")),
         )
+
+    def _apply_to(self, name: str, x: Tensor) -> Tensor:
+        y: Tensor = self.get_submodule(name)(x)
+        return y
 
     def forward(self, x: Tensor, state: Any = None) -> Any:
         """x (B, F) and h (B, H), for an LSTM (h, c), to the next h or (h, c); no state is zeros."""
@@ -57,15 +62,16 @@ class OpenCell(nn.Module):
         h = state[0] if self.kind == "LSTM" else state
         a, b = self._products(x, h)
         if self.kind == "RNN":
-            return self.hidden(a + b)
+            return self._apply_to("hidden", a + b)
         if self.kind == "GRU":
             (ra, za, na), (rb, zb, nb) = a.chunk(3, 1), b.chunk(3, 1)
-            r, z = self.reset(ra + rb), self.update(za + zb)
-            n = self.new(na + r * nb)
+            r, z = self._apply_to("reset", ra + rb), self._apply_to("update", za + zb)
+            n = self._apply_to("new", na + r * nb)
             return n + z * (h - n)
         i, f, g, o = (a + b).chunk(4, 1)
-        c = self.forget(f) * state[1] + self.input(i) * self.candidate(g)
-        return self.output(o) * self.memory(c), c
+        kept = self._apply_to("forget", f) * state[1]
+        c = kept + self._apply_to("input", i) * self._apply_to("candidate", g)
+        return self._apply_to("output", o) * self._apply_to("memory", c), c
 
 
 class OpenLayers(nn.Module):

@@ -131,7 +131,8 @@ def over_presentations(graph: fx.GraphModule, clock: Clock) -> set[str]:
     called = {node: graph.get_submodule(str(node.target)) for node in nodes if node.op == "call_module"}
     units = {node for node, module in called.items() if isinstance(module, Presented)}
     within = {node for node, module in called.items() if any(isinstance(m, Presented) for m in module.modules())}
-    constant, varying = set(inputs), set()
+    constant: set[fx.Node] = set(inputs)
+    varying: set[fx.Node] = set()
     for node in nodes:
         arguments = set(node.all_input_nodes)
         if node in within or arguments & varying:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.convert.nonlinearities import FUNCTIONS
-from bitspike.convert.units import Clock, Presented, Stepped
+from bitspike.convert.units import Clock, Stepped
 from bitspike.errors import refuse
 from bitspike.neurons import TemporalQuantiser, quantisers
 
@@ -55,7 +55,7 @@ class Hybrid(nn.Module):
 
     def quantised(self) -> dict[str, TemporalQuantiser]:
         """The quantiser of each layer, by the layer's name."""
-        found = {path: quantiser for path, quantiser in quantisers(self)}
+        found = dict(quantisers(self))
         return {name: found[path] for path, name in self.names.items()}
 
     def readouts(self, *inputs: Any, **options: Any) -> Any:
@@ -170,6 +170,3 @@ class Watch(torch.overrides.TorchFunctionMode):
                 "a module such as nn.ReLU in its place, or `layers` that names what to swap",
             )
         return function(*arguments, **(options or {}))
-
-
-__all__ = ["Hybrid", "Presented", "Watch", "checked_steps"]

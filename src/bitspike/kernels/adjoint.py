@@ -156,7 +156,7 @@ def _forward(trace: Trace) -> set[Node]:
 
 
 def _frontier(trace: Trace, roots: list[Node]) -> set[Node]:
-    """The values of the forward pass that `roots` read; where outputs are pooled, also which of them was the largest."""
+    """The values of the forward pass that `roots` read; where outputs are pooled, the outputs too."""
     forward = _forward(trace)
     roots = [*roots, trace.output] if trace.pooled and roots else roots
     return {n for n in needed(roots, stop_at=forward) if n in forward}

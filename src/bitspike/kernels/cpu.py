@@ -63,7 +63,10 @@ class _OverTime:
 
 
 class Forward(_OverTime):
-    """Output y (T, ...; where given, written there), state after the steps run so far, and the values kept (T, ...) besides input and output."""
+    """Output y (T, ...), state after the steps run so far, and the values kept (T, ...) besides input and output.
+
+    y: where the output is written; by default into new memory.
+    """
 
     def __init__(
         self, trace: Trace, kept: tuple[Node, ...], x: Tensor, state: list[Tensor], constants: list[Tensor],

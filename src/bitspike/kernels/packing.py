@@ -13,7 +13,6 @@ from torch import Tensor
 
 from bitspike.kernels import threads
 
-
 BLOCK = 4096  # values that stay in the first-level cache between values and bits
 
 

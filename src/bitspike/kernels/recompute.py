@@ -21,7 +21,7 @@ from bitspike.errors import refuse
 from bitspike.kernels.buffers import empty
 from bitspike.kernels.packing import Packed, pack, unpack
 
-ROWS = 4096  # a product of fewer rows is slower per row
+ROWS = 2048  # a product of fewer rows is slower per row
 
 State = tuple[Tensor, ...]
 
@@ -48,9 +48,7 @@ class Work(NamedTuple):
 
 class _Recompute(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, work: Work, segment: int, count: int, x: Tensor, *rest: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, work: Work, segment: int, count: int, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         state, ctx.parameters = rest[:count], rest[count:]
         packed = pack(x)
         ctx.work, ctx.segment, ctx.count = work, segment, count

@@ -5,8 +5,9 @@ Its assignments are those of both, in their order, so that it rounds, and spikes
 
 from __future__ import annotations
 
+from collections import namedtuple
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from bitspike.kernels.scan import Spike, Step
 
@@ -28,8 +29,8 @@ _KINDS: dict[type[Any], type[Any]] = {}  # a plain table, which torch.compile ca
 
 def scaled_constants(constants: type[Any]) -> type[Any]:
     """The constants of `Scaled(step, constants)`: scale_gain, scale_offset, and those of the step."""
-    found = _KINDS.get(constants)
-    if found is None:
-        fields = [(name, Any) for name in ("scale_gain", "scale_offset", *constants._fields)]
-        found = _KINDS[constants] = NamedTuple(f"Scaled{constants.__name__}", fields)  # type: ignore[misc]
-    return found
+    if constants not in _KINDS:
+        _KINDS[constants] = namedtuple(
+            f"Scaled{constants.__name__}", ("scale_gain", "scale_offset", *constants._fields)
+        )
+    return _KINDS[constants]

@@ -1,8 +1,8 @@
 """Run a function that frees the interpreter lock on several ranges at once; as many threads as torch uses.
 
 Where torch's threads are OpenMP's (its Linux wheels), they are the threads taken: between two products an idle one
-spins for a while and would take the core from any other thread. Elsewhere, in a forked process (whose OpenMP threads are
-the parent's) and where BITSPIKE_THREADS is "own", they are threads of our own.
+spins for a while and would take the core from any other thread. Elsewhere, in a forked process (whose OpenMP threads
+are the parent's) and where BITSPIKE_THREADS is "own", they are threads of our own.
 """
 
 from __future__ import annotations

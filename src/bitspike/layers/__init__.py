@@ -18,6 +18,7 @@ __all__ = [
     "FewBitConv2d",
     "FewBitLinear",
     "OnePass",
+    "ParallelLMU",
     "Recomputed",
     "Recurrent",
     "Stepwise",

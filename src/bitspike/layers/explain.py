@@ -13,6 +13,7 @@ from bitspike.kernels.cpu_source import stored
 from bitspike.kernels.products.kinds import Part
 from bitspike.kernels.recurrence import variant
 from bitspike.kernels.run import Choice, single
+from bitspike.layers.one_pass import OnePass, hooked_anywhere, passes
 from bitspike.layers.product import FewBitConv2d, FewBitLinear, weight_kind
 from bitspike.neurons.base import Neuron
 
@@ -37,12 +38,14 @@ def explain_backend(model: nn.Module, x: Tensor, run: Callable[[], object] | Non
     """
     rows: list[Explained] = []
     hooks = []
+    joined = _joined(model)
     for name, module in model.named_modules():
         explain = next((e for kind, e in EXPLAINERS.items() if isinstance(module, kind)), None)
         if explain is not None:
 
             def note(module: Any, inputs: Any, output: Any, name: str = name, explain: Explainer = explain) -> None:
-                rows.append(explain(name, module, inputs[0]))
+                row = explain(name, module, inputs[0])
+                rows.append(row._replace(why=row.why + joined.get(name, "")))
 
             hooks.append(module.register_forward_hook(note))
     try:
@@ -52,6 +55,19 @@ def explain_backend(model: nn.Module, x: Tensor, run: Callable[[], object] | Non
         for hook in hooks:
             hook.remove()
     return rows
+
+
+def _joined(model: nn.Module) -> dict[str, str]:
+    """What neurons share their pass over memory with, by name, as an ending of `why`; see `layers.one_pass`."""
+    found = {}
+    for prefix, chain in model.named_modules():
+        for part in passes(chain, hooked_anywhere()) if isinstance(chain, OnePass) else ():
+            names = {module: f"{prefix}.{name}" if prefix else name for name, module in chain.named_children()}
+            own = names.get(part.module, "")
+            others = [name for name in part.names if name != own.rpartition(".")[2]]
+            if others:
+                found[own] = f"; one pass with {', '.join(others)}"
+    return found
 
 
 Explainer = Callable[[str, Any, Tensor], Explained]

@@ -105,7 +105,8 @@ def all_states(u: Tensor, order: int, window: float, method: str = "auto") -> Te
     h = impulse_response(order, window, steps).to(u)
     size = 2 * steps
     spectrum = torch.fft.rfft(u, n=size, dim=0).unsqueeze(-1) * torch.fft.rfft(h, n=size, dim=0)[:, None, None]
-    return torch.fft.irfft(spectrum, n=size, dim=0)[:steps]
+    states: Tensor = torch.fft.irfft(spectrum, n=size, dim=0)[:steps]
+    return states
 
 
 @lru_cache(maxsize=8)

@@ -13,6 +13,7 @@ other units see whole numbers. The gradient is that of f: straight through Q, no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -49,9 +50,10 @@ class LMU(nn.Module):
     """The cell over a sequence: x (T, B, F) to hidden states (T, B, H).
 
     hidden: H; order: d; window: theta in steps; signals: K. memory, spikes: Q_m over K d units and Q_h over H units
-    (its nonlinearity is tanh), or None. own_leak: see the module. memory_range: on the first training batch, Q_m's step
-    sizes are set so that its limit lies at this many times a unit's root-mean-square. keys: name of the draw of the weights: e_x = 1,
-    W_m Glorot-normal, all others 0, Abar and Bbar fixed, as in the LMU's reference implementation; bias is off there.
+    (its nonlinearity is tanh), or None. own_leak: see the module. memory_range: on the first training batch, Q_m's
+    step sizes are set so that its limit lies at this many times a unit's root-mean-square. keys: name of the draw of
+    the weights: e_x = 1, W_m Glorot-normal, all others 0, Abar and Bbar fixed, as in the LMU's reference
+    implementation; bias is off there.
     back_end: "reference" (a loop under autograd), "cpu" (`lmu_scan`), "auto". products: "exact" (the input's dtype) or
     "fast" (bfloat16 in training, on the cpu back end; evaluation stays exact).
     """
@@ -87,6 +89,8 @@ class LMU(nn.Module):
         if memory is not None and memory.nonlinearity is not None:
             refuse("lmu memory quantiser", f"nonlinearity {memory.nonlinearity}", "none: the memory is linear")
         self.inputs, self.hidden, self.order, self.window, self.signals = inputs, hidden, order, window, signals
+        # Called with input, memory and hidden states (T, B, *) of every run.
+        self.watchers: list[Callable[[Tensor, Tensor, Tensor], None]] = []
         self.own_leak, self.back_end, self.products = own_leak, back_end, products
         a, b = discrete(order, window)
         dtype = torch.get_default_dtype()
@@ -118,9 +122,9 @@ class LMU(nn.Module):
         ]
         return LMUState(h, m, torch.zeros_like(m), states[0], states[1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Hidden states (T, B, H) after every step, from zero."""
-        return self.run(x)[0]
+    def forward(self, x: Tensor, last: int | None = None) -> Tensor:
+        """Hidden states after the `last` final steps, all if left out, (last, B, H), from zero."""
+        return self.run(x, last=last)[0]
 
     def run(self, x: Tensor, state: LMUState | None = None, last: int | None = None) -> tuple[Tensor, LMUState]:
         """Hidden states after the `last` final steps (all, if left out), (last, B, H), and the state after them."""
@@ -135,7 +139,7 @@ class LMU(nn.Module):
         state = self.initial(x[0]) if state is None else state
         if self.chosen(x) == "reference":
             return self._loop(x, state, last, new)
-        watched = any(q is not None and q.observers for q in (self.memory, self.spikes))
+        watched = bool(self.watchers) or any(q is not None and q.observers for q in (self.memory, self.spikes))
         y, m, held, v_m, v_h = scan(
             self._cell(x), Start(state.h, state.m, state.held, state.memory.v, state.hidden.v), x, self.weights(),
             len(x) if watched else last,
@@ -143,6 +147,8 @@ class LMU(nn.Module):
         for quantiser, seen in ((self.memory, m), (self.spikes, y)):
             if quantiser is not None and quantiser.observers and quantiser.step_size() is not None:
                 quantiser.observe(seen, new)
+        for watcher in self.watchers:
+            watcher(x, m, y)
         end = LMUState(y[-1].detach(), m[-1], held, QuantiserState(v_m), QuantiserState(v_h))
         return y[len(y) - last :], end
 
@@ -188,6 +194,10 @@ class LMU(nn.Module):
             "spikes": self.hidden + self.signals,
         }
 
+    def real_states(self) -> int:
+        """Real numbers of state that act on the next step, besides the quantisers' carries: what own_leak holds back."""
+        return self.signals * self.order if self.own_leak and self.memory is not None else 0
+
     def leak(self, like: Tensor) -> Tensor:
         """What is held back enters the next step times this: (K d,)."""
         own = self.a.diagonal().repeat(self.signals).to(like)
@@ -212,7 +222,7 @@ class LMU(nn.Module):
         a, b, leak = self.a.to(x), self.b.to(x), self.leak(x)
         h, m, held, inner, outer = state
         shape = (-1, self.signals, self.order)
-        outputs = []
+        outputs, memories = [], []
         for t, x_t in enumerate(x.unbind(0)):
             # Without a state a quantiser takes the one of `initial`, and counts new presentations.
             begins = new > 0 and t == 0
@@ -229,4 +239,7 @@ class LMU(nn.Module):
             else:
                 h, outer = self.spikes.advance(current, None if begins else outer)
             outputs.append(h)
+            memories.append(m)
+        for watcher in self.watchers:
+            watcher(x, torch.stack(memories), torch.stack(outputs))
         return torch.stack(outputs[len(x) - last :]), LMUState(h, m, held, inner, outer)

@@ -91,7 +91,8 @@ def _joined(modules: list[tuple[str, Any]]) -> Pass:
 def _fusable(module: Any) -> bool:
     kind = type(module)
     own = isinstance(module, Neuron) and kind.forward is Neuron.forward and kind.run is Neuron.run
-    return own and "run" not in module.__dict__ and _plain(module)
+    # The plain loop gains nothing: it would scale in every step.
+    return own and module.back_end != "reference" and "run" not in module.__dict__ and _plain(module)
 
 
 def _pool_size(module: Any) -> int:
@@ -99,9 +100,8 @@ def _pool_size(module: Any) -> int:
     if type(module) is not Stepwise or type(module.layer) is not nn.MaxPool2d:
         return 1
     pool, k = module.layer, module.layer.kernel_size
-    usual = isinstance(k, int) and 1 < k <= LARGEST_POOL and pool.stride == k and not pool.ceil_mode
-    usual = usual and pool.padding == 0 and pool.dilation == 1 and not pool.return_indices
-    return int(k) if usual and _plain(module) and _plain(pool) else 1
+    usual = (pool.stride, pool.padding, pool.dilation) == (k, 0, 1) and not pool.ceil_mode and not pool.return_indices
+    return k if isinstance(k, int) and 1 < k <= LARGEST_POOL and usual and _plain(module) and _plain(pool) else 1
 
 
 def _plain(module: nn.Module) -> bool:

@@ -60,22 +60,25 @@ class ParallelLMU(nn.Module):
             refuse("lmu hidden quantiser", f"nonlinearity {spikes.nonlinearity}", repr(nonlinearity))
         self.inputs, self.hidden, self.order, self.window, self.signals = inputs, hidden, order, float(window), signals
         self.nonlinearity = nonlinearity
-        self.e_x = nn.Parameter(signal_weights(signals, inputs))
-        # W_m with the bias, and W_x: Linear layers, so that a weight precision can be given to them.
+        # e_x, W_m with the bias, and W_x: Linear layers, so that operations on them are counted as any other's.
+        self.to_signal = nn.Linear(inputs, signals, bias=False)
+        # From one input to one signal it is a factor that `scale` undoes.
+        self.to_signal.weight.requires_grad_(inputs > 1 or signals > 1)
         self.from_memory = nn.Linear(signals * order, hidden)
         self.from_input = nn.Linear(inputs, hidden, bias=False)
         bound = (6 / (signals * order + hidden)) ** 0.5
         with torch.no_grad():
             self.from_memory.weight.uniform_(-bound, bound, generator=generator(*keys, "w_m"))
+            self.to_signal.weight.copy_(signal_weights(signals, inputs))
             self.from_memory.bias.zero_()
             self.from_input.weight.zero_()
         self.memory, self.spikes = memory, spikes
         self.register_buffer("calibrated", torch.tensor(False))
         self.register_buffer("scale", torch.ones(signals * order))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Hidden states (T, B, H) after every step."""
-        return self.run(x)[0]
+    def forward(self, x: Tensor, last: int | None = None) -> Tensor:
+        """Hidden states after the `last` final steps, all if left out, (last, B, H)."""
+        return self.run(x, last=last)[0]
 
     def run(self, x: Tensor, state: Any = None, last: int | None = None) -> tuple[Tensor, None]:
         """Hidden states after the `last` final steps (all, if left out), (last, B, H).
@@ -90,7 +93,7 @@ class ParallelLMU(nn.Module):
         last = len(x) if last is None else last
         if self.training and not bool(self.calibrated):
             self.calibrate(x)
-        u = x @ self.e_x.t()
+        u = stepwise(self.to_signal, x)
         watched = any(q is not None and (q.observers or q._forward_hooks) for q in (self.memory, self.spikes))
         if last < len(x) and (self.training or not watched):
             m, x = last_states(u, self.order, self.window, last), x[len(x) - last :]
@@ -107,9 +110,13 @@ class ParallelLMU(nn.Module):
         """Weights that one count of a memory unit meets in a step; the hidden units meet those of the read-out."""
         return {"memory": self.hidden}
 
+    def real_states(self) -> int:
+        """Real numbers of state besides the quantisers' carries: the memory itself."""
+        return self.signals * self.order
+
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
         """Set `scale` from x (T, B, F)."""
-        states = all_states(x @ self.e_x.t(), self.order, self.window).flatten(2)
+        states = all_states(stepwise(self.to_signal, x), self.order, self.window).flatten(2)
         self.scale = 1 / states.square().mean((0, 1)).sqrt().clamp_min(1e-6)
         self.calibrated = torch.ones_like(self.calibrated)

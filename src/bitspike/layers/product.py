@@ -28,14 +28,22 @@ def weight_kind(layer: nn.Module) -> Kind:
     return "signs" if isinstance(last, StraightThrough) else "real"
 
 
-class FewBitLinear(nn.Linear):
-    """y = x W^T + b. x_kind: what the input is made of; policy: "exact", "fast" (in backward) or "float32"."""
+class _FewBit(nn.Module):
+    """x_kind: what the input is made of; policy: "exact", "fast" (in backward) or "float32"."""
 
     def __init__(self, *sizes: Any, x_kind: Kind = "real", policy: Policy = "exact", **options: Any) -> None:
         check_names(x_kind, "real", policy)
         super().__init__(*sizes, **options)
         self.x_kind: Kind = x_kind
         self.policy: Policy = policy
+
+    def extra_repr(self) -> str:
+        """The layer's settings."""
+        return f"{super().extra_repr()}, x_kind={self.x_kind!r}, policy={self.policy!r}"
+
+
+class FewBitLinear(_FewBit, nn.Linear):
+    """y = x W^T + b. x_kind: what the input is made of; policy: "exact", "fast" (in backward) or "float32"."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., K) to (..., N)."""
@@ -47,19 +55,9 @@ class FewBitLinear(nn.Linear):
         shape = (self.out_features, self.in_features)
         return explain_product(x_shape, shape, self.x_kind, weight_kind(self), self.policy, part)
 
-    def extra_repr(self) -> str:
-        """The layer's settings."""
-        return f"{super().extra_repr()}, x_kind={self.x_kind!r}, policy={self.policy!r}"
 
-
-class FewBitConv2d(nn.Conv2d):
+class FewBitConv2d(_FewBit, nn.Conv2d):
     """y = W * x + b; x_kind and policy as in `FewBitLinear`. Padding other than by zeros goes to `nn.Conv2d`."""
-
-    def __init__(self, *sizes: Any, x_kind: Kind = "real", policy: Policy = "exact", **options: Any) -> None:
-        check_names(x_kind, "real", policy)
-        super().__init__(*sizes, **options)
-        self.x_kind: Kind = x_kind
-        self.policy: Policy = policy
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) to (B, O, HO, WO)."""
@@ -82,8 +80,3 @@ class FewBitConv2d(nn.Conv2d):
             return None
         (s0, s1), (p0, p1), (d0, d1) = self.stride, self.padding, self.dilation
         return Geometry((s0, s1), (p0, p1), (d0, d1), self.groups)
-
-    def extra_repr(self) -> str:
-        """The layer's settings."""
-        settings: str = super().extra_repr()  # type: ignore[no-untyped-call]
-        return f"{settings}, x_kind={self.x_kind!r}, policy={self.policy!r}"

@@ -46,7 +46,7 @@ def fan_outs(model: nn.Module, x: Any) -> dict[str, Tensor]:
 
     training = model.training
     model.eval()
-    for name, module in model.named_modules():
+    for module in model.modules():
         if isinstance(module, LAYERS):
             hooks.append(module.register_forward_pre_hook(note))
     for name, quantiser in quantisers(model):
@@ -55,7 +55,9 @@ def fan_outs(model: nn.Module, x: Any) -> dict[str, Tensor]:
         with torch.enable_grad(), at_step(model, None):
             model(x)
         leaves = [leaf for found in outputs.values() for leaf in found]
-        grads: Any = torch.autograd.grad(sum(sums), leaves, allow_unused=True) if sums else [None] * len(leaves)
+        grads: Any = [None] * len(leaves)
+        if sums and leaves:
+            grads = torch.autograd.grad(torch.stack(sums).sum(), leaves, allow_unused=True)
     finally:
         for hook in hooks:
             hook.remove()
@@ -64,5 +66,5 @@ def fan_outs(model: nn.Module, x: Any) -> dict[str, Tensor]:
     reach = {}
     for name, found in outputs.items():
         parts = [torch.zeros_like(leaf) if (g := of_leaf[id(leaf)]) is None else g for leaf in found]
-        reach[name] = sum(part.flatten(0, 1).mean(0) for part in parts) / len(parts)
+        reach[name] = torch.stack([part.flatten(0, 1).mean(0) for part in parts]).mean(0)
     return reach

@@ -16,7 +16,7 @@ of one pass of the same layer with every input active.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from bitspike.errors import refuse
+from bitspike.layers import LMU, ParallelLMU
+from bitspike.metrics.cells import GATED, Product, counts, gated_products, lmu_products, memory_products
 from bitspike.metrics.counts import (
     REAL_BITS,
     Counts,
@@ -36,6 +38,7 @@ from bitspike.metrics.counts import (
     tensor_bits,
     value_bits,
 )  # fmt: skip
+from bitspike.neurons import TemporalQuantiser
 
 LARGEST_COUNT = 16
 Count = TypeVar("Count", LayerCount, NeuronCount)
@@ -49,8 +52,9 @@ class OperationCounter:
             counter.add_examples(B)
         counter.counts()
 
-    Hooks sit on every Linear, Conv1d and Conv2d, and on every module with `is_spiking`: neurons, which return
-    spikes (T, B, *), or layers of the online rule, which return (read-out, spikes, state) of one step.
+    Hooks sit on every Linear, Conv1d and Conv2d, on recurrent cells (`cells`), and on every module with
+    `is_spiking`: neurons, which return spikes (T, B, *), or layers of the online rule, which return (read-out, spikes,
+    state) of one step. What a quantiser sends counts as the whole numbers n = dt y.
     """
 
     LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -63,11 +67,21 @@ class OperationCounter:
         self._reach: dict[tuple[str, tuple[int, ...]], Tensor] = {}
         self._traces = False
         self._hooks: list[RemovableHandle] = []
+        self._cells: list[tuple[LMU, Callable[..., None]]] = []
+        # The last output of every quantiser and its whole numbers, for the layer that reads it.
+        self._sent: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __enter__(self) -> OperationCounter:
         for name, module in self.model.named_modules():
             if isinstance(module, self.LAYERS):
                 self._hook(module, self._count_layer, name)
+            if isinstance(module, GATED):
+                self._hook(module, self._count_gated, name)
+            if isinstance(module, ParallelLMU):
+                self._hook(module, self._count_memory, name)
+            if isinstance(module, LMU):
+                self._cells.append((module, self._watch(name, module)))
+                module.watchers.append(self._cells[-1][1])
             if getattr(module, "is_spiking", False):
                 self._hook(module, self._count_neurons, name)
         return self
@@ -77,7 +91,11 @@ class OperationCounter:
     ) -> None:
         for handle in self._hooks:
             handle.remove()
+        for cell, watcher in self._cells:
+            cell.watchers.remove(watcher)
         self._hooks.clear()
+        self._cells.clear()
+        self._sent.clear()
 
     def add_examples(self, number: int) -> None:
         """Say that `number` more examples were presented (each of R draws of an example counts as one)."""
@@ -105,7 +123,7 @@ class OperationCounter:
         return [
             f"{name} ({type(module).__name__})"
             for name, module in self.model.named_modules()
-            if not isinstance(module, (*self.LAYERS, parametrize.ParametrizationList))
+            if not isinstance(module, (*self.LAYERS, *GATED, LMU, parametrize.ParametrizationList))
             and not getattr(module, "is_spiking", False)
             and any(p.ndim > 1 for p in module.parameters(recurse=False))
         ]
@@ -131,7 +149,35 @@ class OperationCounter:
             # A parametrized layer has a class of its own.
             kind = next(base.__name__ for base in self.LAYERS if isinstance(module, base))
             self._layers[name] = LayerCount(name, kind, weight.numel(), width, dense)
+        for y, n in self._sent.values():
+            if y.data_ptr() == x.data_ptr() and y.numel() == x.numel():
+                x = n.view_as(x)
         self._add(self._layers[name], x, weight, reach, math.prod((features, *space)))
+
+    def _count_gated(self, name: str, module: nn.Module, x: Tensor, output: tuple[Tensor, Any]) -> None:
+        self._count_products(name, type(module).__name__, gated_products(module, x.detach(), output[0].detach()))
+
+    def _count_memory(self, name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
+        assert isinstance(module, ParallelLMU)
+        self._count_products(name, "LMU", memory_products(module, x.detach()))
+
+    def _watch(self, name: str, cell: LMU) -> Callable[[Tensor, Tensor, Tensor], None]:
+        def watcher(x: Tensor, m: Tensor, h: Tensor) -> None:
+            self._count_products(name, "LMU", lmu_products(cell, x.detach(), m.detach(), h.detach()))
+            for part, quantiser, y in (("memory", cell.memory, m), ("spikes", cell.spikes, h)):
+                if quantiser is not None and quantiser.step_size() is not None:
+                    self._count_neurons(f"{name}.{part}", quantiser, y, y)
+
+        return watcher
+
+    def _count_products(self, name: str, kind: str, products: Iterable[Product]) -> None:
+        for part in products:
+            steps, _, inputs = part.x.shape
+            key = f"{name}.{part.name}"
+            dense = steps * inputs * part.reach
+            layer = self._layers.setdefault(key, LayerCount(key, kind, part.weight.numel(), REAL_BITS, dense))
+            reach = torch.tensor(part.reach, dtype=torch.float64)
+            self._add(layer, part.x.flatten(0, 1), part.weight, reach, inputs)
 
     def _add(self, layer: LayerCount, x: Tensor, weight: Tensor, reach: Tensor, row: int) -> None:
         if x.numel() == 0:
@@ -179,6 +225,10 @@ class OperationCounter:
             shape = tuple(spikes.shape[2:])
         if spikes.numel() == 0:
             return
+        if isinstance(module, TemporalQuantiser):
+            n = counts(module, spikes)
+            self._sent[name] = (spikes, n)
+            spikes = n
         layer = self._neurons.setdefault(name, NeuronCount(name, math.prod(shape)))
         values = spikes.detach().double()
         size = values.abs()

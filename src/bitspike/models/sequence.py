@@ -21,8 +21,8 @@ class Cell(Protocol):
 
     hidden: int
 
-    def run(self, x: Tensor, state: Any = None, last: int | None = None) -> tuple[Tensor, Any]:
-        """Hidden states (last, B, hidden) of x (T, B, F) and the state after it."""
+    def __call__(self, x: Tensor, last: int | None = None) -> Tensor:
+        """Hidden states (last, B, hidden) of x (T, B, F)."""
         ...
 
 
@@ -44,9 +44,9 @@ class Gated(nn.Module):
         y, state = self.layer(x, state)
         return y[len(y) - (last or len(y)) :], state
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Hidden states (T, B, hidden)."""
-        return self.run(x)[0]
+    def forward(self, x: Tensor, last: int | None = None) -> Tensor:
+        """Hidden states (last, B, hidden)."""
+        return self.run(x, last=last)[0]
 
 
 class SequenceNetwork(nn.Module):
@@ -71,6 +71,6 @@ class SequenceNetwork(nn.Module):
         """Read-out at the end of the sequence, (1, B, outputs)."""
         if self.read > len(x):
             refuse("model read", self.read, f"at most the {len(x)} steps of the input")
-        h, _ = cast(Cell, self.cell).run(x, last=self.read)
+        h: Tensor = self.cell(x, last=self.read)
         answer: Tensor = self.readout(h.mean(0, keepdim=True))
         return answer

@@ -59,7 +59,7 @@ class Neuron(nn.Module):
         return run_on(*self._prepared(x, state, scale, pool))
 
     def run_into(self, y: Tensor, x: Tensor, state: Any) -> Any:
-        """As `run` without a gradient, the spikes written into y (contiguous); returns the state after the last step."""
+        """As `run` without a gradient, spikes written into y (contiguous); returns the state after the last step."""
         return run_into(y, *self._prepared(x, state, None, 1))
 
     def _prepared(

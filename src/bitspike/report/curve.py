@@ -55,8 +55,8 @@ def over(found: Trade, reading: str, title: str, label: str, log: bool) -> Figur
     figure, axes = panel()
     for k, (steps, rows) in enumerate(sorted(found.lines.items())):
         name = "shown once" if steps == 1 else f"shown {steps} times"
-        at = [row[reading] for row in rows]
-        axes.plot(at, [row["accuracy"] for row in rows], color=CYCLE[k % len(CYCLE)], marker="o", markersize=3.2, label=name)
+        at, accuracy = [row[reading] for row in rows], [row["accuracy"] for row in rows]
+        axes.plot(at, accuracy, color=CYCLE[k % len(CYCLE)], marker="o", markersize=3.2, label=name)
     axes.axhline(found.static, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     if (bound := number(found.wanted, reading)) is not None:
         axes.axvline(bound, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))

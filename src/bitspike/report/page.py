@@ -9,6 +9,7 @@ from typing import Any
 
 from bitspike.errors import refuse
 from bitspike.report import tables
+from bitspike.report.levels import levels
 from bitspike.report.plates import plates
 from bitspike.report.rundata import RunData, read_run, section
 from bitspike.report.text import summary
@@ -27,6 +28,7 @@ def report(run: Path) -> Path:
         plates=plates(found),
         readings=tables.readings(found),
         bits=tables.bits(found),
+        levels=levels(found),
         energy=tables.energy(found),
         layers=tables.layers(found),
         assumptions=tables.assumptions(found),

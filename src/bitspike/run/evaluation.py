@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitspike import metrics
 from bitspike.data import rescale, restore
 from bitspike.learners import Learner
-from bitspike.neurons import quantisers
 from bitspike.run.batches import Batches
+from bitspike.run.levels import level_bits, watched
 from bitspike.run.recipe import Recipe
 
 
@@ -69,23 +68,6 @@ def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, fl
     return {key: result[key] for key in keys if key in result}
 
 
-def watched(learner: Learner) -> AbstractContextManager[metrics.LevelCollector | None]:
-    """Counts the levels of the model's quantisers in the block; nothing where it has none."""
-    if not any(True for _ in quantisers(learner.model)):
-        return nullcontext()
-    return metrics.LevelCollector(learner.model, fan_out(learner.model))
-
-
-def fan_out(model: nn.Module) -> dict[str, float]:
-    """How many weights one unit of each quantiser meets, by the quantiser's path, where a module tells."""
-    found: dict[str, float] = {}
-    for name, module in model.named_modules():
-        tell = getattr(module, "fan_out", None)
-        if callable(tell):
-            found |= {f"{name}.{part}" if name else part: value for part, value in tell().items()}
-    return found
-
-
 class Evaluation:
     """The network as shipped, on validation (where temperature and noise are fitted) and test (once)."""
 
@@ -118,9 +100,7 @@ class Evaluation:
             result["reliability_scaled"] = metrics.confidence_histogram(scaled, targets, bins=bins)
         result.update(self._cost())
         if levels is not None:
-            total = levels.total
-            result["bits"] |= {"average": total.average, "significant": total.significant}
-            result["bits"] |= {"spikes_per_neuron": total.spikes, "levels": levels.to_dict()}
+            result["bits"] |= level_bits(self.learner.model, levels)
         self._keep(outputs, targets)
         return result
 

@@ -1,6 +1,6 @@
 """A trained ordinary network (neurons of kind "relu") made spiking: its curve of accuracy, bits and spikes.
 
-What it finds goes into the run folder as `sweep.json`: rows of `metrics.sweep` on the validation and on the test
+What it finds goes into the run folder as `sweep.json`: rows of `metrics.sweeps` on the validation and on the test
 part, the setting chosen on validation, and what the static network needs for comparison.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from bitspike.convert import Hybrid, hybridise
 from bitspike.draws import generator
 from bitspike.errors import refuse
-from bitspike.metrics.sweep import sweep
+from bitspike.metrics.sweeps import sweep
 from bitspike.neurons import Static
 from bitspike.run.start import Run
 

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ValidationError
 from bitspike.errors import BitspikeError, refuse
 from bitspike.run.recipe import Recipe
 
-
 # Parts of a recipe that are one of several, and the field that says which.
 CHOICES = {"encoder": "name", "model": "kind"}
 
@@ -108,7 +107,9 @@ def _explain(error: ValidationError) -> str:
         tags = problem.get("ctx", {}).get("expected_tags", "")
         tag = problem.get("ctx", {}).get("tag", "nothing")
         near = difflib.get_close_matches(tag, [t.strip(" '") for t in tags.split(",")], 1)
-        return f"{path}.{CHOICES.get(path, 'name')}: got '{tag}', wanted one of {tags}" + (f"; did you mean '{near[0]}'?" if near else "")
+        return f"{path}.{CHOICES.get(path, 'name')}: got '{tag}', wanted one of {tags}" + (
+            f"; did you mean '{near[0]}'?" if near else ""
+        )
     came = problem["input"] if not isinstance(problem["input"], Mapping) else "a table"
     return " ".join(f"{path}: got {came!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}".split())
 

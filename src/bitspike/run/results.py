@@ -33,6 +33,8 @@ def collect(runs: Sequence[Path]) -> dict[str, Any]:
     if len(set(seeds)) != len(seeds):
         refuse("results", f"seeds {seeds}", "runs of different seeds")
     data = environment["data"]
+    # Of networks made spiking; see `run.hybrid`.
+    sweeps = [folder.read("sweep.json") for folder, *_ in rows if (folder.path / "sweep.json").exists()]
     short = [{key: value for key, value in result.items() if key not in LEFT_OUT} for *_, result in rows]
     for entry in short:
         entry["energy"] = {k: v for k, v in entry["energy"].items() if k != "by_layer"}
@@ -64,6 +66,7 @@ def collect(runs: Sequence[Path]) -> dict[str, Any]:
         "runs": short,
         "mean": _combine(short, _mean),
         "std": _combine(short, _deviation),
+        **({"sweeps": sweeps} if sweeps else {}),
     }
 
 

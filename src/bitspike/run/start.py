@@ -116,7 +116,7 @@ class Run:
         if state.get("recipe_hash") != self.environment.get("recipe_hash"):
             raise BitspikeError(f"{source}: saved by another recipe")
         model_state = state["model"]
-        self.model.to(next(iter(model_state.values())).dtype)
+        self.model.to(next(t.dtype for t in model_state.values() if t.is_floating_point()))
         load_model_state(self.model, model_state, source)
         self.temperature, self.noise = float(state["temperature"]), float(state["noise"])
         self.learner: Learner = build_learner(self.recipe, form, self.model, 1)

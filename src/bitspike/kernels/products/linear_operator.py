@@ -37,7 +37,8 @@ def linear(
     """x (..., K) and weight (N, K) to (..., N); differentiable once in both.
 
     x_kind, weight_kind: what the entries are claimed to be (`kinds`); a claim is checked wherever it is made use of,
-    except of an x that is int8: whoever made it so has seen it. Raises BitspikeError when a claim is false, sizes do not match or a name is unknown.
+    except of an x that is int8: whoever made it so has seen it.
+    Raises BitspikeError when a claim is false, sizes do not match or a name is unknown.
     """
     check_names(x_kind, weight_kind, policy)
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:

@@ -60,7 +60,7 @@ def sweep(
                 if number != plan[0] and math.isinf(factor):
                     continue
                 if reach is None:
-                    reach = fan_outs(model, next(iter(batches()))[0][:2])
+                    reach = fan_outs(model, _first(batches())[:2])
                 row = {"steps": getattr(model, "steps", None), **_row(model, batches(), factor, reach, seed)}
                 rows.append(row)
                 if progress is not None:
@@ -71,6 +71,12 @@ def sweep(
         redraw_carry(model)
         model.train(training)
     return rows
+
+
+def _first(batches: Iterable[Batch]) -> Tensor:
+    for x, *_ in batches:
+        return x
+    refuse("sweep data", "no example", "batches (x, targets): a list, or a function that makes them at each call")
 
 
 @torch.no_grad()
@@ -89,8 +95,6 @@ def _row(
             guess = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(1)
             hits += int((guess == targets).sum())
             examples += len(targets)
-    if not examples:
-        refuse("sweep data", "no example", "batches, the same at each pass (a list, or a function that makes them)")
     row: dict[str, Any] = {"factor": None if math.isinf(factor) else factor, "accuracy": hits / examples}
     row["examples"] = examples
     if not math.isinf(factor):
