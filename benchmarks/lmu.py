@@ -1,7 +1,8 @@
 """A training step of the LMU on a sequence of 784 steps: plain PyTorch loops, ours, and the parallel form.
 
-Run: python -m benchmarks.lmu [--quick]. Forward, cross-entropy and backward; B = 100, order 256, 212 hidden units. Before any time is taken, outputs and gradients of ours are compared with the plain loop's.
-"products" is the floor: the same matrix products, T times each, on arrays that are there.
+Run: python -m benchmarks.lmu [--quick]. Forward, cross-entropy and backward; B = 100, order 256, 212 hidden units.
+Before any time is taken, gradients of ours are compared with those of the loop under autograd. "products alone" is the
+floor: the same matrix products, T times each, on arrays that are there.
 """
 
 from __future__ import annotations

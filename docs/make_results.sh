@@ -8,6 +8,7 @@ if [ ${#recipes[@]} -eq 0 ]; then
   for family in digits two-moons regression-1d mnist mnist-conv nmnist; do
     recipes+=("$family-full" "$family-st" "$family-bayes")
   done
+  recipes+=(digits-rows-hybrid mackey-glass-hybrid psmnist-parallel psmnist-lmu psmnist-hybrid psmnist-lstm psmnist-gru)
 fi
 for recipe in "${recipes[@]}"; do
   .venv/bin/bitspike train "$recipe" --seeds 3 --resume

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"(<!-- (results|brief): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (results|brief|bits): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CLASSES = [
     ("accuracy %", "accuracy", 100, 2),
     ("NLL", "nll", 1, 4),
@@ -26,6 +26,17 @@ BRIEF = [
     ("NLL", "nll", 1, 3),
     ("ECE", "ece", 1, 4),
     ("ECE scaled", "scaled.ece", 1, 4),
+]
+BITS = [
+    ("accuracy %", "test.accuracy", 100, 2),
+    ("bits", "bits.levels.total.average", 1, 2),
+    ("two's complement", "bits.levels.total.average_range", 1, 2),
+    ("entropy", "bits.levels.total.entropy", 1, 2),
+    ("significant", "bits.levels.total.significant", 1, 2),
+    ("without zeros", "bits.levels.total.significant_nonzero", 1, 2),
+    ("with real states", "bits.average_with_real_states", 1, 2),
+    ("additions", "bits.levels.total.adds", 1e-6, 1),
+    ("multiply-adds", "energy.network.mac", 1e-6, 1),
 ]
 READINGS = {"test_map": "- MAP", "test_single_draw": "- one draw"}
 
@@ -73,13 +84,25 @@ def table(names: list[str], brief: bool) -> str:
     return "".join(f"| {' | '.join(line)} |\n".replace("  ", " ") for line in lines)
 
 
+def bits_table(names: list[str]) -> str:
+    """One row per recipe: what its activities carry (see `metrics.levels`); operations in millions."""
+    lines = [["recipe", "seeds", *(c[0] for c in BITS)]]
+    lines.append(["---"] * len(lines[0]))
+    for name in names:
+        result = json.loads((ROOT / "results" / f"{name}.json").read_text())
+        cells = [figure(result, path, factor, digits, True) for _, path, factor, digits in BITS]
+        lines.append([f"`{name}`", str(len(result["seeds"])), *cells])
+    return "".join(f"| {' | '.join(line)} |\n".replace("  ", " ") for line in lines)
+
+
 def main() -> None:
     """Both documents, in place."""
     for path in (ROOT / "README.md", ROOT / "docs" / "findings.md"):
 
         def made(match: re.Match[str]) -> str:
             head, kind, names, end = match.groups()
-            return head + table(names.split(), kind == "brief") + end
+            made = bits_table(names.split()) if kind == "bits" else table(names.split(), kind == "brief")
+            return head + made + end
 
         path.write_text(BLOCK.sub(made, path.read_text()))
 

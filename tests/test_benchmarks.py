@@ -42,7 +42,7 @@ def test_each_call_is_timed_in_every_round_and_none_is_always_first(common):
 
 
 def test_a_slow_call_takes_part_in_the_first_rounds_only(common):
-    times = common.interleave({"fast": lambda: None, "slow": lambda: time.sleep(0.4)}, 2, most=4, least=1)
+    times = common.interleave({"fast": lambda: None, "slow": lambda: time.sleep(1.1)}, 6, most=4, least=1)
     assert len(times["slow"]) == 1
     assert len(times["fast"]) > 1
     assert len(common.ratios(times, "fast")) == 2

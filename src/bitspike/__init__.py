@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bitspike.errors import BitspikeError
 
 if TYPE_CHECKING:
-    from bitspike.convert import dehybridise, hybridise
+    from bitspike.convert.hybridise import dehybridise, hybridise
     from bitspike.layers import LMU, ParallelLMU
     from bitspike.layers.explain import explain_backend
     from bitspike.metrics import LevelCollector, sweep

@@ -9,6 +9,7 @@ import torch
 
 from bitspike.errors import BitspikeError
 from bitspike.models.sequence import Gated, SequenceNetwork
+from bitspike.report import report
 from bitspike.run.assemble import Form, build_model
 from bitspike.run.recipe_files import load_recipe
 from bitspike.run.start import load, train
@@ -62,6 +63,12 @@ def test_every_kind_trains_from_a_recipe_and_is_loaded_again(kind: str, tmp_path
         levels = run.result["bits"]["levels"]
         assert levels["layers"]["cell.memory"]["most_levels"] <= 11
         assert run.result["bits"]["average"] == levels["total"]["average"] <= 3.5
+        real = run.result["bits"]["average_with_real_states"]
+        # The memory of the parallel form is real inside; the sequential one keeps nothing to itself here.
+        assert real > 5 if kind == "lmu-parallel" else real == levels["total"]["average"]
+        page = report(tmp_path / "run").read_text()
+        assert "log₂ of levels used" in page
+        assert "cell.memory" in page
     again = load(tmp_path / "run")
     x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again.predict(x), load(tmp_path / "run").predict(x))

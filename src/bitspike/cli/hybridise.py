@@ -22,8 +22,12 @@ def register(app: typer.Typer) -> None:
         scale: str = typer.Option("channel", "--scale", help="Typical activity per channel or per layer."),
         percentile: float = typer.Option(0.999, "--percentile", help="The share of activities below the typical one."),
         limit: int | None = typer.Option(None, "--limit", min=1, help="Clip at this many times the typical activity."),
+        relative: str = typer.Option(
+            "", "--relative", help="Counts of some layers, times those: spikes1=0.5,dense*=2."
+        ),
         examples: int = typer.Option(500, "--examples", min=1, help="Training examples to measure it on."),
         within: float = typer.Option(0.25, "--within", min=0, help="Points of accuracy that may be lost (validation)."),
+        total: float | None = typer.Option(None, "--total", help="Measure nothing beyond steps x counts = this."),
         most: int | None = typer.Option(None, "--most", min=1, help="Examples of each part (default: all)."),
         data: Path | None = typer.Option(None, "--data", help="Data folder; wins over BITSPIKE_DATA."),
         as_json: bool = typer.Option(False, "--json", help="Print sweep.json instead of a table."),
@@ -35,8 +39,8 @@ def register(app: typer.Typer) -> None:
 
         found = sweep_run(
             load(run), _numbers("--steps", steps, int), _numbers("--counts", counts, float), scale=scale,
-            percentile=percentile, limit=limit, examples=examples, within=within / 100, most=most, data=data,
-            progress=None if as_json else _line,
+            percentile=percentile, limit=limit, relative=_pairs(relative), examples=examples, within=within / 100,
+            total=total, most=most, data=data, progress=None if as_json else _line,
         )  # fmt: skip
         page = report(run)
         if as_json:
@@ -57,6 +61,16 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]
         return [kind(word) for word in text.split(",")]
     except ValueError:
         refuse(option, repr(text), "numbers separated by commas, such as 1,2,4")
+
+
+def _pairs(text: str) -> dict[str, float]:
+    from bitspike.errors import refuse
+
+    pairs = [word.partition("=") for word in text.split(",") if word]
+    try:
+        return {name: float(value) for name, _, value in pairs}
+    except ValueError:
+        refuse("--relative", repr(text), "NAME=NUMBER, separated by commas, such as spikes1=0.5")
 
 
 def _line(row: dict[str, Any]) -> None:

@@ -13,10 +13,12 @@ from bitspike.data.digits import digits
 from bitspike.data.events import read_recordings, write_events
 from bitspike.data.folder import own_folder
 from bitspike.data.mackey_glass import mackey_glass
+from bitspike.data.mean_image import centred
 from bitspike.data.mnist import fashion_mnist, mnist
 from bitspike.data.nmnist import nmnist
 from bitspike.data.normalise import rescale, restore
 from bitspike.data.prepare import prepare
+from bitspike.data.svhn import svhn
 from bitspike.data.toy import regression_1d, two_moons, two_moons_grid
 from bitspike.errors import refuse
 
@@ -24,6 +26,7 @@ __all__ = [
     "DataSet",
     "Events",
     "Split",
+    "centred",
     "load",
     "names",
     "options",
@@ -44,6 +47,7 @@ _LOADERS: dict[str, Callable[..., DataSet]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar100": cifar100,
+    "svhn": svhn,
     "nmnist": nmnist,
     "folder": own_folder,
 }

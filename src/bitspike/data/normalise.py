@@ -47,7 +47,12 @@ def _offset_and_scale(normalisation: dict[str, Any]) -> tuple[Tensor, Tensor]:
         scale = high - offset
     after = (1,) * (-1 - normalisation.get("axis", -1))
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    return offset.reshape(-1, *after), scale.reshape(-1, *after)
+
+    def placed(values: Tensor) -> Tensor:
+        # One for each pixel of an image (see `mean_image`) stands where it belongs.
+        return values if values.ndim > 1 else values.reshape(-1, *after)
+
+    return placed(offset), placed(scale)
 
 
 def apply(x: Tensor, normalisation: dict[str, Any]) -> Tensor:

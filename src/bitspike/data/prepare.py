@@ -83,7 +83,8 @@ def _images(paths: list[Path], form: dict[str, Any]) -> Tensor:
     """Image files, in [0, 1] or, where the form has a number per channel, as those say of 8-bit values."""
     channels, height, width = form["shape"]
     x = read_images(paths, (channels, height, width))
-    return apply(x * 255, form["normalisation"]) if "axis" in form["normalisation"] else x
+    normalisation = form["normalisation"]
+    return apply(x * normalisation.get("white", 255.0), normalisation) if "axis" in normalisation else x
 
 
 def _from_npz(path: Path, form: dict[str, Any]) -> tuple[Tensor, list[str]]:

@@ -1,7 +1,9 @@
 """Floor 2: what stands between weights and neurons in a network over time."""
 
 from bitspike.layers.bntt import BNTT
+from bitspike.layers.dropout import Dropout
 from bitspike.layers.lmu import LMU
+from bitspike.layers.local import Local2d
 from bitspike.layers.norm import TemporalBatchNorm
 from bitspike.layers.one_pass import OnePass
 from bitspike.layers.parallel_lmu import ParallelLMU
@@ -10,18 +12,23 @@ from bitspike.layers.recomputed import Recomputed
 from bitspike.layers.recurrent import Recurrent
 from bitspike.layers.scale import ChannelScale
 from bitspike.layers.stepwise import Stepwise, stepwise
+from bitspike.layers.synapse import Synapse, SynapticLayer
 
 __all__ = [
     "BNTT",
     "LMU",
     "ChannelScale",
+    "Dropout",
     "FewBitConv2d",
     "FewBitLinear",
+    "Local2d",
     "OnePass",
     "ParallelLMU",
     "Recomputed",
     "Recurrent",
     "Stepwise",
+    "Synapse",
+    "SynapticLayer",
     "TemporalBatchNorm",
     "stepwise",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from bitspike.kernels.cpu_source import stored
 from bitspike.kernels.products.kinds import Part
 from bitspike.kernels.recurrence import variant
 from bitspike.kernels.run import Choice, single
+from bitspike.layers.lmu import LMU
 from bitspike.layers.one_pass import OnePass, hooked_anywhere, passes
 from bitspike.layers.product import FewBitConv2d, FewBitLinear, weight_kind
 from bitspike.neurons.base import Neuron
@@ -96,8 +97,19 @@ def _product(name: str, module: FewBitLinear | FewBitConv2d, x: Tensor) -> Expla
     return Explained(name, kind, tuple(x.shape), takes, found["forward"][1], None)
 
 
+def _lmu(name: str, module: LMU, x: Tensor) -> Explained:
+    choice = module.choice(x)
+    why = choice.reason + ("; products in bfloat16 while training" if module.products == "fast" else "")
+    return Explained(name, "LMU", tuple(x.shape), choice.back_end, why, None)
+
+
 PARTS: tuple[Part, ...] = ("forward", "grad_input", "grad_weight")
-EXPLAINERS: dict[type[nn.Module], Explainer] = {FewBitLinear: _product, FewBitConv2d: _product, Neuron: _neuron}
+EXPLAINERS: dict[type[nn.Module], Explainer] = {
+    FewBitLinear: _product,
+    FewBitConv2d: _product,
+    Neuron: _neuron,
+    LMU: _lmu,
+}
 
 
 def _learned(value: Any) -> bool:

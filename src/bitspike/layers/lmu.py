@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels import cpu
+from bitspike.kernels.run import Choice
 from bitspike.layers.legendre import all_states, discrete
 from bitspike.layers.lmu_scan import Cell, Start, scan
 from bitspike.neurons.quantiser import QuantiserState, TemporalQuantiser
@@ -137,7 +138,7 @@ class LMU(nn.Module):
             self.calibrate(x)
         new = x.shape[1] if state is None else 0
         state = self.initial(x[0]) if state is None else state
-        if self.chosen(x) == "reference":
+        if self.choice(x).back_end == "reference":
             return self._loop(x, state, last, new)
         watched = bool(self.watchers) or any(q is not None and q.observers for q in (self.memory, self.spikes))
         y, m, held, v_m, v_h = scan(
@@ -172,10 +173,10 @@ class LMU(nn.Module):
         """e_x, e_h, e_m, W_x, W_h, W_m, bias."""
         return self.e_x, self.e_h, self.e_m, self.w_x, self.w_h, self.w_m, self.bias
 
-    def chosen(self, x: Tensor) -> str:
-        """The back end for input x: the one asked for, or an error that says why not."""
+    def choice(self, x: Tensor) -> Choice:
+        """The back end for input x and why: the one asked for, or an error that says why not."""
         if self.back_end == "reference":
-            return "reference"
+            return Choice("reference", "asked for")
         obstacle = cpu.unavailable()
         if x.device.type != "cpu":
             obstacle = f"the input is on {x.device.type}"
@@ -185,7 +186,7 @@ class LMU(nn.Module):
             obstacle = "a quantiser draws its counts"
         if obstacle and self.back_end == "cpu":
             refuse("lmu back end", "'cpu'", f"one that can run here: {obstacle}")
-        return "reference" if obstacle else "cpu"
+        return Choice("reference", obstacle) if obstacle else Choice("cpu", "no graph over time; see layers.lmu_scan")
 
     def fan_out(self) -> dict[str, float]:
         """Weights that one count of a memory or hidden unit meets in a step; the read-out is not the cell's."""
@@ -195,7 +196,7 @@ class LMU(nn.Module):
         }
 
     def real_states(self) -> int:
-        """Real numbers of state that act on the next step, besides the quantisers' carries: what own_leak holds back."""
+        """Real numbers of state besides the quantisers' carries: what own_leak holds back."""
         return self.signals * self.order if self.own_leak and self.memory is not None else 0
 
     def leak(self, like: Tensor) -> Tensor:

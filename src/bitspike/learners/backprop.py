@@ -23,7 +23,7 @@ from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
 from bitspike.learners.decoding import decode
 from bitspike.learners.optimisation import Optimisation
-from bitspike.neurons import StepSchedule, redraw_carry, set_step
+from bitspike.neurons import StepSchedule, Stochastic, redraw_units, set_step
 from bitspike.weights import binary_parametrizations, redraw, use_map
 
 LOSSES = ("final", "every-step")
@@ -94,7 +94,7 @@ class BackpropLearner(Learner):
         loss_sum = 0.0
         for k in range(self.draws):
             redraw(self.model, self.seed, "weights", self.updates, k)
-            redraw_carry(self.model, self.seed, "carry", self.updates, k)
+            redraw_units(self.model, self.seed, self.updates, k)
             loss, scores = self._loss_sum(events, targets)
             (loss / (examples * self.draws)).backward()
             loss_sum += float(loss.detach()) / self.draws
@@ -140,6 +140,10 @@ class BackpropLearner(Learner):
             self.model.train()
             for _, precision, _ in binary_parametrizations(self.model):
                 precision.eval()
+            for module in self.model.modules():
+                # Statistics are those of evaluation, which knows no noise and no dropout.
+                if isinstance(module, Stochastic):
+                    module.eval()
             use_map(self.model, on_map)
             for number, events in enumerate(batches()):
                 for norm in norms:

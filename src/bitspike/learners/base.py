@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bitspike.errors import BitspikeError
 from bitspike.learners.decoding import ensemble_outputs
 from bitspike.learners.optimisation import Optimisation
-from bitspike.neurons import redraw_carry
+from bitspike.neurons import redraw_units
 from bitspike.weights import BayesianBinary, binary_parametrizations, redraw, use_map
 
 
@@ -48,7 +48,7 @@ class Learner(ABC):
         draw is the same for every batch, as in a shipped ensemble. Other weights need, and get, one pass.
         """
         self.model.eval()
-        redraw_carry(self.model, self.seed, "carry", "evaluation")
+        redraw_units(self.model, self.seed, "evaluation")
         members = []
         if samples == 0 or not self.bayesian:
             use_map(self.model, self.bayesian)

@@ -1,9 +1,11 @@
 """Feed-forward spiking networks from a list of layers.
 
 A layer is written as in the papers: `512` (dense), `32c3` (convolution, 32 channels, kernel 3, same padding),
-`p2` (2x2 max pool of spikes, that is OR) or `a2` (2x2 average pool). Dense and convolution layers are
+`32l3` (the same with weights of its own at every place: local), `p2` (2x2 max pool of spikes, that is OR), `a2`
+(2x2 average pool) or `d0.5` (dropout of half the units in training). Dense, convolution and local layers are
 weights -> normalisation -> neurons; the last dense layer is a read-out without neurons. `32c3p2` pools the
-current before it reaches the neurons, so that a quarter of the neurons run; `32c3s2` has stride 2.
+current before it reaches the neurons, so that a quarter of the neurons run; `32c3s2` has stride 2. A pool with a
+stride, `a3s2`, may hang over the edge, as in cuda-convnet: the mean is over what lies inside.
 """
 
 from __future__ import annotations
@@ -20,14 +22,26 @@ from torch import Tensor, nn
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels.products import Kind, Policy
-from bitspike.layers import ChannelScale, FewBitConv2d, FewBitLinear, OnePass, Stepwise, TemporalBatchNorm
+from bitspike.layers import (
+    ChannelScale,
+    Dropout,
+    FewBitConv2d,
+    FewBitLinear,
+    Local2d,
+    OnePass,
+    Stepwise,
+    TemporalBatchNorm,
+)
 
 COUNT = r"[1-9]\d{0,5}"
 LAYER = re.compile(
     rf"(?:(?P<dense>{COUNT})|(?P<out>{COUNT})c(?P<kernel>{COUNT})(?:s(?P<stride>{COUNT}))?(?:p(?P<inner>{COUNT}))?"
-    rf"|(?P<pool>[pa])(?P<size>{COUNT}))"
+    rf"|(?P<places>{COUNT})l(?P<window>{COUNT})(?:s(?P<every>{COUNT}))?"
+    rf"|(?P<pool>[pa])(?P<size>{COUNT})(?:s(?P<step>{COUNT}))?|d(?P<dropped>0?\.\d+))"
 )
-NORMS = ("batch", "scale")
+SPELLINGS = "'512', '32c3', '32c3s2', '32c3p2', '32l3', 'p2', 'a2', 'a3s2' or 'd0.5'"
+ONE_EACH = "one for each weight layer, the read-out too"
+NORMS = ("batch", "scale", "bias")
 
 
 class Flatten(nn.Module):
@@ -51,50 +65,65 @@ def feedforward(
     keys: tuple[Key, ...] = (0, "init"),
     x_kind: Kind = "real",
     products: Policy = "exact",
+    deviations: Sequence[float] | None = None,
 ) -> nn.Sequential:
     """A network from inputs (T, B, *shape) to read-outs (T, B, outputs).
 
-    neuron: makes one neuron module per layer. norm: "batch", or "scale" (a gain and offset per channel,
-    starting at 1/sqrt(fan-in)). keys: names the draw of the initial weights (uniform +-1/sqrt(fan-in)).
+    neuron: makes one neuron module per layer. norm: "batch", "scale" (a gain and offset per channel, starting at
+    1/sqrt(fan-in)) or "bias" (none: a bias in each weight layer, starting at 0). keys: names the draw of the initial
+    weights: uniform +-1/sqrt(fan-in), or Gaussian with the standard deviations `deviations`, one per weight layer.
     x_kind: what the input is made of ("spikes" for 0 and 1). products: how few-bit operands are multiplied; see
     `kernels.products`.
     """
     if norm not in NORMS:
         refuse("model norm", repr(norm), " or ".join(repr(n) for n in NORMS))
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    current, kind = tuple(shape), x_kind
+    current, kind, bias = tuple(shape), x_kind, norm == "bias"
+    spreads = None if deviations is None else list(deviations)
 
-    def normalise(channels: int, fan_in: int) -> nn.Module:
-        return TemporalBatchNorm(channels) if norm == "batch" else ChannelScale(channels, fan_in**-0.5)
+    def weigh(name: str, layer: nn.Linear | nn.Conv2d | Local2d, channels: int, fan_in: int) -> None:
+        if spreads is not None and not spreads:
+            refuse(
+                "model deviations", f"{len(deviations or ())} numbers", "one for each weight layer, the read-out too"
+            )
+        parts[name] = Stepwise(_drawn(layer, spreads.pop(0) if spreads else None, *keys, name))
+        if not bias:
+            normed = TemporalBatchNorm(channels) if norm == "batch" else ChannelScale(channels, fan_in**-0.5)
+            parts[f"norm_{name}"] = normed
 
     def dense(name: str, units: int) -> None:
         nonlocal current
         if len(current) != 1:
             parts[f"flatten_{name}"] = Flatten()
             current = (math.prod(current),)
-        linear = FewBitLinear(current[0], units, bias=False, x_kind=kind, policy=products)
-        parts[name] = Stepwise(_drawn(linear, *keys, name))
-        parts[f"norm_{name}"] = normalise(units, current[0])
+        weigh(name, FewBitLinear(current[0], units, bias=bias, x_kind=kind, policy=products), units, current[0])
         current = (units,)
 
     def fire(number: int) -> Kind:
         parts[f"spikes{number}"] = made = neuron()
         return getattr(made, "emits", "real")
 
-    def pool(number: int, text: str, kind: type[nn.MaxPool2d | nn.AvgPool2d], size: int) -> tuple[int, ...]:
+    def pool(
+        number: int, text: str, kind: type[nn.MaxPool2d | nn.AvgPool2d], size: int, step: int | None = None
+    ) -> tuple[int, ...]:
         channels, height, width = current
-        if min(height, width) < size:
-            refuse(f"model layers[{number - 1}]", f"{text!r} on {height}x{width}", "a smaller pool")
-        parts[f"pool{number}"] = Stepwise(kind(size))
-        return (channels, height // size, width // size)
+        if min(height, width) < size or (step or 1) > size:
+            refuse(f"model layers[{number - 1}]", f"{text!r} on {height}x{width}", "a smaller pool, a stride within it")
+        parts[f"pool{number}"] = Stepwise(kind(size) if step is None else kind(size, step, ceil_mode=True))
+        if step is None:
+            return (channels, height // size, width // size)
+        return (channels, -(-(height - size) // step) + 1, -(-(width - size) // step) + 1)
 
     for number, text in enumerate(layers, 1):
         match = LAYER.fullmatch(str(text).lower())
         if match is None:
-            refuse(f"model layers[{number - 1}]", repr(text), "'512', '32c3', '32c3s2', '32c3p2', 'p2' or 'a2'")
+            refuse(f"model layers[{number - 1}]", repr(text), SPELLINGS)
         if match["dense"]:
             dense(f"dense{number}", int(match["dense"]))
             kind = fire(number)
+            continue
+        if match["dropped"]:
+            parts[f"dropout{number}"], kind = Dropout(float(match["dropped"])), "real"
             continue
         if len(current) != 3:
             refuse(f"model layers[{number - 1}]", f"{text!r} on features of shape {current}", "shape (C, H, W)")
@@ -102,25 +131,40 @@ def feedforward(
         if match["out"]:
             out, kernel, stride = int(match["out"]), int(match["kernel"]), int(match["stride"] or 1)
             sizes: tuple[Any, ...] = (channels, out, kernel, stride, kernel // 2)
-            conv = FewBitConv2d(*sizes, bias=False, x_kind=kind, policy=products)
-            parts[f"conv{number}"] = Stepwise(_drawn(conv, *keys, f"conv{number}"))
-            parts[f"norm_conv{number}"] = normalise(out, channels * kernel**2)
+            conv = FewBitConv2d(*sizes, bias=bias, x_kind=kind, policy=products)
+            weigh(f"conv{number}", conv, out, channels * kernel**2)
             edge = 2 * (kernel // 2) - kernel
             current = (out, (height + edge) // stride + 1, (width + edge) // stride + 1)
             if match["inner"]:
                 current = pool(number, text, nn.MaxPool2d, int(match["inner"]))
             kind = fire(number)
-        elif match["pool"] == "p":
-            current = pool(number, text, nn.MaxPool2d, int(match["size"]))
+        elif match["places"]:
+            out, kernel = int(match["places"]), int(match["window"])
+            local = Local2d(channels, out, (height, width), kernel, int(match["every"] or 1), kernel // 2, bias)
+            weigh(f"local{number}", local, out, channels * kernel**2)
+            current, kind = (out, *local.out_size), fire(number)
         else:
-            current, kind = pool(number, text, nn.AvgPool2d, int(match["size"])), "real"
+            step = int(match["step"]) if match["step"] else None
+            most = match["pool"] == "p"
+            current = pool(number, text, nn.MaxPool2d if most else nn.AvgPool2d, int(match["size"]), step)
+            kind = kind if most else "real"
     dense("readout", outputs)
+    if spreads:
+        refuse("model deviations", f"{len(deviations or ())} numbers", ONE_EACH)
     return OnePass(parts)
 
 
-def _drawn(layer: nn.Linear | nn.Conv2d, *keys: Key) -> nn.Module:
-    """Uniform weights in +-1/sqrt(fan-in) from a named draw, so that a model is a function of its seed."""
+def _drawn(layer: nn.Linear | nn.Conv2d | Local2d, deviation: float | None, *keys: Key) -> nn.Module:
+    """Weights from a named draw, so that a model is a function of its seed: uniform by fan-in, or Gaussian."""
+    source = generator(*keys)
     with torch.no_grad():
-        bound = layer.weight[0].numel() ** -0.5
-        layer.weight.uniform_(-bound, bound, generator=generator(*keys))
+        if deviation is not None:
+            layer.weight.normal_(0.0, deviation, generator=source)
+        elif isinstance(layer, Local2d):
+            layer.reset_parameters(source)
+        else:
+            bound = layer.weight[0].numel() ** -0.5
+            layer.weight.uniform_(-bound, bound, generator=source)
+        if layer.bias is not None:
+            layer.bias.zero_()
     return layer

@@ -7,6 +7,7 @@ from bitspike.neurons.adaptive import AdaptiveLIF
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.bisnn import BiSNN, bisnn_step
 from bitspike.neurons.current_based import CurrentLIF
+from bitspike.neurons.exact_if import ExactIF, exact_if_step
 from bitspike.neurons.exact_lif import ExactLIF, exact_lif_step
 from bitspike.neurons.integrate_and_fire import IF
 from bitspike.neurons.integrator import Integrator
@@ -20,8 +21,10 @@ from bitspike.neurons.quantiser import (
 )
 from bitspike.neurons.quantiser_control import at_step, quantisers, redraw_carry
 from bitspike.neurons.schedule import StepSchedule, set_step
-from bitspike.neurons.soft_lif import SoftLIF
+from bitspike.neurons.soft_lif import CURVES, SoftIF, SoftLIF, fit_to_relu
+from bitspike.neurons.soft_lif_noise import Noise, SoftNeuron
 from bitspike.neurons.static import STATIC, Static
+from bitspike.neurons.stochastic import Stochastic, redraw_units
 from bitspike.neurons.surrogate import SURROGATES, Surrogate, surrogate
 
 NEURONS: dict[str, type[Neuron]] = {
@@ -29,8 +32,9 @@ NEURONS: dict[str, type[Neuron]] = {
 }
 
 __all__ = [
-    "IF", "LIF", "NEURONS", "NONLINEARITIES", "STATIC", "SURROGATES", "AdaptiveLIF", "BiSNN", "CurrentLIF", "ExactLIF",
-    "Integrator", "Neuron", "QuantiserConstants", "QuantiserState", "SoftLIF", "Static", "StepSchedule", "Surrogate",
-    "TemporalQuantiser", "at_step", "bisnn_step", "exact_lif_step", "lif_hard_step", "lif_soft_step", "quantiser_step",
-    "quantisers", "redraw_carry", "set_step", "surrogate",
+    "CURVES", "IF", "LIF", "NEURONS", "NONLINEARITIES", "STATIC", "SURROGATES", "AdaptiveLIF", "BiSNN", "CurrentLIF",
+    "ExactIF", "ExactLIF", "Integrator", "Neuron", "Noise", "QuantiserConstants", "QuantiserState", "SoftIF", "SoftLIF",
+    "SoftNeuron", "Static", "StepSchedule", "Stochastic", "Surrogate", "TemporalQuantiser", "at_step", "bisnn_step",
+    "exact_if_step", "exact_lif_step", "fit_to_relu", "lif_hard_step", "lif_soft_step", "quantiser_step", "quantisers",
+    "redraw_carry", "redraw_units", "set_step", "surrogate",
 ]  # fmt: skip

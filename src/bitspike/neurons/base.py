@@ -28,8 +28,8 @@ class Neuron(nn.Module):
     spike: Spike
     back_end: str = "auto"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._chooser = Chooser()
 
     def initial(self, like: Tensor) -> tuple[Tensor, ...]:

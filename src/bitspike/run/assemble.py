@@ -16,9 +16,9 @@ from bitspike.errors import refuse
 from bitspike.learners import BackpropLearner, Learner, OnlineLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
 from bitspike.models import LocalNetwork, feedforward, local_network
-from bitspike.neurons import NEURONS, STATIC, Static, Surrogate
+from bitspike.neurons import CURVES, NEURONS, STATIC, Noise, SoftNeuron, Static, Surrogate
 from bitspike.run.assemble_sequence import build_sequence, step_schedules
-from bitspike.run.augment import check_augmentation
+from bitspike.run.augment import check_augmentation, seen, seen_shape
 from bitspike.run.recipe import ModelPart, NeuronPart, OptimizerPart, Recipe, WeightsPart
 from bitspike.weights import BayesianBinary, Precision, StraightThrough, quantise
 
@@ -52,7 +52,10 @@ def load_data(recipe: Recipe, folder: Path | None = None) -> Any:
         if getattr(part, key) is not None:
             options[key] = getattr(part, key)
     # Seeds of one recipe share their split of real data; generated data are drawn anew for each.
-    return data.load(part.set, folder=folder, seed=recipe.seed if part.set in GENERATED else 0, **options)
+    dataset = data.load(part.set, folder=folder, seed=recipe.seed if part.set in GENERATED else 0, **options)
+    if part.mean_image or part.pixel_range != 1:
+        return data.centred(dataset, part.mean_image, part.pixel_range)
+    return dataset
 
 
 def form_of(dataset: Any) -> Form:
@@ -88,7 +91,7 @@ def build_encoder(recipe: Recipe, form: Form) -> Encoder:
     if recipe.encoder.name == "pixels":
         if form.input == "events" or form.steps:
             refuse("encoder.name", "'pixels' for data with a time axis of its own", "images or values")
-        options["shape"] = form.shape
+        options["shape"] = seen_shape(recipe.data, form.shape)
     encoder = ENCODERS[recipe.encoder.name](**options)
     given = "events" if form.input == "events" else "sequence" if form.steps else "values"
     if encoder.takes != given:
@@ -106,7 +109,7 @@ def build_encoder(recipe: Recipe, form: Form) -> Encoder:
 def encode(recipe: Recipe, encoder: Encoder, x: Any, index: Tensor, epoch: int) -> Tensor:
     """Events (T, B, *features) of examples `index`; epoch 0 is the draw used for validation and test."""
     frozen = getattr(recipe.encoder, "frozen", True)
-    return encoder(x, index, recipe.seed, "encode", 0 if frozen else epoch)
+    return encoder(seen(recipe.data, x), index, recipe.seed, "encode", 0 if frozen else epoch)
 
 
 def _spike(part: NeuronPart) -> Surrogate:
@@ -126,6 +129,12 @@ NEURON_FIELDS: dict[str, tuple[str, ...]] = {
 def _neuron(part: NeuronPart, back_end: str) -> nn.Module:
     if part.kind in STATIC:
         return Static(part.kind)
+    if part.kind in CURVES:
+        soft = part.soft
+        rate = CURVES[part.kind](soft.tau_ref, soft.tau_rc, soft.gamma, soft.amplitude, soft.gain)
+        unit = SoftNeuron(rate, Noise(soft.noise, soft.sigma, soft.tau_s))
+        unit.back_end = back_end
+        return unit
     fields: dict[str, Any] = {name: getattr(part, name) for name in NEURON_FIELDS[part.kind]}
     neuron = NEURONS[part.kind](surrogate=_spike(part), **fields)
     neuron.back_end = back_end
@@ -145,7 +154,7 @@ def _precision(part: WeightsPart) -> Callable[[], Precision] | None:
 def build_model(recipe: Recipe, form: Form) -> nn.Module:
     """The network with its weight precision; a function of the recipe (its seed included) and the data's form."""
     encoder = build_encoder(recipe, form)
-    shape = encoder.features(form.shape)
+    shape = encoder.features(seen_shape(recipe.data, form.shape))
     part = recipe.model
     if not isinstance(part, ModelPart):
         return build_sequence(recipe, shape, form.outputs)
@@ -175,10 +184,12 @@ def build_model(recipe: Recipe, form: Form) -> nn.Module:
             (recipe.seed, "init"),
             encoder.emits,
             recipe.compute.products,
+            part.deviations,
         )
-        if neuron.kind in STATIC:
+        if neuron.kind in STATIC or neuron.kind in CURVES:
             # Real convolutions are a good quarter faster with channels last; time loops want them first.
-            model = model.to(memory_format=torch.channels_last)
+            placed: Any = model
+            model = placed.to(memory_format=torch.channels_last)
     make = _precision(recipe.weights)
     if make is not None:
         quantise(model, make, recipe.seed, "latent", biases=recipe.weights.biases)

@@ -52,11 +52,12 @@ def _quantisers(
         return None, None
     memory = TemporalQuantiser(
         torch.full((units,), part.memory_limit / part.memory_range), keys=(recipe.seed, "memory"),
-        limit=part.memory_limit,
+        limit=part.memory_limit, mode=part.mode,
     )  # fmt: skip
     spikes = TemporalQuantiser(
-        part.hidden_limit / part.hidden_range, nonlinearity, keys=(recipe.seed, "hidden"), limit=part.hidden_limit
-    )
+        part.hidden_limit / part.hidden_range, nonlinearity, keys=(recipe.seed, "hidden"), limit=part.hidden_limit,
+        mode=part.mode,
+    )  # fmt: skip
     return memory, spikes
 
 
@@ -66,6 +67,6 @@ def step_schedules(recipe: Recipe) -> dict[str, StepSchedule]:
     if hybrid is None:
         return {}
     return {
-        path: StepSchedule(hybrid.kind, start, 1.0, hybrid.hold)
+        path: StepSchedule(hybrid.kind, start, 1.0, hybrid.hold, hybrid.per, recipe.training.epochs)
         for path, start in (("cell.memory", hybrid.memory_start), ("cell.spikes", hybrid.hidden_start))
     }

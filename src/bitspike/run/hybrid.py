@@ -7,7 +7,7 @@ part, the setting chosen on validation, and what the static network needs for co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,14 @@ def hybrid_of(
     scale: str = "channel",
     percentile: float = 0.999,
     limit: int | None = None,
+    relative: Mapping[str, float] | None = None,
     examples: int = 500,
     data: Path | None = None,
 ) -> Hybrid:
-    """The run's network with quantisers at counts 1, calibrated on `examples` training examples drawn by its seed."""
+    """The run's network with quantisers at counts 1, calibrated on `examples` training examples drawn by its seed.
+
+    relative: counts of layers by name or pattern, where they are not 1.
+    """
     if run.learner.bayesian or not any(isinstance(m, Static) for m in run.model.modules()):
         refuse("hybridise run", f"'{run.path}'", "a run of an ordinary network: model.neuron.kind = 'relu'")
     train = run.dataset(data).train
@@ -46,8 +50,8 @@ def hybrid_of(
     batches = [train.x[rows].to(_dtype(run)) for rows in order.split(ROWS)]
     run.model.eval()
     return hybridise(
-        run.model, 1.0, steps=steps, data=batches, scale=scale, percentile=percentile, limit=limit,
-        keys=(run.recipe.seed, "carry"),
+        run.model, {**(relative or {}), "*": 1.0}, steps=steps, data=batches, scale=scale, percentile=percentile,
+        limit=limit, keys=(run.recipe.seed, "carry"),
     )  # fmt: skip
 
 
@@ -59,26 +63,27 @@ def sweep_run(
     scale: str = "channel",
     percentile: float = 0.999,
     limit: int | None = None,
+    relative: Mapping[str, float] | None = None,
     examples: int = 500,
     within: float = WITHIN,
+    total: float | None = None,
     most: int | None = None,
     data: Path | None = None,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Sweep the run's network and write sweep.json; returns its content.
 
-    within: the validation accuracy that the chosen setting may lose. most: examples of each part, the first ones
-    (default: all). The rest is as in `hybridise`.
+    within: the validation accuracy that the chosen setting may lose. total: steps times counts beyond which nothing
+    is measured. most: examples of each part, the first ones (default: all). The rest is as in `hybridise`.
     """
     hybrid = hybrid_of(
-        run, steps[0], scale=scale, percentile=percentile, limit=limit, examples=examples, data=data
+        run, steps[0], scale=scale, percentile=percentile, limit=limit, relative=relative, examples=examples, data=data
     )  # fmt: skip
     dataset = run.dataset(data)
-    factors = [math.inf, *sorted(counts, reverse=True)]
     found: dict[str, Any] = {
         "how": {
             "scale": scale, "percentile": percentile, "limit": limit, "calibration": examples, "mode": "carry",
-            "seed": run.recipe.seed,
+            "seed": run.recipe.seed, "relative": dict(relative or {}),
         }
     }  # fmt: skip
     for part in ("validation", "test"):
@@ -93,8 +98,12 @@ def sweep_run(
             if progress is not None:
                 progress({"part": part, **_counted(row)})
 
-        rows = sweep(hybrid, batches, factors, steps=steps, seed=run.recipe.seed, progress=note)
-        found[part] = [_counted(row) for row in rows]
+        found[part] = []
+        for number in steps:
+            factors = [c for c in sorted(counts, reverse=True) if total is None or number * c <= total]
+            factors = [math.inf, *factors] if number == steps[0] else factors
+            rows = sweep(hybrid, batches, factors, steps=(number,), seed=run.recipe.seed, progress=note)
+            found[part] += [_counted(row) for row in rows]
     wanted = {"spikes": MOST_SPIKES, "bits": MOST_BITS, "within": within}
     found |= {"wanted": wanted, "chosen": chosen(found, wanted), "static": _static(run)}
     run.folder.write("sweep.json", found)

@@ -42,8 +42,8 @@ class DataPart(Part):
     """Which examples."""
 
     set: str
-    """Name of a data set: digits, two-moons, regression-1d, mnist, fashion-mnist, cifar10, cifar100, nmnist or
-    folder."""
+    """Name of a data set: digits, two-moons, regression-1d, mnist, fashion-mnist, cifar10, cifar100, svhn, nmnist
+    or folder."""
     validation: float | int | None = None
     """Validation part: a fraction below 1 or a number of examples; the set's default if left out."""
     test: float | None = None
@@ -52,6 +52,12 @@ class DataPart(Part):
     """Training images are shifted by up to this many pixels in each direction."""
     flip: bool = False
     """Half of the training images, drawn anew in each epoch, are seen in a mirror."""
+    crop: Annotated[int, Field(ge=0)] = 0
+    """Images are seen through a window of this side: at a place drawn anew in training, in the middle otherwise."""
+    mean_image: bool = False
+    """The mean training image is subtracted from every image."""
+    pixel_range: Positive = 1.0
+    """The brightest pixel (before `mean_image`); 255 gives the raw values of 8-bit images."""
     class_weights: bool = False
     """Weigh the loss by inverse class frequency, for unbalanced sets."""
     options: Options = Field(default_factory=dict)
@@ -136,11 +142,31 @@ class SurrogatePart(Part):
     height: Positive = 1.0
 
 
+class SoftPart(Part):
+    """The firing rate of soft-lif and soft-if units and their noise in training; times in seconds."""
+
+    tau_ref: Annotated[float, Field(ge=0)] = 0.001
+    tau_rc: Positive = 0.05
+    gamma: Positive = 0.02
+    """How soft the threshold is."""
+    amplitude: Positive = 0.063
+    """Output of one spike per second."""
+    gain: Positive = 0.825
+    noise: Literal["none", "gaussian", "alpha", "alpha-rc"] = "none"
+    """What training puts on the rate: a Gaussian, or what an alpha synapse (and the next membrane) leaves of spikes."""
+    sigma: Positive = 10.0
+    """gaussian: standard deviation in spikes per second."""
+    tau_s: Positive = 0.003
+    """alpha, alpha-rc: the synapse's time constant."""
+
+
 class NeuronPart(Part):
     """The neuron of every hidden layer; time constants in steps. A kind reads the fields its equation has."""
 
-    kind: Literal["lif", "if", "adaptive-lif", "current-lif", "bisnn", "relu"] = "lif"
-    """relu: no neuron but the ordinary nonlinearity, for networks that are made spiking later (`hybridise`)."""
+    kind: Literal["lif", "if", "adaptive-lif", "current-lif", "bisnn", "relu", "soft-lif", "soft-if"] = "lif"
+    """relu: no neuron but the ordinary nonlinearity, for networks that are made spiking later (`hybridise`);
+    soft-lif, soft-if: the firing rate of a spiking neuron, run as spikes later (`evaluate --spiking`)."""
+    soft: SoftPart = SoftPart()
     tau: Positive = 2.0
     theta: Positive = 1.0
     reset: Literal["soft", "hard", "none"] = "soft"
@@ -166,8 +192,12 @@ class ModelPart(Part):
 
     kind: Literal["feedforward"] = "feedforward"
     layers: list[str]
-    """"512" dense, "32c3" convolution, "p2" max pool, "a2" average pool; the read-out is added."""
-    norm: Literal["batch", "scale"] = "batch"
+    """"512" dense, "32c3" convolution, "32l3" local, "p2" max pool, "a2" or "a3s2" average pool, "d0.5" dropout; the
+    read-out is added."""
+    norm: Literal["batch", "scale", "bias"] = "batch"
+    """Behind each weight layer: batch normalisation, a learned gain and offset, or nothing but the layer's biases."""
+    deviations: list[Positive] | None = None
+    """Initial weights are Gaussian with these standard deviations, one per weight layer; else uniform by fan-in."""
     bias: bool = False
     """Biases in the online rule's layers (back-propagated layers have them in their normalisation)."""
     neuron: NeuronPart = NeuronPart()
@@ -201,6 +231,10 @@ class HybridPart(Part):
     kind: Literal["geometric", "linear", "cosine", "constant"] = "geometric"
     hold: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Last fraction of training at the final step size."""
+    per: Literal["step", "epoch"] = "step"
+    """The step sizes change after every update, or between epochs."""
+    mode: Literal["carry", "stochastic"] = "carry"
+    """carry: the rest is carried to the next step; stochastic: rounded up or down at random, nothing carried."""
 
 
 class LMUPart(Part):

@@ -1,0 +1,212 @@
+"""A network of soft firing rates run as spikes: the same weights, spiking neurons, synaptic filters.
+
+    y_l = W_l (h * s_{l-1}) + b_l          h: the synapse, on what reaches every weight layer, the image too
+    s_l = neuron(gain y_l + bias)          spikes of height amplitude / dt: `ExactLIF` or `ExactIF`
+
+Pools of means stay what they are; dropout does nothing. State is kept from call to call, so that a presentation may
+begin where the last one ended, and a long one may be run in chunks. Source: Hunsberger & Eliasmith 2016.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.convert.nonlinearities import CLOSED, MODULES
+from bitspike.errors import refuse
+from bitspike.layers import LMU, Local2d, ParallelLMU, Stepwise, Synapse, SynapticLayer
+from bitspike.layers.in_order import run_in_order
+from bitspike.neurons import ExactIF, ExactLIF, Neuron, SoftNeuron, Static
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
+LARGEST = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
+AVERAGE = "average pooling, or pooling before the units"
+CHUNK = 10  # steps
+
+
+class SpikingUnit(nn.Module):
+    """Spiking neurons in the place of soft rates; state and counts are kept from call to call.
+
+    spikes: since the last `forget_counts`; updates: neurons times steps. neurons: of one example, 0 before the first
+    call.
+    """
+
+    def __init__(self, unit: SoftNeuron, dt: float) -> None:
+        super().__init__()
+        rate = unit.rate
+        make = ExactIF if rate.curve == "if" else ExactLIF
+        self.neuron: ExactLIF = make(dt, rate.tau_rc, rate.tau_ref, rate.amplitude)
+        self.height = rate.amplitude / dt
+        offset = rate.bias - 1 if rate.curve == "if" else rate.bias
+        self.current = (torch.tensor(rate.gain), torch.tensor(offset))
+        self.state: Any = None
+        self.spikes, self.updates, self.neurons = 0.0, 0, 0
+
+    def reset(self) -> None:
+        """Back to rest."""
+        self.state = None
+
+    def keep(self, rows: int) -> None:
+        """Go on with the first `rows` examples of the batch alone."""
+        if self.state is not None:
+            self.state = type(self.state)(*(part[:rows] for part in self.state))
+
+    def forget_counts(self) -> None:
+        """Count from 0."""
+        self.spikes, self.updates = 0.0, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes (T, B, *features) for inputs of that shape."""
+        y, self.state = run_in_order(self.neuron, x, self.state, self.current)
+        self.spikes += round(float(y.sum()) / self.height)
+        self.updates += y.numel()
+        self.neurons = y[0, 0].numel() if y.numel() else 0
+        return y
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy or a pickle begins anew."""
+        return {**self.__dict__, "state": None}
+
+
+class Spiking(nn.Module):
+    """The spiking run of `model`, whose parameters it uses. Made by `spiking`."""
+
+    def __init__(self, model: nn.Module, net: nn.Module, dt: float, reset: bool, chunk: int) -> None:
+        super().__init__()
+        # Not a child: its parameters are those of `net`, listed once.
+        self.__dict__["model"] = model
+        self.net, self.dt, self.resets, self.chunk = net, dt, reset, chunk
+        self.eval()
+
+    def units(self) -> dict[str, SpikingUnit]:
+        """The spiking neurons by the path of the unit they stand for, in the order of the model."""
+        return {name: m for name, m in self.net.named_modules() if isinstance(m, SpikingUnit)}
+
+    def _stateful(self) -> Iterator[SpikingUnit | SynapticLayer]:
+        for module in self.net.modules():
+            if isinstance(module, SpikingUnit | SynapticLayer):
+                yield module
+
+    def reset(self) -> None:
+        """Neurons at rest, synapses empty."""
+        for module in self._stateful():
+            module.reset()
+
+    def keep(self, rows: int) -> None:
+        """Go on with the first `rows` examples of the batch alone."""
+        for module in self._stateful():
+            module.keep(rows)
+
+    def forget_counts(self) -> None:
+        """Count spikes from 0."""
+        for unit in self.units().values():
+            unit.forget_counts()
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (T, B, C) at every step for inputs (T, B, *shape), in chunks; a constant image is best a view."""
+        if self.resets:
+            self.reset()
+        return torch.cat([self.net(part) for part in x.split(self.chunk)])
+
+    @torch.no_grad()
+    def present(self, x: Tensor, time: float, windows: Sequence[tuple[float, float]] | None = None) -> Tensor:
+        """Mean outputs (W, B, C) over each window (start, end] of a presentation of images x (B, *shape).
+
+        time, windows: seconds; the default window is the second half. Begins where the last call ended, unless the
+        network resets.
+        """
+        steps = self._steps(time, "spiking time")
+        spans = [self._span(window, steps) for window in windows or [(time / 2, time)]]
+        if self.resets:
+            self.reset()
+        sums: list[Any] = [0.0] * len(spans)
+        for first in range(0, steps, self.chunk):
+            long = min(self.chunk, steps - first)
+            y = self.net(x.unsqueeze(0).expand(long, *x.shape))
+            for number, (start, end) in enumerate(spans):
+                part = y[max(start - first, 0) : max(end - first, 0)]
+                sums[number] = sums[number] + part.sum(0)
+        return torch.stack([total / (end - start) for total, (start, end) in zip(sums, spans, strict=True)])
+
+    def _steps(self, time: float, field: str) -> int:
+        steps = round(time / self.dt)
+        if steps < 1 or abs(steps * self.dt - time) > 1e-6 * max(time, self.dt):
+            refuse(field, f"{time:g} s", f"a whole number of steps of {self.dt:g} s")
+        return steps
+
+    def _span(self, window: tuple[float, float], steps: int) -> tuple[int, int]:
+        start, end = window
+        first = self._steps(start, "spiking window") if start else 0
+        last = self._steps(end, "spiking window")
+        if not 0 <= first < last <= steps:
+            refuse("spiking window", f"{start:g} to {end:g} s", f"a span within 0 to {steps * self.dt:g} s")
+        return first, last
+
+
+def spiking(
+    model: nn.Module,
+    dt: float = 0.001,
+    synapse: str | None = "alpha",
+    tau_s: float = 0.005,
+    reset: bool = False,
+    chunk: int = CHUNK,
+) -> Spiking:
+    """The spiking run of a network of soft rates (`SoftNeuron`) that puts time first.
+
+    dt: seconds per step. synapse: "alpha", "first-order" or None, with time constant tau_s (seconds; 0 is None), on
+    the input of every weight layer. reset: every presentation starts from rest; else where the last one ended.
+    chunk: steps that are computed layer by layer at a time; memory grows with it. What cannot be run as spikes is
+    refused with its path.
+    """
+    if synapse is not None and tau_s:
+        Synapse(synapse, tau_s, dt)
+    if chunk < 1:
+        refuse("spiking chunk", chunk, "1 step or more")
+    found, rates = 0, False
+
+    def visit(path: str, module: nn.Module) -> nn.Module | None:
+        nonlocal found, rates
+        if isinstance(module, SoftNeuron):
+            found, rates = found + 1, True
+            return SpikingUnit(module, dt)
+        inner = module.layer if isinstance(module, Stepwise) else module
+        if isinstance(inner, WEIGHTED):
+            if inner is module and not isinstance(module, nn.Linear):
+                refuse(f"spiking {path or 'model'}", type(module).__name__, "bitspike.layers.Stepwise around it")
+            rates = False
+            return SynapticLayer(module, Synapse(synapse, tau_s, dt) if synapse is not None and tau_s else None)
+        if isinstance(module, Stepwise) and any(isinstance(m, (*WEIGHTED, SoftNeuron)) for m in inner.modules()):
+            refuse(f"spiking {path}", f"a Stepwise around {type(inner).__name__}", "Stepwise around single layers")
+        if isinstance(inner, LARGEST) and rates:
+            refuse(f"spiking {path}", f"{type(inner).__name__} on spikes", AVERAGE)
+        if isinstance(module, (*MODULES, *CLOSED, Static, Neuron, LMU, ParallelLMU)):
+            refuse(f"spiking {path or 'model'}", type(module).__name__, "units of soft rates (SoftNeuron)")
+        return None
+
+    net = swapped(model, visit)
+    if not found:
+        refuse("spiking model", f"{type(model).__name__} without soft rates", "units of kind soft-lif or soft-if")
+    return Spiking(model, net, dt, reset, chunk)
+
+
+def swapped(module: nn.Module, visit: Callable[[str, nn.Module], nn.Module | None], path: str = "") -> nn.Module:
+    """`module` with what visit(path, module) gives in the place of modules; None: look below.
+
+    Only the modules above a swapped one are copied, and share all else with those they were copied from.
+    """
+    made = visit(path, module)
+    if made is not None:
+        return made
+    children: dict[str, Any] = {}
+    for name, child in module._modules.items():
+        children[name] = None if child is None else swapped(child, visit, f"{path}.{name}" if path else name)
+    if all(children[name] is child for name, child in module._modules.items()):
+        return module
+    twin = copy.copy(module)
+    twin.__dict__["_modules"] = children
+    return twin

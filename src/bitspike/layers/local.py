@@ -1,0 +1,79 @@
+"""A convolution that does not share its weights: each place of the output has a kernel and a bias of its own.
+
+    y[n, o, i, j] = b[o, i, j] + sum_{c, a, b} W[i, j, o, c, a, b] x[n, c, s i + a - pad, s j + b - pad]
+
+with zeros outside x. The "local" layer of cuda-convnet (Krizhevsky 2012).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitspike.errors import refuse
+
+Pair = int | tuple[int, int]
+
+
+def _pair(value: Pair, field: str, least: int) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
+        refuse(f"Local2d {field}", value, f"one or two whole numbers, {least} or more")
+    return pair[0], pair[1]
+
+
+class Local2d(nn.Module):
+    """x (B, C, H, W) to (B, O, HO, WO) for images of one size (H, W).
+
+    weight (HO, WO, O, C, kh, kw) and bias (O, HO, WO), drawn uniformly within +-1/sqrt(C kh kw), the bias at 0.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: Pair,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.size, self.kernel_size = _pair(size, "size", 1), _pair(kernel_size, "kernel_size", 1)
+        self.stride, self.padding = _pair(stride, "stride", 1), _pair(padding, "padding", 0)
+        reach = [n + 2 * p - k for n, p, k in zip(self.size, self.padding, self.kernel_size, strict=True)]
+        if min(reach) < 0:
+            refuse("Local2d kernel_size", kernel_size, f"one that fits images of {self.size} padded by {self.padding}")
+        self.out_size = (reach[0] // self.stride[0] + 1, reach[1] // self.stride[1] + 1)
+        self.weight = nn.Parameter(torch.empty(*self.out_size, out_channels, in_channels, *self.kernel_size))
+        self.bias = nn.Parameter(torch.empty(out_channels, *self.out_size)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the weights anew."""
+        bound = self.weight[0, 0, 0].numel() ** -0.5
+        with torch.no_grad():
+            self.weight.uniform_(-bound, bound, generator=generator)
+            if self.bias is not None:
+                self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, O, HO, WO)."""
+        if tuple(x.shape[1:]) != (self.in_channels, *self.size):
+            refuse("Local2d input", tuple(x.shape), f"(B, {self.in_channels}, {self.size[0]}, {self.size[1]})")
+        # One product per place: windows (HO WO, B, C kh kw) with weights (HO WO, C kh kw, O).
+        windows = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride).permute(2, 0, 1)
+        weights = self.weight.flatten(3).flatten(0, 1).transpose(1, 2)
+        y = torch.bmm(windows, weights).permute(1, 2, 0).reshape(len(x), self.out_channels, *self.out_size)
+        return y if self.bias is None else y + self.bias
+
+    def extra_repr(self) -> str:
+        """Sizes."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, size={self.size}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding}, bias={self.bias is not None}"
+        )

@@ -1,0 +1,145 @@
+"""Synaptic filters on spikes or currents, exact for an input that is constant within each time step.
+
+    first-order   tau s' = x - s                                      impulse response exp(-t/tau) / tau
+    alpha         tau r' = x - r,  tau s' = r - s                     impulse response t exp(-t/tau) / tau^2
+
+Over one step of dt, with a = exp(-dt/tau):
+
+    first-order   s <- x + a (s - x)
+    alpha         s <- x + a ((s - x) + (dt/tau) (r - x)),  r <- x + a (r - x)
+
+y_t = s at the end of step t. Both leave the mean as it is: an input that has always been c gives c. dt, tau: seconds.
+A synapse is linear and the same for all its inputs, so it may stand before or behind weights: `SynapticLayer`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bitspike.errors import refuse
+from bitspike.kernels import Spike
+from bitspike.kernels.products.kinds import Kind
+from bitspike.layers.in_order import run_in_order
+from bitspike.neurons.base import Neuron
+from bitspike.neurons.constants import positive
+
+SYNAPSES = ("first-order", "alpha")
+
+
+class FirstOrderState(NamedTuple):
+    """s: output of the last step, (B, *features)."""
+
+    s: Any
+
+
+class AlphaState(NamedTuple):
+    """r: first stage, s: output of the last step. Both (B, *features)."""
+
+    r: Any
+    s: Any
+
+
+class SynapseConstants(NamedTuple):
+    """a: what is left after one step; ratio: dt / tau."""
+
+    a: Any
+    ratio: Any
+
+
+def first_order_step(x: Any, state: FirstOrderState, p: SynapseConstants, spike: Spike) -> tuple[Any, FirstOrderState]:
+    """One step of the first-order filter."""
+    s = x + p.a * (state.s - x)
+    return s, FirstOrderState(s)
+
+
+def alpha_step(x: Any, state: AlphaState, p: SynapseConstants, spike: Spike) -> tuple[Any, AlphaState]:
+    """One step of the alpha filter."""
+    behind = state.r - x
+    s = x + p.a * ((state.s - x) + p.ratio * behind)
+    return s, AlphaState(x + p.a * behind, s)
+
+
+def _no_spike(u: Any) -> Any:
+    return u
+
+
+class Synapse(Neuron):
+    """A filter over time, x (T, B, *features) to the same shape. kind: "alpha" or "first-order"."""
+
+    is_spiking: ClassVar[bool] = False
+    emits: ClassVar[Kind] = "real"
+
+    def __init__(self, kind: str = "alpha", tau: float = 0.005, dt: float = 0.001) -> None:
+        super().__init__()
+        if kind not in SYNAPSES:
+            refuse("synapse", repr(kind), f"one of {', '.join(SYNAPSES)}")
+        self.synapse = kind
+        self.step = alpha_step if kind == "alpha" else first_order_step
+        self.spike = _no_spike
+        self.tau = float(positive(tau, "synapse tau", "a positive number of seconds"))
+        self.dt = float(positive(dt, "synapse dt", "a positive number of seconds"))
+
+    def initial(self, like: Tensor) -> FirstOrderState | AlphaState:
+        """The state of an input that has always been 0."""
+        return self.settled(torch.zeros_like(like))
+
+    def settled(self, value: Tensor) -> FirstOrderState | AlphaState:
+        """The state of an input that has always been `value` (B, *features)."""
+        return AlphaState(value, value) if self.synapse == "alpha" else FirstOrderState(value)
+
+    def constants(self) -> SynapseConstants:
+        """Decay and ratio per step."""
+        return SynapseConstants(math.exp(-self.dt / self.tau), self.dt / self.tau)
+
+    def extra_repr(self) -> str:
+        """Kind and times."""
+        return f"{self.synapse!r}, tau={self.tau:g}, dt={self.dt:g}"
+
+
+class SynapticLayer(nn.Module):
+    """A synapse on the input of a weight layer, computed where there are fewer values, its state kept between calls.
+
+    layer: affine, (T, B, *) to (T, B, *), the same at every step. Behind it, the filter starts from what the layer
+    makes of an input that has always been 0 (its bias), which is the same thing.
+    """
+
+    def __init__(self, layer: Callable[[Tensor], Tensor], synapse: Synapse | None) -> None:
+        super().__init__()
+        self.layer, self.synapse = layer, synapse
+        self.behind: bool | None = None
+        self.state: Any = None
+
+    def reset(self) -> None:
+        """Forget what came before."""
+        self.state, self.behind = None, None
+
+    def keep(self, rows: int) -> None:
+        """Go on with the first `rows` examples of the batch alone."""
+        if self.state is not None:
+            self.state = type(self.state)(*(part[:rows] for part in self.state))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output for the filtered x; goes on from the last call's state."""
+        if self.synapse is None:
+            return self.layer(x)
+        if self.behind is None or self.behind:
+            y = self.layer(x)
+            if self.behind is None:
+                constant = len(x) > 1 and x.stride(0) == 0
+                self.behind = constant or y[0].numel() < x[0].numel()
+            if self.behind:
+                if self.state is None:
+                    self.state = self.synapse.settled(self.layer(torch.zeros_like(x[:1, :1]))[0].expand_as(y[0]))
+                y, self.state = run_in_order(self.synapse, y, self.state)
+                return y
+        filtered, self.state = run_in_order(self.synapse, x, self.state)
+        return self.layer(filtered)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy or a pickle begins anew."""
+        return {**self.__dict__, "state": None, "behind": None}

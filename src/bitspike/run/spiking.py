@@ -1,0 +1,99 @@
+"""A finished run of soft rates measured as spikes, beside the same network as it was trained: its rate twin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.convert.spiking import spiking
+from bitspike.convert.spiking_run import present_all
+from bitspike.errors import refuse
+from bitspike.run.assemble import encode
+from bitspike.run.start import Run
+
+
+def evaluate_spiking(
+    run: Run,
+    part: str = "test",
+    *,
+    time: float = 0.2,
+    window: float | Sequence[tuple[float, float]] = 0.05,
+    dt: float = 0.001,
+    synapse: str | None = "alpha",
+    tau_s: float = 0.005,
+    reset: bool = False,
+    streams: int | None = None,
+    most: int | None = None,
+    data: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+    keep: bool = False,
+) -> dict[str, Any]:
+    """Accuracy, spikes and rates of a split presented image after image to the run's network as spikes.
+
+    time: of one image. window: seconds at its end over which the output is averaged; or several (start, end], each with
+    a decision of its own. dt, synapse, tau_s, reset: as in `bitspike.spiking`; streams: as in `present_all`. Times in
+    seconds. most: the first examples only. keep: the answers too, int64 (N,) by window, and the twin's and the targets.
+
+    accuracy is that of the last window; twin: of the network as trained, on the same examples.
+    """
+    if part not in ("train", "validation", "test"):
+        refuse("--split", repr(part), "train, validation or test")
+    if run.form.task != "classification":
+        refuse("--spiking", f"a run of {run.form.task}", "a run of classification")
+    if run.encoder.takes != "values" or run.recipe.encoder.name != "direct":
+        refuse("--spiking", f"encoder.name = '{run.recipe.encoder.name}'", "'direct': images as constant currents")
+    windows = [(time - window, time)] if isinstance(window, int | float) else list(window)
+    net = spiking(run.model, dt, synapse, tau_s, reset)
+    split = getattr(run.dataset(data), part)
+    count = len(split) if most is None else min(most, len(split))
+    dtype = next(run.model.parameters()).dtype
+
+    def images(rows: Tensor) -> Tensor:
+        return encode(run.recipe, run.encoder, split.x[rows], rows, 0)[0].to(dtype)
+
+    shown = present_all(net, images, count, time, windows, streams, progress)
+    targets, twins = split.y[:count], []
+    for rows in torch.arange(count).split(run.recipe.evaluation.batch):
+        events = encode(run.recipe, run.encoder, split.x[rows], rows, 0).to(dtype)
+        twins.append(run.learner.predict(events, run.draws)[-1].argmax(-1))
+    twin = torch.cat(twins)
+    decided = []
+    answers = []
+    for (start, end), output in zip(windows, shown.outputs, strict=True):
+        answer = (output[:, 0] > 0).long() if output.shape[1] == 1 else output.argmax(1)
+        answers.append(answer)
+        decided.append(
+            {"start": start, "end": end, "accuracy": _share(answer == targets), "agreement": _share(answer == twin)}
+        )
+    reading: dict[str, Any] = {
+        "split": part,
+        "examples": count,
+        "time": time,
+        "dt": dt,
+        "synapse": synapse if tau_s else None,
+        "tau_s": tau_s if synapse else 0.0,
+        "reset": reset,
+        "streams": shown.streams,
+        "accuracy": decided[-1]["accuracy"],
+        "twin": _share(twin == targets),
+        "agreement": decided[-1]["agreement"],
+        "windows": decided,
+        "spikes": math.fsum(shown.spikes.values()),
+        "mean_rate": shown.mean_rate,
+        "layers": [
+            {"name": name, "neurons": shown.neurons[name], "spikes": shown.spikes[name], "rate": shown.rates[name]}
+            for name in shown.spikes
+        ],
+    }
+    if keep:
+        reading |= {"answers": answers, "twin_answers": twin, "targets": targets}
+    return reading
+
+
+def _share(found: Tensor) -> float:
+    return float(found.double().mean())
