@@ -6,7 +6,7 @@ from typing import Any
 
 from bitspike.report.rundata import RunData, number, section
 from bitspike.report.tables import Table
-from bitspike.report.text import amount, fixed, percent, whole
+from bitspike.report.text import fixed, percent, si, whole
 
 # Reading, its name on the page, how it is written.
 READINGS = (
@@ -19,7 +19,7 @@ READINGS = (
     ("most_levels", "most levels of a unit", whole),
     ("largest", "largest |n|", whole),
     ("silent", "zeros", percent),
-    ("adds", "additions of a weight per answer", amount),
+    ("adds", "additions of a weight per answer", lambda v: si(v, "")),
 )
 
 

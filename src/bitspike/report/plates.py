@@ -212,6 +212,8 @@ def raster(run: RunData) -> Plate | None:
         caption += f" Of layers with more than {pictures.MOST_UNITS} neurons, as many are shown, evenly chosen."
     if section(run.recipe, "encoder").get("name") == "direct":
         caption += " The input is fed as a steady current, not as spikes: a mark there means that it is not zero."
+    if section(section(run.recipe, "model"), "hybrid"):
+        caption += " A mark is a whole number other than zero."
     if samples[0].belief is not None:
         caption += " At the right, the probability of each class as the spikes come in."
     return plate("raster", "Spikes", caption, [pictures.raster(samples, classes)], wide=True)
@@ -267,7 +269,9 @@ def _belief(run: RunData, probabilities: Array | None, number_for_good: int | No
     if probabilities is None or index is None or number_for_good is None or len(index) != probabilities.shape[1]:
         return None
     rows = np.flatnonzero(index == number_for_good)
-    return probabilities[:, rows[0]] if len(rows) and probabilities.shape[2] > 1 else None
+    # One answer, at the end of a sequence, is no curve.
+    shown = len(rows) > 0 and probabilities.shape[2] > 1 and len(probabilities) > 1
+    return probabilities[:, rows[0]] if shown else None
 
 
 def weights(run: RunData) -> Plate | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from bitspike import metrics
 from bitspike.data import rescale, restore
 from bitspike.learners import Learner
+from bitspike.neurons import TemporalQuantiser
 from bitspike.run.batches import Batches
 from bitspike.run.levels import level_bits, watched
 from bitspike.run.recipe import Recipe
@@ -66,6 +68,10 @@ def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, fl
     result = summary(learner.task, last, targets, recipe.evaluation.bins)
     keys = ("accuracy", "nll", "brier", "ece", "rmse")
     return {key: result[key] for key in keys if key in result}
+
+
+def _see(seen: list[Tensor], quantiser: TemporalQuantiser, y: Tensor, new: int) -> None:
+    seen.append(y)
 
 
 class Evaluation:
@@ -159,8 +165,14 @@ class Evaluation:
         events, targets = self.test.events(chosen, 0)
         layers = [m for m in self.learner.model.modules() if getattr(m, "is_spiking", False)]
         spikes: list[list[Tensor]] = [[] for _ in layers]
-        hooks = []
+        hooks, watched_by = [], []
         for seen, layer in zip(spikes, layers, strict=True):
+            if isinstance(layer, TemporalQuantiser):
+                # It may be stepped by a recurrent cell, which calls no hooks.
+                watcher = partial(_see, seen)
+                layer.observers.append(watcher)
+                watched_by.append((layer, watcher))
+                continue
 
             def keep(module: Any, arguments: Any, output: Any, seen: list[Tensor] = seen) -> None:
                 seen.append(output[1].unsqueeze(0) if isinstance(output, tuple) else output)
@@ -169,15 +181,16 @@ class Evaluation:
         self.learner.predict(events, 1)
         for hook in hooks:
             hook.remove()
+        for quantiser, watcher in watched_by:
+            quantiser.observers.remove(watcher)
 
         def thin(x: Tensor) -> np.ndarray[Any, Any]:
             """(T, S, *units) to (T, at most 200 evenly chosen units, S)."""
             flat = x.flatten(2).cpu()
             keep = torch.linspace(0, flat.shape[2] - 1, min(200, flat.shape[2])).long()
-            return (flat[:, :, keep] > 0).to(torch.uint8).transpose(1, 2).numpy()
+            return (flat[:, :, keep] != 0).to(torch.uint8).transpose(1, 2).numpy()
 
         self.arrays["raster_events"] = thin(events)
-        # A layer inside a recurrent cell is stepped by the cell: nothing is seen of it here.
         for number, seen in enumerate((s for s in spikes if s), 1):
             self.arrays[f"raster_{number}"] = thin(torch.cat(seen))
         self.arrays["raster_targets"] = targets.cpu().numpy()
