@@ -152,6 +152,26 @@ def test_calibration_puts_the_limit_at_the_range_asked_for_and_happens_once() ->
     assert torch.equal(other.memory.final, before)
 
 
+@pytest.mark.parametrize("back_end", ["reference", "cpu"])
+def test_a_normalised_memory_is_the_same_network_with_its_factors_in_the_weights(back_end: str) -> None:
+    torch.manual_seed(0)
+    cell = LMU(1, 6, 8, 20.0, normalise=True, back_end=back_end).train()
+    with torch.no_grad():
+        cell.e_m.normal_(0, 0.1)
+        cell.w_h.normal_(0, 0.1)
+    x = torch.rand(50, 10, 1, generator=torch.Generator().manual_seed(0))
+    found = cell(x)
+    size = all_states(x, 8, 20.0).flatten(2).square().mean((0, 1)).sqrt()
+    assert torch.allclose(cell.scale, 1 / size, rtol=1e-4)
+    plain = LMU(1, 6, 8, 20.0, back_end=back_end)
+    plain.load_state_dict(cell.state_dict())
+    with torch.no_grad():
+        plain.w_m.mul_(cell.scale)
+        plain.e_m.mul_(cell.scale)
+    plain.scale.fill_(1.0)
+    assert torch.allclose(plain(x), found, atol=1e-5)
+
+
 def test_draws_have_names() -> None:
     cell = made("cpu", torch.float32, True)
     x = torch.randn(10, 2, 3, generator=torch.Generator().manual_seed(0))

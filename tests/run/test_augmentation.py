@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from bitspike.errors import BitspikeError
-from bitspike.run.augment import augment, check_augmentation, flip_images, shift_images
+from bitspike.run.augment import (
+    augment,
+    check_augmentation,
+    crop_images,
+    flip_images,
+    seen,
+    seen_shape,
+    shift_images,
+)
 from bitspike.run.recipe import DataPart
 
 
@@ -31,3 +39,31 @@ def test_both_together_and_neither() -> None:
 def test_what_is_no_image_cannot_be_mirrored() -> None:
     with pytest.raises(BitspikeError, match=r"^data.flip: got true on examples of \(7,\), wanted false, or images"):
         check_augmentation(DataPart(set="digits", flip=True), torch.rand(5, 7))
+
+
+def test_crops_are_windows_of_the_image_drawn_by_example_and_epoch() -> None:
+    x = torch.arange(8 * 9.0).reshape(1, 1, 8, 9) + 100 * torch.arange(200.0).reshape(-1, 1, 1, 1)
+    index = torch.arange(200)
+    one = crop_images(x, index, 5, 0, 1)
+    assert one.shape == (200, 1, 5, 5)
+    corners = one[:, 0, 0, 0] - 100 * index
+    rows, columns = corners // 9, corners % 9
+    assert set(rows.tolist()) == {0, 1, 2, 3}
+    assert set(columns.tolist()) == {0, 1, 2, 3, 4}
+    window = torch.arange(5.0).view(-1, 1) * 9 + torch.arange(5.0)
+    assert torch.equal(one[:, 0], one[:, :1, 0, :1] + window)
+    order = torch.randperm(200)
+    assert torch.equal(crop_images(x[order], index[order], 5, 0, 1), one[order])
+    assert not torch.equal(crop_images(x, index, 5, 0, 2), one)
+
+
+def test_evaluation_sees_the_middle_and_training_is_cropped_last() -> None:
+    part = DataPart(set="digits", crop=4, shift=1, flip=True)
+    x, index = torch.rand(20, 1, 8, 9), torch.arange(20)
+    assert torch.equal(seen(part, x), x[:, :, 2:6, 2:6])
+    made = augment(part, x, index, 0, 2)
+    assert torch.equal(made, crop_images(shift_images(flip_images(x, index, 0, 2), index, 1, 0, 2), index, 4, 0, 2))
+    assert torch.equal(seen(part, made), made)
+    assert seen_shape(part, (1, 8, 9)) == (1, 4, 4)
+    with pytest.raises(BitspikeError, match=r"^data.crop: got 9 on examples of \(1, 8, 9\)"):
+        check_augmentation(DataPart(set="digits", crop=9), x)

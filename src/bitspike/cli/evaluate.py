@@ -25,12 +25,8 @@ def register(app: typer.Typer) -> None:
         window: float | None = typer.Option(
             None, "--window", help="With --spiking: ms at the end of an image over which the answer is averaged (50)."
         ),
-        synapse: str | None = typer.Option(
-            None, "--synapse", help="With --spiking: alpha, first-order or none."
-        ),
-        tau_s: float | None = typer.Option(
-            None, "--tau-s", help="With --spiking: time constant of the synapse, ms."
-        ),
+        synapse: str | None = typer.Option(None, "--synapse", help="With --spiking: alpha, first-order or none."),
+        tau_s: float | None = typer.Option(None, "--tau-s", help="With --spiking: time constant of the synapse, ms."),
         dt: float | None = typer.Option(None, "--dt", help="With --spiking: ms per step (1)."),
         reset: bool = typer.Option(False, "--reset", help="With --spiking: every image begins with neurons at rest."),
         most: int | None = typer.Option(None, "--most", min=1, help="With --spiking: the first examples only."),

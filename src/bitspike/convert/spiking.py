@@ -141,9 +141,11 @@ class Spiking(nn.Module):
 
     def _span(self, window: tuple[float, float], steps: int) -> tuple[int, int]:
         start, end = window
+        if not 0 <= start < end:
+            refuse("spiking window", f"{start:g} to {end:g} s", f"a span within 0 to {steps * self.dt:g} s")
         first = self._steps(start, "spiking window") if start else 0
         last = self._steps(end, "spiking window")
-        if not 0 <= first < last <= steps:
+        if not first < last <= steps:
             refuse("spiking window", f"{start:g} to {end:g} s", f"a span within 0 to {steps * self.dt:g} s")
         return first, last
 

@@ -9,6 +9,10 @@ Kajic & Eliasmith 2019). With them every weight, Abar among them, meets whole nu
 and r - m what it held back: with leak = 0 (the published hybrid) a unit's own state enters the next step as the whole
 number it sent; with leak = diag(Abar) it acts on its own state with its own rest, as a membrane does, and only the
 other units see whole numbers. The gradient is that of f: straight through Q, none through what is held back.
+
+m is small where the window is long (order i of white input has size sqrt(2i + 1) / sqrt(theta) or less), so weights of
+the usual size see nearly nothing of it at first. `normalise` puts a fixed factor per unit between memory and W_m, e_m,
+which brings it to a root-mean-square of 1; folded into the weights, the network is the same.
 """
 
 from __future__ import annotations
@@ -52,7 +56,8 @@ class LMU(nn.Module):
 
     hidden: H; order: d; window: theta in steps; signals: K. memory, spikes: Q_m over K d units and Q_h over H units
     (its nonlinearity is tanh), or None. own_leak: see the module. memory_range: on the first training batch, Q_m's
-    step sizes are set so that its limit lies at this many times a unit's root-mean-square. keys: name of the draw of
+    step sizes are set so that its limit lies at this many times a unit's root-mean-square. normalise: on it, `scale`
+    is set to one over that (see the module). keys: name of the draw of
     the weights: e_x = 1, W_m Glorot-normal, all others 0, Abar and Bbar fixed, as in the LMU's reference
     implementation; bias is off there.
     back_end: "reference" (a loop under autograd), "cpu" (`lmu_scan`), "auto". products: "exact" (the input's dtype) or
@@ -62,6 +67,7 @@ class LMU(nn.Module):
     a: Tensor
     b: Tensor
     calibrated: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -75,6 +81,7 @@ class LMU(nn.Module):
         spikes: TemporalQuantiser | None = None,
         own_leak: bool = False,
         memory_range: float | None = None,
+        normalise: bool = False,
         keys: tuple[Key, ...] = (0, "init"),
         back_end: str = "auto",
         products: str = "exact",
@@ -111,7 +118,9 @@ class LMU(nn.Module):
         if memory_range is not None and memory is not None:
             if memory.limit is None or not memory_range > 0:
                 refuse("lmu memory range", memory_range, "a positive number, and a quantiser with a limit")
-            self.register_buffer("calibrated", torch.tensor(False))
+        self.normalise = normalise
+        self.register_buffer("scale", torch.ones(units))
+        self.register_buffer("calibrated", torch.tensor(memory_range is None and not normalise))
 
     def initial(self, like: Tensor) -> LMUState:
         """Zeros, and new carries, for one time step of input `like` (B, F)."""
@@ -134,7 +143,7 @@ class LMU(nn.Module):
         last = len(x) if last is None else last
         if not 1 <= last <= len(x):
             refuse("lmu last", last, f"1 to the {len(x)} steps of the input")
-        if self.training and self.memory_range is not None and not getattr(self, "calibrated", True):
+        if self.training and not bool(self.calibrated):
             self.calibrate(x)
         new = x.shape[1] if state is None else 0
         state = self.initial(x[0]) if state is None else state
@@ -155,23 +164,24 @@ class LMU(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
-        """Set Q_m's step sizes from x (T, B, F): limit / (memory_range RMS), per unit, of the static memory.
+        """From x (T, B, F): Q_m's step sizes, limit / (memory_range RMS), and `scale`, per unit of the static memory.
 
         The ratio of the step in use to the final one, which a schedule sets, is kept.
         """
-        memory = self.memory
-        if memory is None or memory.limit is None or self.memory_range is None:
-            refuse("lmu calibration", "a memory without range or limit", "a quantiser with a limit and a memory_range")
         states = all_states(x @ self.e_x.t(), self.order, self.window).flatten(2)
         size = states.double().square().mean((0, 1)).sqrt().clamp_min(1e-6)
-        final = (memory.limit.double() / (self.memory_range * size)).to(memory.final.dtype)
-        ratio = (memory.dt / memory.final).to(final)
-        memory.final, memory.dt = final, final * ratio
+        memory = self.memory
+        if memory is not None and memory.limit is not None and self.memory_range is not None:
+            final = (memory.limit.double() / (self.memory_range * size)).to(memory.final.dtype)
+            ratio = (memory.dt / memory.final).to(final)
+            memory.final, memory.dt = final, final * ratio
+        if self.normalise:
+            self.scale = (1 / size).to(self.scale)
         self.calibrated = torch.ones_like(self.calibrated)
 
     def weights(self) -> tuple[Tensor, ...]:
-        """e_x, e_h, e_m, W_x, W_h, W_m, bias."""
-        return self.e_x, self.e_h, self.e_m, self.w_x, self.w_h, self.w_m, self.bias
+        """e_x, e_h, e_m, W_x, W_h, W_m, bias; e_m and W_m as they meet the memory."""
+        return self.e_x, self.e_h, self.e_m * self.scale, self.w_x, self.w_h, self.w_m * self.scale, self.bias
 
     def choice(self, x: Tensor) -> Choice:
         """The back end for input x and why: the one asked for, or an error that says why not."""

@@ -32,7 +32,7 @@ def build_sequence(recipe: Recipe, features: tuple[int, ...], outputs: int) -> n
             features[0], part.hidden, part.order, part.window, part.signals, part.bias, memory, spikes,
             own_leak=part.hybrid is not None and part.hybrid.own_leak,
             memory_range=None if part.hybrid is None else part.hybrid.memory_range,
-            keys=keys, back_end=recipe.compute.back_end, products=recipe.compute.products,
+            normalise=part.normalise, keys=keys, back_end=recipe.compute.back_end, products=recipe.compute.products,
         )  # fmt: skip
     elif isinstance(part, ParallelLMUPart):
         memory, spikes = _quantisers(recipe, part.hybrid, part.signals * part.order, part.nonlinearity)

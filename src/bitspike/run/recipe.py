@@ -249,6 +249,8 @@ class LMUPart(Part):
     signals: Count = 1
     """Memories, each of one signal."""
     bias: bool = False
+    normalise: bool = False
+    """A fixed factor per unit brings the memory to a root-mean-square of 1 before weights meet it."""
     read: Count = 1
     """The read-out takes the mean hidden state of this many final steps."""
     hybrid: HybridPart | None = None

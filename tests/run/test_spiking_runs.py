@@ -1,0 +1,93 @@
+"""A recipe of soft rates trained, measured, and run as spikes from Python and from the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import bitspike
+from bitspike.convert import spiking
+from bitspike.errors import BitspikeError
+from bitspike.neurons import SoftNeuron
+from bitspike.run.spiking import evaluate_spiking
+
+SMALL = ["model.layers=['8c3','a3s2','8l3','d0.2','64']", "training.epochs=20", "data.crop=7"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> bitspike.Run:
+    return bitspike.train("soft-lif-digits", tmp_path_factory.mktemp("runs") / "soft", overrides=SMALL)
+
+
+def test_it_is_trained_like_any_other_and_predicts_without_noise(run: bitspike.Run) -> None:
+    assert run.result["test"]["accuracy"] > 0.9
+    assert any(isinstance(m, SoftNeuron) and m.noise.kind == "alpha-rc" for m in run.model.modules())
+    x = run.dataset().test.x[:30]
+    assert x.shape[-1] == 8
+    assert torch.equal(run.predict(x), bitspike.load(run.path).predict(x))
+
+
+def test_the_same_seed_trains_the_same_network(tmp_path: Path) -> None:
+    short = [*SMALL, "training.epochs=1"]
+    states = []
+    for name in ("a", "b"):
+        torch.manual_seed(len(states))
+        states.append(bitspike.train("soft-lif-digits", tmp_path / name, overrides=short).model.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_as_spikes_it_answers_nearly_as_its_twin(run: bitspike.Run) -> None:
+    windows = [(0.01, 0.06), (0.1, 0.2)]
+    found = evaluate_spiking(run, time=0.2, window=windows, most=120, keep=True)
+    assert found["twin"] == pytest.approx(float((found["twin_answers"] == found["targets"]).double().mean()))
+    assert found["accuracy"] > found["twin"] - 0.06
+    assert [(w["start"], w["end"]) for w in found["windows"]] == windows
+    assert found["windows"][0]["accuracy"] <= found["windows"][1]["accuracy"] + 0.02
+    assert found["accuracy"] == pytest.approx(float((found["answers"][1] == found["targets"]).double().mean()))
+    layers = {layer["name"]: layer for layer in found["layers"]}
+    assert [layer["neurons"] for layer in layers.values()] == [8 * 49, 8 * 9, 64]
+    assert found["spikes"] == pytest.approx(sum(layer["spikes"] for layer in layers.values()))
+    assert 0 < found["mean_rate"] < 500
+    x = run.dataset().test.x[:1, :, :7, :7]
+    assert layers["spikes1"]["rate"] > 0
+    assert spiking(run.model).present(x, 0.05).shape == (1, 1, 10)
+
+
+def test_the_command_prints_and_writes_the_same(run: bitspike.Run) -> None:
+    command = [str(Path(sys.executable).with_name("bitspike")), "evaluate", str(run.path)]
+    asked = ["--spiking", "--time", "100", "--window", "40", "--most", "60", "--synapse", "first-order", "--tau-s", "3"]
+    done = subprocess.run([*command, *asked, "--reset", "--json"], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert (found["time"], found["reset"], found["examples"], found["synapse"]) == (0.1, True, 60, "first-order")
+    assert found["tau_s"] == 0.003
+    assert found["windows"][0]["start"] == pytest.approx(0.06)
+    want = evaluate_spiking(run, time=0.1, window=0.04, synapse="first-order", tau_s=0.003, reset=True, most=60)
+    assert found["accuracy"] == want["accuracy"]
+    shown = subprocess.run([*command, *asked], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown[0].endswith("60 test images of 100 ms, back to back, answers over 60 to 100 ms")
+    assert [line.split()[0] for line in shown[1:4]] == ["accuracy", "twin", "spikes"]
+    assert shown[4].startswith("  spikes1          392 neurons,")
+    for options, message in (
+        (["--window", "40"], "--window: got 40.0, wanted it only with --spiking"),
+        (["--reset"], "--reset: got True, wanted it only with --spiking"),
+        (["--spiking", "--draws", "2"], "--draws: got 2, wanted no --draws with --spiking"),
+        (["--spiking", "--time", "50", "--window", "80"], "spiking window: got -0.03 to 0.05 s, wanted a span within"),
+    ):
+        wrong = subprocess.run([*command, *options], capture_output=True, text=True)
+        assert wrong.returncode == 2
+        assert wrong.stderr.startswith(f"bitspike: {message}")
+
+
+def test_a_run_that_cannot_be_run_as_spikes_is_refused(tmp_path: Path) -> None:
+    short = ["training.epochs=1", "model.layers=['8']"]
+    lif = bitspike.train("digits-full", tmp_path / "lif", overrides=short)
+    with pytest.raises(BitspikeError, match=r"^spiking spikes1: got LIF, wanted units of soft rates"):
+        evaluate_spiking(lif)
+    values = bitspike.train("regression-1d-full", tmp_path / "values", overrides=short)
+    with pytest.raises(BitspikeError, match=r"^--spiking: got a run of regression"):
+        evaluate_spiking(values)
