@@ -35,7 +35,7 @@ BITS = [
     ("significant", "bits.levels.total.significant", 1, 2),
     ("without zeros", "bits.levels.total.significant_nonzero", 1, 2),
     ("with real states", "bits.average_with_real_states", 1, 2),
-    ("additions", "bits.levels.total.adds", 1e-6, 1),
+    ("additions", "energy.network.ac", 1e-6, 1),
     ("multiply-adds", "energy.network.mac", 1e-6, 1),
 ]
 READINGS = {"test_map": "- MAP", "test_single_draw": "- one draw"}
