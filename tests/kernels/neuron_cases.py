@@ -17,6 +17,7 @@ from bitspike.neurons import (
     AdaptiveLIF,
     BiSNN,
     CurrentLIF,
+    ExactIF,
     ExactLIF,
     Integrator,
     Neuron,
@@ -33,7 +34,10 @@ SPIKING: dict[str, Callable[..., Neuron]] = {
     **{f"current-{reset}": partial(CurrentLIF, tau=3.0, reset=reset) for reset in RESETS},
     "bisnn": BiSNN,
 }
-EXACT: dict[str, Callable[..., Neuron]] = {"exact": partial(ExactLIF, tau_rc=0.005, tau_ref=0.0015, amplitude=0.002)}
+EXACT: dict[str, Callable[..., Neuron]] = {
+    "exact": partial(ExactLIF, tau_rc=0.005, tau_ref=0.0015, amplitude=0.002),
+    "exact-if": partial(ExactIF, tau_rc=0.005, tau_ref=0.0015, amplitude=0.002),
+}
 SILENT: dict[str, Callable[..., Neuron]] = {"integrator": Integrator, "quantiser": partial(TemporalQuantiser, dt=1.5)}
 ARITHMETIC = {**SPIKING, **SILENT}
 MODELS = {**SPIKING, **EXACT, **SILENT}

@@ -119,3 +119,20 @@ def test_what_does_not_fit_is_refused() -> None:
         paper_energy(size, (1.0, -2.0, 0.0), 0.2)
     with pytest.raises(BitspikeError, match=r"^network size: got ReLU without weight layers"):
         network_size(nn.ReLU(), torch.zeros(1, 3))
+
+
+def test_a_local_layer_is_counted_as_a_convolution_of_its_size() -> None:
+    from bitspike.layers import Local2d, Stepwise
+    from bitspike.metrics import OperationCounter
+
+    x = torch.rand(1, 2, 3, 6, 5) * (torch.rand(1, 2, 3, 6, 5) > 0.4)
+    counts = []
+    for layer in (nn.Conv2d(3, 4, 3, 2, 1), Local2d(3, 4, (6, 5), 3, 2, 1)):
+        model = Stepwise(layer)
+        with OperationCounter(model) as counter:
+            model(x)
+            counter.add_examples(2)
+        counts.append(counter.counts())
+    conv, local = (c.layers[0] for c in counts)
+    assert (conv.mac, conv.dense, conv.reads) == (local.mac, local.dense, local.reads)
+    assert (local.kind, local.weights, counts[1].uncounted) == ("Local2d", 9 * 4 * 27, ())

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import bitspike
+from bitspike.cli import app
 from bitspike.convert import spiking
 from bitspike.errors import BitspikeError
 from bitspike.neurons import SoftNeuron
 from bitspike.run.spiking import evaluate_spiking
 
-SMALL = ["model.layers=['8c3','a3s2','8l3','d0.2','64']", "training.epochs=20", "data.crop=7"]
+SMALL = ["model.layers=['8c3','a3s2','8l3','d0.2','64']", "training.epochs=20"]
 
 
 @pytest.fixture(scope="module")
@@ -50,37 +50,56 @@ def test_as_spikes_it_answers_nearly_as_its_twin(run: bitspike.Run) -> None:
     assert found["windows"][0]["accuracy"] <= found["windows"][1]["accuracy"] + 0.02
     assert found["accuracy"] == pytest.approx(float((found["answers"][1] == found["targets"]).double().mean()))
     layers = {layer["name"]: layer for layer in found["layers"]}
-    assert [layer["neurons"] for layer in layers.values()] == [8 * 49, 8 * 9, 64]
+    assert [layer["neurons"] for layer in layers.values()] == [8 * 64, 8 * 16, 64]
     assert found["spikes"] == pytest.approx(sum(layer["spikes"] for layer in layers.values()))
     assert 0 < found["mean_rate"] < 500
-    x = run.dataset().test.x[:1, :, :7, :7]
+    x = run.dataset().test.x[:1]
     assert layers["spikes1"]["rate"] > 0
     assert spiking(run.model).present(x, 0.05).shape == (1, 1, 10)
 
 
 def test_the_command_prints_and_writes_the_same(run: bitspike.Run) -> None:
-    command = [str(Path(sys.executable).with_name("bitspike")), "evaluate", str(run.path)]
     asked = ["--spiking", "--time", "100", "--window", "40", "--most", "60", "--synapse", "first-order", "--tau-s", "3"]
-    done = subprocess.run([*command, *asked, "--reset", "--json"], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
+
+    def command(*options: str) -> str:
+        done = CliRunner().invoke(app, ["evaluate", str(run.path), *options], catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.output
+
+    found = json.loads(command(*asked, "--reset", "--json"))
     assert (found["time"], found["reset"], found["examples"], found["synapse"]) == (0.1, True, 60, "first-order")
     assert found["tau_s"] == 0.003
     assert found["windows"][0]["start"] == pytest.approx(0.06)
     want = evaluate_spiking(run, time=0.1, window=0.04, synapse="first-order", tau_s=0.003, reset=True, most=60)
     assert found["accuracy"] == want["accuracy"]
-    shown = subprocess.run([*command, *asked], capture_output=True, text=True, check=True).stdout.splitlines()
+    shown = command(*asked).splitlines()
     assert shown[0].endswith("60 test images of 100 ms, back to back, answers over 60 to 100 ms")
     assert [line.split()[0] for line in shown[1:4]] == ["accuracy", "twin", "spikes"]
-    assert shown[4].startswith("  spikes1          392 neurons,")
+    assert shown[4].startswith("  spikes1          512 neurons,")
+    assert (
+        json.loads(command("--spiking", "--time", "20", "--window", "5", "--synapse", "none", "--json"))["tau_s"] == 0
+    )
     for options, message in (
         (["--window", "40"], "--window: got 40.0, wanted it only with --spiking"),
         (["--reset"], "--reset: got True, wanted it only with --spiking"),
         (["--spiking", "--draws", "2"], "--draws: got 2, wanted no --draws with --spiking"),
         (["--spiking", "--time", "50", "--window", "80"], "spiking window: got -0.03 to 0.05 s, wanted a span within"),
     ):
-        wrong = subprocess.run([*command, *options], capture_output=True, text=True)
-        assert wrong.returncode == 2
-        assert wrong.stderr.startswith(f"bitspike: {message}")
+        with pytest.raises(BitspikeError, match=f"^{message}"):
+            command(*options)
+
+
+def test_a_cropped_run_takes_images_as_the_data_set_gives_them(tmp_path: Path) -> None:
+    cropped = bitspike.train(
+        "soft-lif-digits", tmp_path / "run", overrides=[*SMALL, "training.epochs=1", "data.crop=6"]
+    )
+    x = cropped.dataset().test.x[:9]
+    assert cropped.predict(x).shape == (9, 10)
+    with torch.no_grad():
+        middle = cropped.model(x[None, :, :, 1:7, 1:7])[0].softmax(-1)
+    assert torch.allclose(cropped.predict(x, scaled=False).float(), middle, atol=1e-5)
+    found = evaluate_spiking(cropped, time=0.02, window=0.01, most=5)
+    assert found["layers"][0]["neurons"] == 8 * 36
 
 
 def test_a_run_that_cannot_be_run_as_spikes_is_refused(tmp_path: Path) -> None:

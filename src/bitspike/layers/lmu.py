@@ -115,9 +115,9 @@ class LMU(nn.Module):
         self.w_m = nn.Parameter(drawn.to(dtype))
         self.bias = nn.Parameter(torch.zeros(hidden), requires_grad=bias)
         self.memory, self.spikes, self.memory_range = memory, spikes, memory_range
-        if memory_range is not None and memory is not None:
-            if memory.limit is None or not memory_range > 0:
-                refuse("lmu memory range", memory_range, "a positive number, and a quantiser with a limit")
+        bounded = memory is None or memory.limit is not None
+        if memory_range is not None and not (memory_range > 0 and bounded):
+            refuse("lmu memory range", memory_range, "a positive number, and a quantiser with a limit")
         self.normalise = normalise
         self.register_buffer("scale", torch.ones(units))
         self.register_buffer("calibrated", torch.tensor(memory_range is None and not normalise))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bitspike.errors import refuse
+from bitspike.layers import Local2d
 
 REAL_BITS = 32.0
 
@@ -83,17 +84,18 @@ def value_bits(x: Tensor) -> tuple[float, float]:
 
 
 def fan_out(layer: nn.Module, space: tuple[int, ...]) -> Tensor:
-    """Outputs one input value reaches, float64: a scalar for Linear, (*space) for a convolution."""
+    """Outputs one input value reaches, float64: a scalar for Linear, (*space) for a convolution or a local layer."""
     if isinstance(layer, nn.Linear):
         return torch.tensor(float(layer.out_features), dtype=torch.float64)
-    assert isinstance(layer, nn.Conv1d | nn.Conv2d)
-    if layer.padding_mode != "zeros":
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d | Local2d)
+    dilation, groups = (1, 1) if isinstance(layer, Local2d) else (layer.dilation, layer.groups)
+    if not isinstance(layer, Local2d) and layer.padding_mode != "zeros":
         refuse("operation count", f"padding_mode {layer.padding_mode!r}", "convolutions padded with zeros")
     convolve: Callable[..., Tensor] = F.conv1d if isinstance(layer, nn.Conv1d) else F.conv2d
     # The gradient of the sum of a convolution with ones is how often each input was used.
     with torch.inference_mode(False), torch.enable_grad():
         x = torch.zeros(1, 1, *space, dtype=torch.float64, requires_grad=True)
         ones = torch.ones(1, 1, *layer.kernel_size, dtype=torch.float64)
-        y = convolve(x, ones, None, layer.stride, layer.padding, layer.dilation)
+        y = convolve(x, ones, None, layer.stride, layer.padding, dilation)
         (reach,) = torch.autograd.grad(y.sum(), x)
-    return reach[0, 0] * (layer.out_channels // layer.groups)
+    return reach[0, 0] * (layer.out_channels // groups)

@@ -27,7 +27,7 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from bitspike.errors import refuse
-from bitspike.layers import LMU, ParallelLMU
+from bitspike.layers import LMU, Local2d, ParallelLMU
 from bitspike.metrics.cells import GATED, Product, counts, gated_products, lmu_products, memory_products
 from bitspike.metrics.counts import (
     REAL_BITS,
@@ -52,12 +52,12 @@ class OperationCounter:
             counter.add_examples(B)
         counter.counts()
 
-    Hooks sit on every Linear, Conv1d and Conv2d, on recurrent cells (`cells`), and on every module with
+    Hooks sit on every Linear, Conv1d, Conv2d and Local2d, on recurrent cells (`cells`), and on every module with
     `is_spiking`: neurons, which return spikes (T, B, *), or layers of the online rule, which return (read-out, spikes,
     state) of one step. What a quantiser sends counts as the whole numbers n = dt y.
     """
 
-    LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+    LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -139,7 +139,7 @@ class OperationCounter:
         weight: Tensor = module.weight  # type: ignore[assignment]
         features = int(module.in_features if isinstance(module, nn.Linear) else module.in_channels)  # type: ignore[arg-type]
         # Space follows the channels; all that stands before them is rows (examples, or steps x examples).
-        space = tuple(x.shape[x.ndim - (weight.ndim - 2) :])
+        space = tuple(x.shape[x.ndim - (2 if isinstance(module, Local2d) else weight.ndim - 2) :])
         if (name, space) not in self._reach:
             self._reach[name, space] = fan_out(module, space)
         reach = self._reach[name, space]
