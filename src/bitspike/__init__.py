@@ -11,14 +11,27 @@ from bitspike.errors import BitspikeError
 
 if TYPE_CHECKING:
     from bitspike.convert.hybridise import dehybridise, hybridise
-    from bitspike.layers import LMU, ParallelLMU
+    from bitspike.convert.spiking import Spiking, spiking
+    from bitspike.layers import LMU, Local2d, ParallelLMU, Synapse
     from bitspike.layers.explain import explain_backend
     from bitspike.metrics import LevelCollector, sweep
-    from bitspike.neurons import StepSchedule, TemporalQuantiser, at_step, redraw_carry, set_step
+    from bitspike.neurons import (
+        Noise,
+        SoftLIF,
+        SoftNeuron,
+        StepSchedule,
+        TemporalQuantiser,
+        at_step,
+        fit_to_relu,
+        redraw_carry,
+        redraw_units,
+        set_step,
+    )
     from bitspike.report import compare, report
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
     from bitspike.run.results import write_results
+    from bitspike.run.spiking import evaluate_spiking
     from bitspike.run.start import Run, load, train
 
 __version__ = "0.1.0"
@@ -26,22 +39,32 @@ __all__ = [
     "LMU",
     "BitspikeError",
     "LevelCollector",
+    "Local2d",
+    "Noise",
     "ParallelLMU",
     "Recipe",
     "Run",
+    "SoftLIF",
+    "SoftNeuron",
+    "Spiking",
     "StepSchedule",
+    "Synapse",
     "TemporalQuantiser",
     "at_step",
     "compare",
     "dehybridise",
+    "evaluate_spiking",
     "explain_backend",
+    "fit_to_relu",
     "hybridise",
     "load",
     "load_recipe",
     "recipe_names",
     "redraw_carry",
+    "redraw_units",
     "report",
     "set_step",
+    "spiking",
     "sweep",
     "train",
     "write_results",
@@ -50,22 +73,32 @@ __all__ = [
 _HOMES = {
     "LMU": "bitspike.layers",
     "LevelCollector": "bitspike.metrics",
+    "Local2d": "bitspike.layers",
+    "Noise": "bitspike.neurons",
     "ParallelLMU": "bitspike.layers",
     "Recipe": "bitspike.run.recipe",
     "Run": "bitspike.run.start",
+    "SoftLIF": "bitspike.neurons",
+    "SoftNeuron": "bitspike.neurons",
+    "Spiking": "bitspike.convert",
     "StepSchedule": "bitspike.neurons",
+    "Synapse": "bitspike.layers",
     "TemporalQuantiser": "bitspike.neurons",
     "at_step": "bitspike.neurons",
     "compare": "bitspike.report",
     "dehybridise": "bitspike.convert",
+    "evaluate_spiking": "bitspike.run.spiking",
     "explain_backend": "bitspike.layers.explain",
+    "fit_to_relu": "bitspike.neurons",
     "hybridise": "bitspike.convert",
     "load": "bitspike.run.start",
     "load_recipe": "bitspike.run.recipe_files",
     "recipe_names": "bitspike.run.recipe_files",
     "redraw_carry": "bitspike.neurons",
+    "redraw_units": "bitspike.neurons",
     "report": "bitspike.report",
     "set_step": "bitspike.neurons",
+    "spiking": "bitspike.convert",
     "sweep": "bitspike.metrics",
     "train": "bitspike.run.start",
     "write_results": "bitspike.run.results",

@@ -19,7 +19,7 @@ def test_equal_weights_everywhere_are_a_convolution(kernel, stride, padding) -> 
     local = Local2d(3, 5, (7, 6), kernel, stride, padding).double()
     x = torch.randn(4, 3, 7, 6, dtype=DOUBLE)
     with torch.no_grad():
-        local.weight.copy_(conv.weight.expand_as(local.weight))
+        local.weight.copy_(conv.weight.permute(0, 2, 3, 1).expand_as(local.weight))
         local.bias.copy_(conv.bias.view(-1, 1, 1).expand_as(local.bias))
     assert torch.allclose(local(x), conv(x), atol=1e-12)
     last = x.to(memory_format=torch.channels_last)
@@ -37,7 +37,7 @@ def test_each_place_has_its_own_kernel() -> None:
     for i in range(4):
         for j in range(4):
             window = padded[:, :, i : i + 3, j : j + 3]
-            want = torch.einsum("ncab,ocab->no", window, local.weight[i, j]) + local.bias[:, i, j]
+            want = torch.einsum("ncab,oabc->no", window, local.weight[i, j]) + local.bias[:, i, j]
             assert torch.allclose(y[:, :, i, j], want, atol=1e-12)
 
 
@@ -45,7 +45,7 @@ def test_gradients_and_start() -> None:
     local = Local2d(1, 2, 3, 2).double()
     x = torch.randn(2, 1, 3, 3, dtype=DOUBLE, requires_grad=True)
     assert torch.autograd.gradcheck(local, x)
-    assert local.weight.shape == (2, 2, 2, 1, 2, 2)
+    assert local.weight.shape == (2, 2, 2, 2, 2, 1)
     assert local.weight.abs().max() <= 0.5
     one, other = Local2d(1, 2, 3, 2), Local2d(1, 2, 3, 2, bias=False)
     one.reset_parameters(torch.Generator().manual_seed(3))

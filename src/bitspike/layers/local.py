@@ -1,6 +1,6 @@
 """A convolution that does not share its weights: each place of the output has a kernel and a bias of its own.
 
-    y[n, o, i, j] = b[o, i, j] + sum_{c, a, b} W[i, j, o, c, a, b] x[n, c, s i + a - pad, s j + b - pad]
+    y[n, o, i, j] = b[o, i, j] + sum_{c, a, b} W[i, j, o, a, b, c] x[n, c, s i + a - pad, s j + b - pad]
 
 with zeros outside x. The "local" layer of cuda-convnet (Krizhevsky 2012).
 """
@@ -26,7 +26,7 @@ def _pair(value: Pair, field: str, least: int) -> tuple[int, int]:
 class Local2d(nn.Module):
     """x (B, C, H, W) to (B, O, HO, WO) for images of one size (H, W).
 
-    weight (HO, WO, O, C, kh, kw) and bias (O, HO, WO), drawn uniformly within +-1/sqrt(C kh kw), the bias at 0.
+    weight (HO, WO, O, kh, kw, C) and bias (O, HO, WO), drawn uniformly within +-1/sqrt(C kh kw), the bias at 0.
     """
 
     bias: nn.Parameter | None
@@ -49,7 +49,7 @@ class Local2d(nn.Module):
         if min(reach) < 0:
             refuse("Local2d kernel_size", kernel_size, f"one that fits images of {self.size} padded by {self.padding}")
         self.out_size = (reach[0] // self.stride[0] + 1, reach[1] // self.stride[1] + 1)
-        self.weight = nn.Parameter(torch.empty(*self.out_size, out_channels, in_channels, *self.kernel_size))
+        self.weight = nn.Parameter(torch.empty(*self.out_size, out_channels, *self.kernel_size, in_channels))
         self.bias = nn.Parameter(torch.empty(out_channels, *self.out_size)) if bias else None
         self.reset_parameters()
 
@@ -62,13 +62,16 @@ class Local2d(nn.Module):
                 self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, O, HO, WO)."""
+        """(B, C, H, W) to (B, O, HO, WO), which keeps its channels last."""
         if tuple(x.shape[1:]) != (self.in_channels, *self.size):
             refuse("Local2d input", tuple(x.shape), f"(B, {self.in_channels}, {self.size[0]}, {self.size[1]})")
-        # One product per place: windows (HO WO, B, C kh kw) with weights (HO WO, C kh kw, O).
-        windows = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride).permute(2, 0, 1)
+        (kh, kw), (sh, sw), (ph, pw) = self.kernel_size, self.stride, self.padding
+        # One product per place: windows (HO WO, B, kh kw C) with weights (HO WO, kh kw C, O).
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph))
+        windows = padded.unfold(1, kh, sh).unfold(2, kw, sw).permute(1, 2, 0, 4, 5, 3)
         weights = self.weight.flatten(3).flatten(0, 1).transpose(1, 2)
-        y = torch.bmm(windows, weights).permute(1, 2, 0).reshape(len(x), self.out_channels, *self.out_size)
+        y = torch.bmm(windows.reshape(len(weights), len(x), -1), weights)
+        y = y.transpose(0, 1).reshape(len(x), *self.out_size, self.out_channels).permute(0, 3, 1, 2)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
