@@ -132,13 +132,19 @@ def pair_of_few_bits(name: str, steps: int) -> tuple[Callable[[], Tensor], Tenso
     return pair(name, steps, few=True)
 
 
-def pair_times(names: Sequence[str], seconds: float, make: Case = pair) -> dict[str, Any]:
-    """Forward and backward of the pairs, interleaved in this process."""
+def pair_times(names: Sequence[str], seconds: float, make: Case = pair, hidden: bool = False) -> dict[str, Any]:
+    """Forward and backward of the pairs, interleaved in this process; hidden: with the gradient of their input."""
     calls: dict[str, Callable[[], object]] = {}
     for name in names:
         call, x = make(name, PAIR_STEPS)
+        x.requires_grad_(hidden)
         gs = torch.randn_like(x)
-        calls[name] = lambda call=call, gs=gs: call().backward(gs)  # type: ignore[misc]
+
+        def both(call: Callable[[], Tensor] = call, x: Tensor = x, gs: Tensor = gs) -> None:
+            x.grad = None
+            call().backward(gs)
+
+        calls[name] = both
         calls[name]()
     return common.compared(common.interleave(calls, seconds), names[0])
 
@@ -186,7 +192,9 @@ def main() -> None:
         show(f"{title}, bytes per (t, b, n)", pairs)
         times = pair_times(paired, 3.0 if chosen.quick else 12.0, make)
         print(f"\n{title}, T = {PAIR_STEPS}\n{common.ratio_table(times)}", flush=True)
-        result |= {key: pairs, f"{key}_times": times}
+        inner = pair_times(paired, 3.0 if chosen.quick else 12.0, make, hidden=True)
+        print(f"\nthe same with the gradient of its input\n{common.ratio_table(inner)}", flush=True)
+        result |= {key: pairs, f"{key}_times": times, f"{key}_hidden_times": inner}
     common.save("memory", result, chosen)
 
 

@@ -132,7 +132,8 @@ def pairs(used: Found) -> str:
     """Memory and time of a product with its neurons, kept and computed again; with each kind of product measured."""
     titles = {"pair": "torch's float32 product", "few_bit_pair": "our product of spikes"}
     return "\n\n".join(
-        f"**{title}**\n\n{memory(used[key])}\n\n{times(used[f'{key}_times'])}"
+        f"**{title}**\n\n{memory(used[key])}\n\n{times(used[f'{key}_times'])}\n\n"
+        f"With the gradient of its input, as inside a network:\n\n{times(used[f'{key}_hidden_times'])}"
         for key, title in titles.items()
         if key in used
     )

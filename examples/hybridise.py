@@ -44,7 +44,7 @@ if __name__ == "__main__":
             optimiser.step()
     model.eval()
 
-    # Step sizes are relative to what each channel gives on these examples: 1 is one spike at its 99.9th percentile.
+    # Step sizes are relative to what each layer gives on these examples: 1 is one spike at its 99.9th percentile.
     spiking = hybridise(model, 1.0, steps=1, data=digits.train.x[:500])
     print("quantised:", ", ".join(spiking.quantised()))
     test = [(digits.test.x, digits.test.y, digits.test.index)]

@@ -135,7 +135,7 @@ def test_a_dead_channel_gets_the_median_scale() -> None:
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.ReLU(), nn.Linear(3, 2)).eval()
     with torch.no_grad():
         model[0].weight.copy_(torch.diag(torch.tensor([1.0, 4.0, -1.0])))
-    hybrid = hybridise(model, 8.0, data=torch.ones(10, 3))
+    hybrid = hybridise(model, 8.0, data=torch.ones(10, 3), scale="channel")
     assert hybrid.quantised()["1"].final.tolist() == [8.0, 2.0, 8.0]
 
 
@@ -226,7 +226,7 @@ class Half(Called):
         (lambda: hybridise(MLP, {"2": 1.0}), "hybridise counts: got nothing for layer '4', wanted a number for each"),
         (lambda: hybridise(MLP, {"*": 1.0, "9": 2.0}), "hybridise counts: got for '9', wanted names among 2, 4"),
         (lambda: hybridise(MLP, steps=0), "hybrid steps: got 0, wanted a whole number"),
-        (lambda: hybridise(MLP, scale="unit"), "hybridise scale: got 'unit', wanted 'channel' or 'layer'"),
+        (lambda: hybridise(MLP, scale="unit"), "hybridise scale: got 'unit', wanted 'layer' or 'channel'"),
         (lambda: hybridise(MLP, percentile=99), "hybridise percentile: got 99, wanted a share"),
         (lambda: hybridise(MLP, data=[]), "hybridise data: got no batch"),
         (lambda: hybridise(hybridise(MLP)), "hybridise model: got a hybrid, wanted the network it was made of"),

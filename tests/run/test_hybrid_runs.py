@@ -96,6 +96,21 @@ def test_the_hybrid_of_a_run_has_its_static_limit(run: bitspike.Run) -> None:
     assert list(hybrid.quantised()) == ["spikes1", "spikes2"]
 
 
+def test_layers_may_have_counts_of_their_own(run: bitspike.Run) -> None:
+    plain = hybrid_of(run, examples=100).quantised()
+    other = hybrid_of(run, examples=100, relative={"spikes1": 0.5}).quantised()
+    assert torch.allclose(other["spikes1"].final, plain["spikes1"].final / 2)
+    assert torch.equal(other["spikes2"].final, plain["spikes2"].final)
+
+
+def test_a_limit_does_not_touch_the_network_that_is_compared_with(run: bitspike.Run) -> None:
+    found = sweep_run(run, (1,), (40.0,), limit=1, percentile=0.5, examples=100)
+    static, clipped = found["test"]
+    assert static["accuracy"] == pytest.approx(run.result["test"]["accuracy"])
+    assert clipped["most_levels"] <= 41
+    assert clipped["bits"] < 5.36
+
+
 def test_a_spiking_run_is_refused(tmp_path: Path) -> None:
     spiking = bitspike.train("digits-full", tmp_path / "spiking", overrides=["training.epochs=1", "model.layers=['8']"])
     with pytest.raises(BitspikeError, match=r"^hybridise run: .*wanted a run of an ordinary network"):

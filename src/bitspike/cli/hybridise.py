@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
         counts: str = typer.Option(
             "0.5,1,2,3,4,6,8,12,15", "--counts", help="Spikes per step of a unit at its typical activity."
         ),
-        scale: str = typer.Option("channel", "--scale", help="Typical activity per channel or per layer."),
+        scale: str = typer.Option("layer", "--scale", help="Typical activity per layer or per channel."),
         percentile: float = typer.Option(0.999, "--percentile", help="The share of activities below the typical one."),
         limit: int | None = typer.Option(None, "--limit", min=1, help="Clip at this many times the typical activity."),
         relative: str = typer.Option(

@@ -26,7 +26,7 @@ from bitspike.errors import BitspikeError, refuse
 from bitspike.neurons import TemporalQuantiser
 
 Counts = float | Tensor
-SCALES = ("channel", "layer")
+SCALES = ("layer", "channel")
 
 
 def hybridise(
@@ -36,7 +36,7 @@ def hybridise(
     steps: int | None = 4,
     layers: str | Sequence[str] | None = None,
     data: Iterable[Any] | Tensor | None = None,
-    scale: str = "channel",
+    scale: str = "layer",
     percentile: float = 0.999,
     mode: str = "carry",
     limit: int | None = None,
@@ -47,7 +47,7 @@ def hybridise(
     counts: n at the typical |f(x)|, one value or one per layer by name or pattern ("features.*"). steps: T, how often
     an input (B, ...) is presented; none for a model that steps through a sequence itself, in which each call of a
     nonlinearity is one step. layers: names or patterns of what to swap; all if left out. data: batches (or pairs with
-    targets) on which typical values are measured, per "channel" or "layer"; without, they are 1 and counts is dt.
+    targets) on which typical values are measured, per "layer" or "channel"; without, they are 1 and counts is dt.
     mode, limit: as in `TemporalQuantiser`. keys: name the draws of the carry.
 
     Nonlinearities are modules (nn.ReLU, ...) and calls of functions (F.relu, torch.tanh, x.sigmoid()), these where

@@ -57,11 +57,8 @@ class Product:
             out.copy_(self.out)
 
     def add(self, x: Tensor, out: Tensor) -> None:
-        """out += x @ weight; x in the product's dtype."""
-        if self.same:
-            out.addmm_(x, self.weight)
-        else:
-            out.add_(torch.mm(x, self.weight, out=self.out))
+        """out += x @ weight; x in the product's dtype. Not addmm, which rounds in another order than the plain loop."""
+        out.add_(torch.mm(x, self.weight, out=self.out))
 
 
 class Start(NamedTuple):
@@ -86,7 +83,7 @@ class _Scan(torch.autograd.Function):
         u = (x.flatten(0, 1) @ e_x.t()).view(steps, batch, -1)
         # One array serves the current, then tanh of it, then, in the backward pass, its gradient.
         act = empty(torch.Size((steps, batch, hidden)), x.dtype)
-        torch.addmm(bias, x.flatten(0, 1), w_x.t(), out=act.flatten(0, 1))
+        torch.mm(x.flatten(0, 1), w_x.t(), out=act.flatten(0, 1)).add_(bias)
         m = empty(torch.Size((steps, batch, units)), x.dtype)
         h = act if cell.hidden_dt is None else empty(act.shape, x.dtype)
         quantised = cell.memory_dt is not None
@@ -96,7 +93,7 @@ class _Scan(torch.autograd.Function):
         by_signal, low = raw.view(-1, d), cell.products
         to_memory = Product(cell.a.t(), batch * units // d, low)
         to_hidden, feedback = Product(w_m.t(), batch, low), Product(w_h.t(), batch, low)
-        e_h_t, e_m_t = e_h.t(), e_m.t()
+        from_hidden, from_memory = Product(e_h.t(), batch, x.dtype), Product(e_m.t(), batch, x.dtype)
         # What the products read: the states themselves, or their copies in fewer bits.
         m_read = m if low == x.dtype else empty(m.shape, low)
         h_read = h if low == x.dtype else empty(h.shape, low)
@@ -108,7 +105,8 @@ class _Scan(torch.autograd.Function):
         h_low, m_low = before_h.to(low), before_m.to(low)
         for t in range(steps):
             to_memory.into(m_low.view(-1, d), by_signal)
-            u[t].addmm_(before_h, e_h_t).addmm_(before_m, e_m_t)
+            from_hidden.add(before_h, u[t])
+            from_memory.add(before_m, u[t])
             if quantised:
                 memory(n["raw"], n["u"][t], n["b"], d, n["mdt"], n["mb"], n["leak"], n["v_m"], n["held"], n["m"][t],
                        n["inside"][t])  # fmt: skip

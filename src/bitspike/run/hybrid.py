@@ -7,6 +7,7 @@ part, the setting chosen on validation, and what the static network needs for co
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def hybrid_of(
     run: Run,
     steps: int = 1,
     *,
-    scale: str = "channel",
+    scale: str = "layer",
     percentile: float = 0.999,
     limit: int | None = None,
     relative: Mapping[str, float] | None = None,
@@ -60,7 +61,7 @@ def sweep_run(
     steps: Sequence[int] = STEPS,
     counts: Sequence[float] = COUNTS,
     *,
-    scale: str = "channel",
+    scale: str = "layer",
     percentile: float = 0.999,
     limit: int | None = None,
     relative: Mapping[str, float] | None = None,
@@ -76,9 +77,12 @@ def sweep_run(
     within: the validation accuracy that the chosen setting may lose. total: steps times counts beyond which nothing
     is measured. most: examples of each part, the first ones (default: all). The rest is as in `hybridise`.
     """
+    started = time.monotonic()
     hybrid = hybrid_of(
         run, steps[0], scale=scale, percentile=percentile, limit=limit, relative=relative, examples=examples, data=data
     )  # fmt: skip
+    # As it was trained: a limit clips also where nothing is quantised.
+    static = hybrid if limit is None else hybridise(run.model, steps=1)
     dataset = run.dataset(data)
     found: dict[str, Any] = {
         "how": {
@@ -98,14 +102,14 @@ def sweep_run(
             if progress is not None:
                 progress({"part": part, **_counted(row)})
 
-        found[part] = []
+        rows = sweep(static, batches, (math.inf,), progress=note)
         for number in steps:
             factors = [c for c in sorted(counts, reverse=True) if total is None or number * c <= total]
-            factors = [math.inf, *factors] if number == steps[0] else factors
-            rows = sweep(hybrid, batches, factors, steps=(number,), seed=run.recipe.seed, progress=note)
-            found[part] += [_counted(row) for row in rows]
+            rows += sweep(hybrid, batches, factors, steps=(number,), seed=run.recipe.seed, progress=note)
+        found[part] = [_counted(row) for row in rows]
     wanted = {"spikes": MOST_SPIKES, "bits": MOST_BITS, "within": within}
     found |= {"wanted": wanted, "chosen": chosen(found, wanted), "static": _static(run)}
+    found["seconds"] = round(time.monotonic() - started, 1)
     run.folder.write("sweep.json", found)
     return found
 
