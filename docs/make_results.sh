@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every file in results/: three seeds of each recipe (hours on 2 cores; a killed call goes on where it was).
-# BITSPIKE_DATA must hold mnist/ and nmnist/ (or nmnist-small/). Usage: bash docs/make_results.sh [RECIPE...]
+# BITSPIKE_DATA must hold mnist/, nmnist/ (or nmnist-small/) and cifar-10-batches-py/.
+# Usage: bash docs/make_results.sh [RECIPE...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 recipes=("$@")
@@ -9,6 +10,14 @@ if [ ${#recipes[@]} -eq 0 ]; then
     recipes+=("$family-full" "$family-st" "$family-bayes")
   done
   recipes+=(digits-rows-hybrid mackey-glass-hybrid psmnist-parallel psmnist-lmu psmnist-hybrid psmnist-lstm psmnist-gru)
+fi
+if [ $# -eq 0 ]; then
+  # Ordinary networks, one seed each, and their curve as spiking ones.
+  for recipe in cnn-mnist cnn-cifar10; do
+    .venv/bin/bitspike train "$recipe" --resume
+    .venv/bin/bitspike hybridise runs/"$recipe" --limit 1 --steps 1,2 --counts 0.5,1,2,3,4,6,8,15
+    .venv/bin/bitspike results runs/"$recipe" --out results
+  done
 fi
 for recipe in "${recipes[@]}"; do
   .venv/bin/bitspike train "$recipe" --seeds 3 --resume
