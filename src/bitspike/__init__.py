@@ -11,10 +11,14 @@ from bitspike.errors import BitspikeError
 
 if TYPE_CHECKING:
     from bitspike.convert.hybridise import dehybridise, hybridise
+    from bitspike.convert.rate_curve import RateCurve, accuracy_curve
+    from bitspike.convert.rate_network import RateNetwork
+    from bitspike.convert.relu_to_spiking import relu_to_spiking
     from bitspike.convert.spiking import Spiking, spiking
     from bitspike.layers import LMU, Local2d, ParallelLMU, Synapse
     from bitspike.layers.explain import explain_backend
-    from bitspike.metrics import LevelCollector, sweep
+    from bitspike.metrics import Device, Energy, LevelCollector, sweep
+    from bitspike.metrics.energy import energy
     from bitspike.neurons import (
         Noise,
         SoftLIF,
@@ -38,10 +42,14 @@ __version__ = "0.1.0"
 __all__ = [
     "LMU",
     "BitspikeError",
+    "Device",
+    "Energy",
     "LevelCollector",
     "Local2d",
     "Noise",
     "ParallelLMU",
+    "RateCurve",
+    "RateNetwork",
     "Recipe",
     "Run",
     "SoftLIF",
@@ -50,9 +58,11 @@ __all__ = [
     "StepSchedule",
     "Synapse",
     "TemporalQuantiser",
+    "accuracy_curve",
     "at_step",
     "compare",
     "dehybridise",
+    "energy",
     "evaluate_spiking",
     "explain_backend",
     "fit_to_relu",
@@ -62,6 +72,7 @@ __all__ = [
     "recipe_names",
     "redraw_carry",
     "redraw_units",
+    "relu_to_spiking",
     "report",
     "set_step",
     "spiking",
@@ -71,11 +82,15 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Device": "bitspike.metrics",
+    "Energy": "bitspike.metrics",
     "LMU": "bitspike.layers",
     "LevelCollector": "bitspike.metrics",
     "Local2d": "bitspike.layers",
     "Noise": "bitspike.neurons",
     "ParallelLMU": "bitspike.layers",
+    "RateCurve": "bitspike.convert",
+    "RateNetwork": "bitspike.convert",
     "Recipe": "bitspike.run.recipe",
     "Run": "bitspike.run.start",
     "SoftLIF": "bitspike.neurons",
@@ -84,9 +99,11 @@ _HOMES = {
     "StepSchedule": "bitspike.neurons",
     "Synapse": "bitspike.layers",
     "TemporalQuantiser": "bitspike.neurons",
+    "accuracy_curve": "bitspike.convert",
     "at_step": "bitspike.neurons",
     "compare": "bitspike.report",
     "dehybridise": "bitspike.convert",
+    "energy": "bitspike.metrics",
     "evaluate_spiking": "bitspike.run.spiking",
     "explain_backend": "bitspike.layers.explain",
     "fit_to_relu": "bitspike.neurons",
@@ -96,6 +113,7 @@ _HOMES = {
     "recipe_names": "bitspike.run.recipe_files",
     "redraw_carry": "bitspike.neurons",
     "redraw_units": "bitspike.neurons",
+    "relu_to_spiking": "bitspike.convert",
     "report": "bitspike.report",
     "set_step": "bitspike.neurons",
     "spiking": "bitspike.convert",

@@ -193,3 +193,37 @@ def test_settings_and_windows_are_checked() -> None:
     for call, message in cases:
         with pytest.raises(BitspikeError, match=f"^({message})"):
             call()
+
+
+def test_in_float32_one_kernel_runs_synapse_and_neurons_and_gives_the_same_spikes() -> None:
+    model = network(SoftLIF(tau_ref=0.002, tau_rc=0.03, gamma=0.02, amplitude=0.02, gain=2.0)).float()
+    x = images(3).float()
+    for synapse, tau_s in (("alpha", 0.005), ("first-order", 0.005), (None, 0.0)):
+        plain = spiking(copy.deepcopy(model).double(), synapse=synapse, tau_s=tau_s)
+        want = plain.present(x.double(), 0.1, [(0.0, 0.1), (0.05, 0.1)])
+        counts = [unit.spikes for unit in plain.units().values()]
+        for chunk in (7, 100):
+            net = spiking(model, synapse=synapse, tau_s=tau_s, chunk=chunk)
+            got = net.present(x, 0.1, [(0.0, 0.1), (0.05, 0.1)])
+            assert [unit.spikes for unit in net.units().values()] == pytest.approx(counts, rel=2e-3)
+            assert torch.allclose(got.double(), want, atol=0.02 * float(want.abs().max()))
+    # Whoever watches a layer sees what it is: filtered, of the same spikes.
+    net, watched = (spiking(model) for _ in range(2))
+    seen: list[Tensor] = []
+    watched.net.conv1.register_forward_hook(lambda module, given, y: seen.append(y))
+    assert torch.allclose(watched.present(x, 0.05), net.present(x, 0.05), atol=0.05)
+    assert float(seen[0][0].abs().max()) < float(seen[-1][-1].abs().max())
+    # In a network of one unit nothing is close: spike for spike.
+    unit = nn.Sequential(nn.Linear(40, 30), SoftNeuron(SHARP))
+    signal = torch.randn(50, 2, 40)
+    assert torch.equal(spiking(unit)(signal) > 0, spiking(copy.deepcopy(unit).double())(signal.double()) > 0)
+
+
+def test_bfloat16_products_round_weights_and_keep_the_answer_close() -> None:
+    model, x = network(SHARP).float(), images(4).float()
+    exact, rounded = spiking(model), spiking(model, products="bfloat16")
+    want, got = exact.present(x, 0.4, [(0.2, 0.4)])[0], rounded.present(x, 0.4, [(0.2, 0.4)])[0]
+    assert not torch.equal(want, got)
+    assert float((want - got).abs().max()) < 0.05 * float(want.abs().max())
+    with pytest.raises(BitspikeError, match=r"^spiking products: got 'int8', wanted one of float32, bfloat16"):
+        spiking(model, products="int8")  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bitspike.errors import BitspikeError
 from bitspike.layers import LMU
-from bitspike.layers.legendre import all_states
+from bitspike.layers.legendre import all_states, discrete
 from bitspike.metrics import LevelCollector
 from bitspike.neurons import TemporalQuantiser, redraw_carry, set_step
 
@@ -170,6 +170,35 @@ def test_a_normalised_memory_is_the_same_network_with_its_factors_in_the_weights
         plain.e_m.mul_(cell.scale)
     plain.scale.fill_(1.0)
     assert torch.allclose(plain(x), found, atol=1e-5)
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_training_without_feedback_is_the_cell_whose_feedback_is_zero(hybrid: bool) -> None:
+    """Real-valued: the same numbers. Hybrid: the same up to the drawn carries, here made as fine as real numbers."""
+    fast, plain = (made("cpu", torch.float64, hybrid, own_leak=hybrid) for _ in range(2))
+    for cell in (fast, plain):
+        cell.a, cell.b = discrete(8, 10.0)
+        if hybrid:
+            set_step(cell, 1e6)
+        with torch.no_grad():
+            for weight in (cell.e_h, cell.e_m, cell.w_h):
+                weight.zero_()
+    fast.feed_forward = True
+    x = torch.randn(30, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7)) / 40
+    for last in (1, 5):
+        y, expected = gradients(plain, x, last)
+        found, grads = gradients(fast, x, last)
+        assert torch.allclose(found, y, atol=1e-4 if hybrid else 1e-12)
+        # Weights of feedback get no gradient at all: an optimiser leaves them alone.
+        assert fast.e_h.grad is fast.e_m.grad is fast.w_h.grad is None
+        kept = [e for e, p in zip(expected[1:], plain.parameters(), strict=True)
+                if not any(p is w for w in (plain.e_h, plain.e_m, plain.w_h))]  # fmt: skip
+        for a, b in zip(grads, [expected[0], *kept], strict=True):
+            assert torch.allclose(a, b, atol=1e-3 if hybrid else 1e-10)
+        for cell in (fast, plain):
+            cell.zero_grad()
+    fast.eval()
+    assert torch.equal(fast.run(x)[0], plain.eval().run(x)[0]), "evaluation runs the loop"
 
 
 def test_draws_have_names() -> None:

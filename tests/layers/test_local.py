@@ -45,6 +45,7 @@ def test_gradients_and_start() -> None:
     local = Local2d(1, 2, 3, 2).double()
     x = torch.randn(2, 1, 3, 3, dtype=DOUBLE, requires_grad=True)
     assert torch.autograd.gradcheck(local, x)
+    assert torch.autograd.gradgradcheck(local, x)
     assert local.weight.shape == (2, 2, 2, 2, 2, 1)
     assert local.weight.abs().max() <= 0.5
     one, other = Local2d(1, 2, 3, 2), Local2d(1, 2, 3, 2, bias=False)

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from bitspike.errors import BitspikeError
-from bitspike.metrics.paper_energy import NetworkSize, network_size, paper_energy
+from bitspike.metrics import Counts, LayerCount, NeuronCount, energy
+from bitspike.metrics.paper_energy import NetworkSize, network_size, paper_account, paper_energy
 from bitspike.models import feedforward
-from bitspike.neurons import SoftNeuron
+from bitspike.models.sequence import Gated, SequenceNetwork
+from bitspike.neurons import LIF, SoftNeuron
 from bitspike.run.recipe_files import load_recipe
 
 
@@ -136,3 +138,66 @@ def test_a_local_layer_is_counted_as_a_convolution_of_its_size() -> None:
     conv, local = (c.layers[0] for c in counts)
     assert (conv.mac, conv.dense, conv.reads) == (local.mac, local.dense, local.reads)
     assert (local.kind, local.weights, counts[1].uncounted) == ("Local2d", 9 * 4 * 27, ())
+
+
+def test_the_account_of_a_network_that_ran_is_the_formula_on_its_rates() -> None:
+    """Real pixels: as printed. Spikes from outside: charged as spikes."""
+    x = (torch.rand(9, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    model = feedforward((1, 8, 8), 4, ["6c3", "a2", "9"], LIF).eval()
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if name.endswith("weight"):
+                weights.add_(0.1)
+    for data, pixels in ((x, False), ((x[:1] + 0.5).expand(9, -1, -1, -1, -1), True)):
+        found = energy(model, data)
+        size = network_size(model, data[:1, :1])
+        assert [(c.units, c.connections) for c in found.counts.layers] == [(n.units, n.synapses) for n in size.layers]
+        assert found.counts.pooled == size.pooled
+        seconds = 9 * 0.001
+        rates = [n.spikes / n.neurons / seconds for n in found.counts.neurons]
+        assert max(rates) > 0
+        wanted = paper_energy(size, rates, seconds, input_layer=pixels)
+        outside = 0.0 if pixels else 0.08 * found.counts.layers[0].events
+        assert found.paper is not None
+        assert found.paper.flops == size.flops(pools=False)
+        assert found.paper.flops_with_pools == size.flops()
+        assert found.paper.snn == pytest.approx(wanted["snn"] + outside)
+        assert found.paper.efficiency == pytest.approx(size.flops(pools=False) / (wanted["snn"] + outside))
+        line = found.cross_over["FLOPs"]
+        assert (line.network, line.opponent, line.unit) == (found.paper.snn, found.paper.flops, "FLOP")
+        assert line.network_at(line.here) == pytest.approx(line.network)
+
+
+@pytest.mark.parametrize(("name", "seconds", "printed", "exact"), EFFICIENCY)
+def test_the_published_rates_give_the_published_efficiency_as_counts(
+    name: str, seconds: float, printed: float, exact: float
+) -> None:
+    """Counts that a network of the published size and rates would leave: the account finds the printed number."""
+    size, steps = NETWORKS[name](), round(seconds * 1000)
+    layers = [
+        LayerCount(n.name, "", n.weights, 32, n.synapses, n.units, n.synapses // n.units, graded=float(k == 0))
+        for k, n in enumerate(size.layers)
+    ]
+    neurons = [
+        NeuronCount(n.name, n.units, updates=n.units * steps, spikes=n.units * rate * seconds)
+        for n, rate in zip(size.layers, RATES[name], strict=False)
+    ]
+    found = paper_account(Counts(1, tuple(layers), tuple(neurons), (), False))
+    assert found is not None
+    assert found.efficiency == pytest.approx(exact, abs=0.002)
+    assert found.efficiency == pytest.approx(printed, abs=0.01)
+    # More spikes than this, and usual hardware costs less.
+    assert found.cross is not None
+    assert found.cross.winner == ("network" if exact > 1 else "opponent")
+    assert found.cross.at is not None
+    assert (found.cross.here < found.cross.at) == (exact > 1)
+
+
+def test_networks_that_the_formula_does_not_cover_have_no_account() -> None:
+    x = torch.rand(5, 2, 6)
+    assert energy(SequenceNetwork(Gated("lstm", 6, 4), 3), x).paper is None
+    plain = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    found = energy(plain, x[0]).paper
+    assert found is not None
+    assert (found.flops, found.snn) == (5 + 2 * (30 + 10), None)
+    assert energy(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 2)), x[0]).paper is None

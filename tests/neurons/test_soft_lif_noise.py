@@ -35,10 +35,10 @@ def wanted(rate: SoftLIF, noise: Noise, x: Tensor, u: Tensor) -> Tensor:
 
 def draws_of(unit: SoftNeuron, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """What the unit's first call after `redraw_units(unit, 3, 5)` draws."""
-    from bitspike.draws import generator
+    from bitspike import draws
 
-    make = torch.randn if unit.noise.kind == "gaussian" else torch.rand
-    return make(shape, generator=generator(3, "noise", 5, "", 0), dtype=dtype)
+    make = draws.normal if unit.noise.kind == "gaussian" else draws.uniform
+    return make(math.prod(shape), 3, "noise", 5, "", 0).to(dtype).reshape(shape)
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=lambda noise: noise.kind)

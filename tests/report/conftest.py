@@ -71,6 +71,38 @@ def _classification(run: Path, source: np.random.Generator) -> dict[str, Any]:
         "joules_compute": 1.84e-6,
         "joules_with_memory": {"cache_8kB": 2.22e-6},
     }
+    opponent = {
+        "mac": 0,
+        "ac": 345678.0,
+        "neuron_updates": 400,
+        "joules_compute": 3.11e-7,
+        "joules_compute_zeros_skipped": 1.23e-7,
+        "joules_neurons": 1.8e-9,
+        "activation_bits": 2.53,
+        "weight_bits": 1.0,
+    }
+
+    def cross(network: float, against: float, at: float | None) -> dict[str, Any]:
+        winner = "network" if network < against else "opponent"
+        return {"network": network, "opponent": against, "here": 1.64, "at": at, "winner": winner, "unit": "J"}
+
+    def device(spiking: bool, synop: float, joules: float) -> dict[str, Any]:
+        return {"spiking": spiking, "synop": synop, "neuron": 81e-12, "joules_synops": joules, "joules": joules}
+
+    new = {
+        "opponent": opponent,
+        "cross_over": {
+            "arithmetic": cross(5.89e-7, 3.11e-7, 0.866),
+            "arithmetic and neurons": cross(6.12e-7, 3.13e-7, None),
+            "loihi / cpu": cross(1.77e-5, 3.44e-3, 319.0),
+            "loihi / gpu": cross(1.77e-5, 1.22e-4, 11.3),
+        },
+        "devices": {
+            "cpu": device(False, 8.6e-9, 3.44e-3),
+            "gpu": device(False, 0.3e-9, 1.22e-4),
+            "loihi": device(True, 27.1e-12, 1.77e-5),
+        },
+    }
     return {
         "test": {
             "accuracy": 0.91234,
@@ -92,6 +124,7 @@ def _classification(run: Path, source: np.random.Generator) -> dict[str, Any]:
             "label": "analytic, not measured",
             "network": cost,
             "non_spiking_twin": twin,
+            **new,
             "by_layer": [layer],
             "assumptions": ["4.6 pJ per MAC", "0.9 pJ per AC"],
         },

@@ -88,7 +88,7 @@ def test_a_complete_run_shows_every_figure_and_number(whole: Path) -> None:
     text = page.text.replace("\u202f", " ")
     for shown in ("91.2 %", "91.23 %", "89.01 %", "87.65 %", "0.2568", "0.1357", "0.0468", "0.0234", "81,920", "1.75"):
         assert shown in text
-    for shown in ("589 nJ", "1.84 µJ", "3.12 times less", "analytic, not measured", "4.6 pJ per MAC", "1 min 33 s"):
+    for shown in ("589 nJ", "1.84 µJ", "1.89 times more", "analytic, not measured", "4.6 pJ per MAC", "1 min 33 s"):
         assert shown in text
     for shown in (
         "subset 60/20",
@@ -120,6 +120,53 @@ def test_summary_says_it_in_words(make_run: MakeRun, answers: int, wanted: str) 
     text = page_of(run).text.replace("\u202f", " ")
     first = "A spiking network with ±1 weights, 10 draws from a learnt distribution: 91.2 % correct on 60 unseen"
     assert f"{first} examples of digits. {wanted}" in text
+
+
+def packed(page: Page) -> str:
+    """The text without spaces: cells of a table have none between them."""
+    return "".join(page.text.split())
+
+
+def test_energy_has_its_opponent_its_devices_and_where_it_stops_winning(whole: Path) -> None:
+    text = packed(Page(whole.read_text(encoding="utf-8")))
+    for shown in (
+        "1.89 times more than without spikes at the same bits",
+        "one answer this network same bits, no spikes float32, no spikes",
+        "additions on spikes (AC) 654 k 346 k 0 1.89 times more",
+        "45 nm, arithmetic 589 nJ 311 nJ 1.64 0.866 1.89 times more",
+        "45 nm, arithmetic and neurons 612 nJ 313 nJ 1.64 wins at no rate 1.96 times more",
+        # Of a device of spikes, that against the cheapest without.
+        "loihi; the opponent on gpu 17.7 µJ 122 µJ 1.64 11.3 6.89 times less",
+        "cpu without spikes, once 8.60 nJ",
+        "loihi its spikes 27.1 pJ 81.0 pJ 17.7 µJ",
+        "activations of 2.5 bits on average",
+    ):
+        assert shown.replace(" ", "") in text
+    assert "opponentoncpu" not in text
+
+
+def test_a_result_of_before_the_opponent_still_has_its_table(make_run: MakeRun) -> None:
+    run = make_run()
+    result = json.loads((run / "result.json").read_text())
+    for key in ("opponent", "devices", "cross_over"):
+        del result["energy"][key]
+    (run / "result.json").write_text(json.dumps(result))
+    text = packed(page_of(run))
+    assert "energy,computeonly589nJ1.84µJ3.12timesless" in text
+    assert "stopswinning" not in text
+    assert "Ondevices" not in text
+
+
+def test_accounts_of_a_run_as_spikes_stand_below_that_of_the_run(make_run: MakeRun) -> None:
+    run = make_run()
+    energy = json.loads((run / "result.json").read_text())["energy"]
+    for name in ("spiking.json", "relu_spiking.json"):
+        (run / name).write_text(json.dumps({"energy": energy}))
+    page = page_of(run)
+    assert page.text.count("Where it stops winning") == 3
+    assert "As trained" in page.text
+    assert "As spikes whose rates are its activations" in page.text
+    assert "spiking.json, relu_spiking.json" in page.text
 
 
 PARTS = {

@@ -55,6 +55,12 @@ def test_as_spikes_it_answers_nearly_as_its_twin(run: bitspike.Run) -> None:
     assert 0 < found["mean_rate"] < 500
     x = run.dataset().test.x[:1]
     assert layers["spikes1"]["rate"] > 0
+    energy = found["energy"]
+    assert [row["name"] for row in energy["by_layer"]] == ["conv1", "local3", "dense5", "readout"]
+    assert energy["by_layer"][0]["spikes_per_synapse"] is None
+    assert energy["network"]["neuron_updates"] == 200 * (8 * 64 + 8 * 16 + 64)
+    # Of other examples, and each from rest: about as many spikes.
+    assert energy["network"]["spikes"] == pytest.approx(found["spikes"], rel=0.2)
     assert spiking(run.model).present(x, 0.05).shape == (1, 1, 10)
 
 

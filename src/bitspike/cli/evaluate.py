@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
             None, "--time", min=1, help="Answer after this many time steps; with --spiking: ms (default 200)."
         ),
         data: Path | None = typer.Option(None, "--data", help="Data folder; wins over BITSPIKE_DATA."),
-        as_spikes: bool = typer.Option(False, "--spiking", help="Run soft-lif or soft-if units as spiking neurons."),
+        as_spikes: bool = typer.Option(False, "--spiking", help="Run soft rates, or ReLUs, as spiking neurons."),
         window: float | None = typer.Option(
             None, "--window", help="With --spiking: ms at the end of an image over which the answer is averaged (50)."
         ),
@@ -29,14 +29,19 @@ def register(app: typer.Typer) -> None:
         tau_s: float | None = typer.Option(None, "--tau-s", help="With --spiking: time constant of the synapse, ms."),
         dt: float | None = typer.Option(None, "--dt", help="With --spiking: ms per step (1)."),
         reset: bool = typer.Option(False, "--reset", help="With --spiking: every image begins with neurons at rest."),
+        products: str | None = typer.Option(
+            None, "--products", help="With --spiking: float32, or bfloat16: weights of 8 binary digits, faster."
+        ),
         most: int | None = typer.Option(None, "--most", min=1, help="With --spiking: the first examples only."),
         as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
     ) -> None:
-        """Measure a run again on one of its splits."""
+        """Measure a run again on one of its splits; on test, its energy account is counted again and stored."""
         from bitspike.errors import refuse
+        from bitspike.run.energy import account_again
         from bitspike.run.start import load
 
         options: dict[str, Any] = {"window": window, "synapse": synapse, "tau_s": tau_s, "dt": dt, "most": most}
+        options["products"] = products
         if as_spikes:
             if draws is not None:
                 refuse("--draws", draws, "no --draws with --spiking")
@@ -51,7 +56,12 @@ def register(app: typer.Typer) -> None:
         for name, value in {**options, "reset": reset or None}.items():
             if value is not None:
                 refuse(f"--{name.replace('_', '-')}", value, "it only with --spiking")
-        reading = load(run).evaluate(split, samples=draws, step=time, data=data)
+        found = load(run)
+        reading = found.evaluate(split, samples=draws, step=time, data=data)
+        account = None
+        if split == "test":
+            account = found.result["energy"] = account_again(found, data)
+            _store(found, "result.json", found.result)
         if as_json:
             typer.echo(json.dumps(reading))
             return
@@ -61,15 +71,23 @@ def register(app: typer.Typer) -> None:
                 typer.echo(f"  {key:<16} {value:.4f}")
         for key, value in reading.get("scaled", {}).items():
             typer.echo(f"  scaled {key:<9} {value:.4f}")
+        if account is not None:
+            _energy(account)
 
 
 def _spikes(
     run: Path, split: str, time: float, data: Path | None, reset: bool, options: dict[str, Any], as_json: bool
 ) -> None:
+    from bitspike.run.relu_spiking import is_relu_run
     from bitspike.run.spiking import evaluate_spiking
     from bitspike.run.start import load
 
-    reading = evaluate_spiking(load(run), split, time=time, data=data, reset=reset, **options)
+    found = load(run)
+    if is_relu_run(found):
+        _rates(found, split, time, data, reset, options, as_json)
+        return
+    reading = evaluate_spiking(found, split, time=time, data=data, reset=reset, **options)
+    _store(found, "spiking.json", reading)
     if as_json:
         typer.echo(json.dumps(reading))
         return
@@ -84,3 +102,62 @@ def _spikes(
     typer.echo(f"  {'spikes':<16} {reading['spikes']:,.0f} per image, {reading['mean_rate']:.1f} Hz")
     for layer in reading["layers"]:
         typer.echo(f"  {layer['name']:<16} {layer['neurons']:,} neurons, {layer['rate']:.1f} Hz")
+    _energy(reading["energy"])
+
+
+def _rates(
+    run: Any, split: str, time: float, data: Path | None, reset: bool, options: dict[str, Any], as_json: bool
+) -> None:
+    """A ReLU network: its accuracy-time curve. Every image begins at rest, so that `reset` says nothing new."""
+    from bitspike.errors import refuse
+    from bitspike.run.relu_spiking import evaluate_rates
+
+    for name in ("window", "synapse", "tau_s", "products"):
+        if name in options:
+            came = options[name] if name in ("synapse", "products") else f"{1000 * options[name]:g} ms"
+            refuse(f"--{name.replace('_', '-')}", came, "it only with soft rates: this run is of ReLUs")
+    dt = options.get("dt", 0.001)
+    steps = round(time / dt) if dt > 0 else 0
+    if steps < 1 or abs(steps * dt - time) > 1e-6 * time:
+        refuse("--time", f"{1000 * time:g} ms", f"a whole number of steps of {1000 * dt:g} ms")
+    reading = evaluate_rates(run, split, steps=steps, most=options.get("most"), data=data)
+    _store(run, "relu_spiking.json", reading)
+    if as_json:
+        typer.echo(json.dumps(reading))
+        return
+    typer.echo(f"{run.path}: {reading['examples']:,} {split} images, {steps} steps of {1000 * dt:g} ms from rest")
+    for step in sorted({2**k for k in range(steps.bit_length())} | {steps}):
+        typer.echo(f"  {f'step {step}':<16} {reading['accuracy'][step - 1]:.4f}")
+    within = reading["within_a_point"]
+    reached = "never" if within is None else f"from step {within} on"
+    typer.echo(f"  {'as trained':<16} {reading['ann']:.4f}  within a point of it: {reached}")
+    typer.echo(f"  {'cut off':<16} {reading['limit']:.4f}  what long runs tend to: activations up to the thresholds")
+    typer.echo(f"  {'spikes':<16} {reading['spikes_per_neuron']:.2f} per neuron and image")
+    for name, neurons in reading["neurons"].items():
+        typer.echo(f"  {name:<16} {neurons:,} neurons, {reading['rates'][name]:.3f} spikes per neuron and step")
+
+
+def _store(run: Any, name: str, content: dict[str, Any]) -> None:
+    """Write into the run's folder, for its report; a folder that cannot be written keeps nobody from reading on."""
+    from bitspike.errors import BitspikeError
+
+    try:
+        run.folder.write(name, content)
+    except BitspikeError as error:
+        typer.echo(f"bitspike: not stored: {error}", err=True)
+
+
+def _energy(account: dict[str, Any]) -> None:
+    """What an answer costs and where spikes stop winning, in a few lines."""
+    ours, theirs, real = (
+        f"{1e9 * account[name]['joules_compute']:,.1f} nJ" for name in ("network", "opponent", "non_spiking_twin")
+    )
+    typer.echo(
+        f"  {'energy':<16} {ours}; without spikes {theirs} at the same bits, {real} in float32 "
+        "(45 nm arithmetic, analytic)"
+    )
+    cross = account["cross_over"].get("arithmetic")
+    if cross is not None:
+        ends = "wins at no rate" if cross["at"] is None else f"stops winning at {cross['at']:.3g}"
+        typer.echo(f"  {'per synapse':<16} {cross['here']:.3g} spikes; {ends}")
+    typer.echo("  `bitspike report` has the whole account")

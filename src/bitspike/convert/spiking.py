@@ -10,22 +10,26 @@ begin where the last one ended, and a long one may be run in chunks. Source: Hun
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bitspike.convert.nonlinearities import CLOSED, MODULES
 from bitspike.errors import refuse
-from bitspike.layers import LMU, Local2d, ParallelLMU, Stepwise, Synapse, SynapticLayer
-from bitspike.layers.in_order import run_in_order
+from bitspike.layers import LMU, Local2d, OnePass, ParallelLMU, Stepwise, Synapse, SynapticLayer
+from bitspike.layers.in_order import inverse, lifted, lying, memory_order, run_in_order
 from bitspike.neurons import ExactIF, ExactLIF, Neuron, SoftNeuron, Static
+from bitspike.neurons.exact_lif_fused import ALPHA, DIRECT, FIRST_ORDER, run, takes
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
 LARGEST = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 AVERAGE = "average pooling, or pooling before the units"
-CHUNK = 10  # steps
+CHUNK = 20  # steps
+Products = Literal["float32", "bfloat16"]
+PRODUCTS: tuple[Products, ...] = ("float32", "bfloat16")
 
 
 class SpikingUnit(nn.Module):
@@ -44,6 +48,8 @@ class SpikingUnit(nn.Module):
         offset = rate.bias - 1 if rate.curve == "if" else rate.bias
         self.current = (torch.tensor(rate.gain), torch.tensor(offset))
         self.state: Any = None
+        # A layer that has left its synapse to this unit, until the unit has run.
+        self.behind: SynapticLayer | None = None
         self.spikes, self.updates, self.neurons = 0.0, 0, 0
 
     def reset(self) -> None:
@@ -59,17 +65,41 @@ class SpikingUnit(nn.Module):
         """Count from 0."""
         self.spikes, self.updates = 0.0, 0
 
+    def takes(self, x: Tensor) -> bool:
+        """Whether a synapse on input x, of which this unit is told by `behind`, can be left to it."""
+        return takes(self.neuron, x)
+
     def forward(self, x: Tensor) -> Tensor:
         """Spikes (T, B, *features) for inputs of that shape."""
-        y, self.state = run_in_order(self.neuron, x, self.state, self.current)
-        self.spikes += round(float(y.sum()) / self.height)
+        before, self.behind = self.behind, None
+        if self.takes(x):
+            y, spikes = self._fused(x, before)
+        else:
+            y, self.state = run_in_order(self.neuron, x, self.state, self.current)
+            spikes = round(float(y.sum()) / self.height)
+        self.spikes += spikes
         self.updates += y.numel()
         self.neurons = y[0, 0].numel() if y.numel() else 0
         return y
 
+    def _fused(self, x: Tensor, before: SynapticLayer | None) -> tuple[Tensor, int]:
+        """One kernel for the synapse before this unit, if it was left to it, the gain, the neurons and the count."""
+        order = memory_order(x)
+        gain, offset = (float(v) for v in self.current)
+        synapse: tuple[int, float, float] = (DIRECT, 0.0, 0.0)
+        filtered: Any = ()
+        if before is not None and before.synapse is not None:
+            kind, p = ALPHA if before.synapse.synapse == "alpha" else FIRST_ORDER, before.synapse.constants()
+            synapse, filtered = (kind, p.a, p.ratio), lying(before.state, order)
+            before.state = lifted(filtered, order)
+        state = None if self.state is None else lying(self.state, order)
+        y, state, spikes = run(self.neuron, x.permute(order), state, gain, offset, synapse, filtered)
+        self.state = lifted(state, order)
+        return y.permute(inverse(order)), spikes
+
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle begins anew."""
-        return {**self.__dict__, "state": None}
+        return {**self.__dict__, "state": None, "behind": None}
 
 
 class Spiking(nn.Module):
@@ -80,7 +110,17 @@ class Spiking(nn.Module):
         # Not a child: its parameters are those of `net`, listed once.
         self.__dict__["model"] = model
         self.net, self.dt, self.resets, self.chunk = net, dt, reset, chunk
+        self._pair()
         self.eval()
+
+    def _pair(self) -> None:
+        """Tell weight layers of the unit right behind them in a chain."""
+        for chain in self.net.modules():
+            if isinstance(chain, nn.Sequential) and type(chain).forward in (nn.Sequential.forward, OnePass.forward):
+                for layer, unit in itertools.pairwise(chain):
+                    if isinstance(layer, SynapticLayer) and isinstance(unit, SpikingUnit):
+                        # Not a child: it stands behind the layer, not in it.
+                        layer.__dict__["unit"] = unit
 
     def units(self) -> dict[str, SpikingUnit]:
         """The spiking neurons by the path of the unit they stand for, in the order of the model."""
@@ -125,6 +165,9 @@ class Spiking(nn.Module):
         if self.resets:
             self.reset()
         sums: list[Any] = [0.0] * len(spans)
+        if x.ndim == 4:
+            # The order in which convolutions and pools are fastest; what follows keeps it.
+            x = x.contiguous(memory_format=torch.channels_last)
         for first in range(0, steps, self.chunk):
             long = min(self.chunk, steps - first)
             y = self.net(x.unsqueeze(0).expand(long, *x.shape))
@@ -157,14 +200,18 @@ def spiking(
     tau_s: float = 0.005,
     reset: bool = False,
     chunk: int = CHUNK,
+    products: Products = "float32",
 ) -> Spiking:
     """The spiking run of a network of soft rates (`SoftNeuron`) that puts time first.
 
     dt: seconds per step. synapse: "alpha", "first-order" or None, with time constant tau_s (seconds; 0 is None), on
     the input of every weight layer. reset: every presentation starts from rest; else where the last one ended.
-    chunk: steps that are computed layer by layer at a time; memory grows with it. What cannot be run as spikes is
-    refused with its path.
+    chunk: steps that are computed layer by layer at a time; memory grows with it. products: "bfloat16" rounds weights,
+    and the sums of each step, to 8 binary digits (spikes are exact where amplitude / dt is), which some processors
+    multiply twice as fast. What cannot be run as spikes is refused with its path.
     """
+    if products not in PRODUCTS:
+        refuse("spiking products", repr(products), f"one of {', '.join(PRODUCTS)}")
     if synapse is not None and tau_s:
         Synapse(synapse, tau_s, dt)
     if chunk < 1:
@@ -181,7 +228,8 @@ def spiking(
             if inner is module and not isinstance(module, nn.Linear):
                 refuse(f"spiking {path or 'model'}", type(module).__name__, "bitspike.layers.Stepwise around it")
             rates = False
-            return SynapticLayer(module, Synapse(synapse, tau_s, dt) if synapse is not None and tau_s else None)
+            filter = Synapse(synapse, tau_s, dt) if synapse is not None and tau_s else None
+            return SynapticLayer(module, filter, products == "bfloat16")
         if isinstance(module, Stepwise) and any(isinstance(m, (*WEIGHTED, SoftNeuron)) for m in inner.modules()):
             refuse(f"spiking {path}", f"a Stepwise around {type(inner).__name__}", "Stepwise around single layers")
         if isinstance(inner, LARGEST) and rates:

@@ -17,7 +17,7 @@ from bitspike.convert.spiking import Spiking
 from bitspike.errors import refuse
 
 # Bytes of the largest layer in one chunk: more leaves the caches, and far more the memory.
-CHUNK_BYTES = 32e6
+CHUNK_BYTES = 12e6
 MOST_STREAMS = 256
 
 

@@ -86,7 +86,7 @@ class Probe(nn.Module):
         sizes = y.detach().abs()
         channel = self.per == "channel" and y.ndim > self.lead
         rows = sizes.movedim(self.lead, 0).flatten(1) if channel else sizes.flatten().unsqueeze(0)
-        seen = _percentile(rows, self.percentile)
+        seen = high_value(rows, self.percentile)
         if self.sums is not None and self.sums.shape != seen.shape:
             came = f"{len(self.sums)} and {len(seen)} channels in calls of one module"
             refuse("hybridise scale", f"'channel' with {came}", "'layer', or a module for each call")
@@ -106,7 +106,7 @@ class Probe(nn.Module):
         return seen.where(seen > 0, alive.median()).reshape(self.shape)
 
 
-def _percentile(rows: Tensor, share: float) -> Tensor:
+def high_value(rows: Tensor, share: float) -> Tensor:
     """The value that `share` of each row lies below; the row's largest where that is 0."""
     most = max(1, math.ceil((1 - share) * rows.shape[1]))
     top = rows.topk(most, 1).values

@@ -55,6 +55,11 @@ def run(
         done.result()
 
 
+def together() -> int:
+    """How many ranges `run` works on at once such that a torch product inside one takes that one's thread alone."""
+    return torch.get_num_threads() if _team() is not None and os.getpid() == _process else 1
+
+
 def _share(function: Callable[[int, int], None], share: Share) -> None:
     for lo, hi in share:
         function(lo, hi)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -9,20 +10,35 @@ from torch import Tensor
 from bitspike.neurons.base import Neuron
 
 
+def memory_order(x: Tensor) -> list[int]:
+    """The dimensions of x (T, B, *features) with the features as they lie in memory."""
+    strides = x.stride()
+    return [0, 1, *sorted(range(2, x.ndim), key=lambda d: (-strides[d], d))]
+
+
+def inverse(order: Sequence[int]) -> list[int]:
+    """What brings dimensions in this order back."""
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def lying(parts: Any, order: Sequence[int]) -> Any:
+    """A state's parts (B, *features) in the memory order of x, contiguous; not a copy where they are already."""
+    # One time step has no time: every dimension is one lower.
+    return type(parts)(*(part.permute([d - 1 for d in order[1:]]).contiguous() for part in parts))
+
+
+def lifted(parts: Any, order: Sequence[int]) -> Any:
+    """The inverse of `lying`, which copies nothing."""
+    back = [d - 1 for d in inverse(order)[1:]]
+    return type(parts)(*(part.permute(back) for part in parts))
+
+
 def run_in_order(
     neuron: Neuron, x: Tensor, state: Any = None, scale: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Any]:
     """As `neuron.run_between(x, state, scale)`, scale being two numbers; x (T, B, *features)."""
-    strides = x.stride()
-    features = sorted(range(2, x.ndim), key=lambda d: (-strides[d], d))
-    if features == list(range(2, x.ndim)):
+    order = memory_order(x)
+    if order == list(range(x.ndim)):
         return neuron.run_between(x, state, scale)
-    there = (0, 1, *features)
-    back = sorted(range(x.ndim), key=there.__getitem__)
-
-    def placed(parts: Any, order: tuple[int, ...] | list[int]) -> Any:
-        # One time step has no time: every dimension is one lower.
-        return type(parts)(*(part.permute([d - 1 for d in order[1:]]) for part in parts))
-
-    y, state = neuron.run_between(x.permute(there), None if state is None else placed(state, there), scale)
-    return y.permute(back), placed(state, back)
+    y, state = neuron.run_between(x.permute(order), None if state is None else lying(state, order), scale)
+    return y.permute(inverse(order)), lifted(state, order)

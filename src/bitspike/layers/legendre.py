@@ -110,7 +110,7 @@ def all_states(u: Tensor, order: int, window: float, method: str = "auto") -> Te
 
 
 @lru_cache(maxsize=8)
-def _chunk(order: int, window: float, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def chunk_tables(order: int, window: float, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """What a chunk of C steps adds: from its input (C, C d), row j reaching step i >= j with h_{i-j}; from the state
     before it (d, C d), column block k holding the transpose of Abar^(k+1)."""
     h = impulse_response(order, window, size)
@@ -132,7 +132,7 @@ def _chunked(u: Tensor, order: int, window: float, state: Tensor) -> Tensor:
     m, parts = state.reshape(batch * signals, order), []
     for start in range(0, steps, size):
         part = u[start : start + size]
-        inside, carried = (c.to(u.device) for c in _chunk(order, window, len(part), u.dtype))
+        inside, carried = (c.to(u.device) for c in chunk_tables(order, window, len(part), u.dtype))
         rows = part.reshape(len(part), -1).t()
         states = torch.addmm(rows @ inside, m, carried).view(-1, len(part), order)
         m = states[:, -1]

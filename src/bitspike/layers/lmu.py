@@ -13,6 +13,9 @@ other units see whole numbers. The gradient is that of f: straight through Q, no
 m is small where the window is long (order i of white input has size sqrt(2i + 1) / sqrt(theta) or less), so weights of
 the usual size see nearly nothing of it at first. `normalise` puts a fixed factor per unit between memory and W_m, e_m,
 which brings it to a root-mean-square of 1; folded into the weights, the network is the same.
+
+e_h, e_m and W_h start at 0, and while they are 0 this is the feed-forward LMU (`parallel_lmu`), whose final steps are
+one product each. `feed_forward` trains that network at a small part of the cost; the loop starts from what it learnt.
 """
 
 from __future__ import annotations
@@ -27,8 +30,9 @@ from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels import cpu
 from bitspike.kernels.run import Choice
-from bitspike.layers.legendre import all_states, discrete
-from bitspike.layers.lmu_scan import Cell, Start, scan
+from bitspike.layers.legendre import all_states, discrete, last_states
+from bitspike.layers.lmu_cell import Cell, Start
+from bitspike.layers.lmu_scan import scan
 from bitspike.neurons.quantiser import QuantiserState, TemporalQuantiser
 
 BACK_ENDS = ("auto", "reference", "cpu")
@@ -118,7 +122,9 @@ class LMU(nn.Module):
         bounded = memory is None or memory.limit is not None
         if memory_range is not None and not (memory_range > 0 and bounded):
             refuse("lmu memory range", memory_range, "a positive number, and a quantiser with a limit")
-        self.normalise = normalise
+        if (memory_range is not None or normalise) and inputs == signals == 1:
+            self.e_x.requires_grad_(False)
+        self.normalise, self.feed_forward = normalise, False
         self.register_buffer("scale", torch.ones(units))
         self.register_buffer("calibrated", torch.tensor(memory_range is None and not normalise))
 
@@ -146,13 +152,15 @@ class LMU(nn.Module):
         if self.training and not bool(self.calibrated):
             self.calibrate(x)
         new = x.shape[1] if state is None else 0
+        if self.training and self.feed_forward and state is None:
+            return self._without_feedback(x, last)
         state = self.initial(x[0]) if state is None else state
         if self.choice(x).back_end == "reference":
             return self._loop(x, state, last, new)
         watched = bool(self.watchers) or any(q is not None and q.observers for q in (self.memory, self.spikes))
-        y, m, held, v_m, v_h = scan(
+        y, (m, held, v_m, v_h) = scan(
             self._cell(x), Start(state.h, state.m, state.held, state.memory.v, state.hidden.v), x, self.weights(),
-            len(x) if watched else last,
+            len(x) if watched else last, watched,
         )  # fmt: skip
         for quantiser, seen in ((self.memory, m), (self.spikes, y)):
             if quantiser is not None and quantiser.observers and quantiser.step_size() is not None:
@@ -223,9 +231,24 @@ class LMU(nn.Module):
             sizes.append(limit.expand(count).contiguous())
         m_dt, m_bound, h_dt, h_bound = sizes
         return Cell(
-            self.a.to(x).contiguous(), self.b.to(x), m_dt, cast(Tensor, m_bound), h_dt, cast(Tensor, h_bound),
+            self.a.to(x), self.b.to(x), m_dt, cast(Tensor, m_bound), h_dt, cast(Tensor, h_bound),
             self.leak(x), torch.bfloat16 if self.products == "fast" and self.training else x.dtype,
         )  # fmt: skip
+
+    def _without_feedback(self, x: Tensor, last: int) -> tuple[Tensor, LMUState]:
+        """The final steps with e_h = e_m = W_h = 0; the carries before them are drawn (see `parallel_lmu`)."""
+        e_x, _, _, w_x, _, w_m, bias = self.weights()
+        m = raw = last_states(x @ e_x.t(), self.order, self.window, last).flatten(2)
+        inner: Any = QuantiserState(torch.zeros_like(raw[-1]))
+        outer: Any = QuantiserState(torch.zeros(x.shape[1], self.hidden, dtype=x.dtype, device=x.device))
+        if self.memory is not None:
+            m, inner = self.memory.run(raw)
+        current = x[len(x) - last :] @ w_x.t() + bias + m @ w_m.t()
+        h = current.tanh()
+        if self.spikes is not None:
+            h, outer = self.spikes.run(current)
+        held = (raw[-1] - m[-1]).detach()
+        return h, LMUState(h[-1].detach(), m[-1].detach(), held, inner, outer)
 
     def _loop(self, x: Tensor, state: LMUState, last: int, new: int) -> tuple[Tensor, LMUState]:
         """The plain loop under autograd, any dtype and device: the oracle."""
@@ -254,3 +277,10 @@ class LMU(nn.Module):
         for watcher in self.watchers:
             watcher(x, torch.stack(memories), torch.stack(outputs))
         return torch.stack(outputs[len(x) - last :]), LMUState(h, m, held, inner, outer)
+
+
+def train_feed_forward(model: nn.Module, on: bool) -> None:
+    """Set `feed_forward` of every LMU in `model`."""
+    for module in model.modules():
+        if isinstance(module, LMU):
+            module.feed_forward = on

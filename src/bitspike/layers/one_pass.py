@@ -79,7 +79,7 @@ def passes(chain: nn.Sequential, apart: bool = False) -> Iterator[Pass]:
 def _joined(modules: list[tuple[str, Any]]) -> Pass:
     """The pass that begins with the first of these modules."""
     name, first = modules[0]
-    scale = first if type(first).forward is ChannelScale.forward and _plain(first) else None
+    scale = first if type(first).forward is ChannelScale.forward and plain(first) else None
     rest = modules[1:] if scale is not None else modules
     if not rest or not _fusable(rest[0][1]):
         return Pass((name,), first)
@@ -93,7 +93,7 @@ def _fusable(module: Any) -> bool:
     kind = type(module)
     own = isinstance(module, Neuron) and kind.forward is Neuron.forward and kind.run is Neuron.run
     # The plain loop gains nothing: it would scale in every step.
-    return own and module.back_end != "reference" and "run" not in module.__dict__ and _plain(module)
+    return own and module.back_end != "reference" and "run" not in module.__dict__ and plain(module)
 
 
 def _pool_size(module: Any) -> int:
@@ -102,10 +102,10 @@ def _pool_size(module: Any) -> int:
         return 1
     pool, k = module.layer, module.layer.kernel_size
     usual = (pool.stride, pool.padding, pool.dilation) == (k, 0, 1) and not pool.ceil_mode and not pool.return_indices
-    return k if isinstance(k, int) and 1 < k <= LARGEST_POOL and usual and _plain(module) and _plain(pool) else 1
+    return k if isinstance(k, int) and 1 < k <= LARGEST_POOL and usual and plain(module) and plain(pool) else 1
 
 
-def _plain(module: nn.Module) -> bool:
+def plain(module: nn.Module) -> bool:
     """Whether nothing but its class says what calling this module does."""
     return "forward" not in module.__dict__ and not any(getattr(module, name) for name in HOOKS)
 

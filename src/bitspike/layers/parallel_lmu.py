@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
+from bitspike.kernels import cpu
 from bitspike.layers.legendre import all_states, last_states
+from bitspike.layers.legendre_readings import all_readings, pays
 from bitspike.layers.lmu import signal_weights
 from bitspike.layers.stepwise import stepwise
 from bitspike.neurons.quantiser import TemporalQuantiser
@@ -94,6 +96,8 @@ class ParallelLMU(nn.Module):
         if self.training and not bool(self.calibrated):
             self.calibrate(x)
         u = stepwise(self.to_signal, x)
+        if self._readable(x, last):
+            return self._readings(u, x), None
         watched = any(q is not None and (q.observers or q._forward_hooks) for q in (self.memory, self.spikes))
         if last < len(x) and (self.training or not watched):
             m, x = last_states(u, self.order, self.window, last), x[len(x) - last :]
@@ -105,6 +109,24 @@ class ParallelLMU(nn.Module):
         current = stepwise(self.from_memory, m) + stepwise(self.from_input, x)
         h: Tensor = STATIC[self.nonlinearity](current) if self.spikes is None else self.spikes(current)
         return h[len(h) - last :], None
+
+    def _readable(self, x: Tensor, last: int) -> bool:
+        """Whether every step is wanted and nobody needs the memory's states themselves; see `legendre_readings`."""
+        on_cpu = x.device.type == "cpu" and x.dtype in cpu.DTYPES and cpu.unavailable() is None
+        looked_at = any(
+            layer._forward_hooks or layer._forward_pre_hooks for layer in (self.from_memory, self.from_input)
+        )
+        every = last == len(x) and pays(len(x), x.shape[1], self.hidden)
+        return self.memory is None and every and on_cpu and not looked_at
+
+    def _readings(self, u: Tensor, x: Tensor) -> Tensor:
+        """Hidden states of all steps."""
+        w_m, w_x, tanh = self.from_memory, self.from_input, self.spikes is None and self.nonlinearity == "tanh"
+        current = all_readings(u, x, self.window, w_m.weight * self.scale, w_x.weight, w_m.bias, tanh)
+        if self.spikes is not None:
+            made: Tensor = self.spikes(current)
+            return made
+        return current if tanh else STATIC[self.nonlinearity](current)
 
     def fan_out(self) -> dict[str, float]:
         """Weights that one count of a memory unit meets in a step; the hidden units meet those of the read-out."""

@@ -25,6 +25,7 @@ from bitspike.errors import refuse
 from bitspike.kernels import Spike
 from bitspike.kernels.products.kinds import Kind
 from bitspike.layers.in_order import run_in_order
+from bitspike.layers.one_pass import hooked_anywhere, plain
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import positive
 
@@ -105,12 +106,18 @@ class SynapticLayer(nn.Module):
     """A synapse on the input of a weight layer, computed where there are fewer values, its state kept between calls.
 
     layer: affine, (T, B, *) to (T, B, *), the same at every step. Behind it, the filter starts from what the layer
-    makes of an input that has always been 0 (its bias), which is the same thing.
+    makes of an input that has always been 0 (its bias), which is the same thing. rounded: inputs that change over time
+    are multiplied in bfloat16, before they are filtered: spikes, unlike what a filter makes of them, have few digits.
+
+    unit: stands right behind this layer; where nobody watches either of the two, a filter behind the weights is left to
+    it, which is told so (`behind`) and filters its input with this layer's synapse and state.
     """
 
-    def __init__(self, layer: Callable[[Tensor], Tensor], synapse: Synapse | None) -> None:
+    unit: Any = None
+
+    def __init__(self, layer: Callable[[Tensor], Tensor], synapse: Synapse | None, rounded: bool = False) -> None:
         super().__init__()
-        self.layer, self.synapse = layer, synapse
+        self.layer, self.synapse, self.rounded = layer, synapse, rounded
         self.behind: bool | None = None
         self.state: Any = None
 
@@ -126,20 +133,41 @@ class SynapticLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output for the filtered x; goes on from the last call's state."""
         if self.synapse is None:
-            return self.layer(x)
-        if self.behind is None or self.behind:
-            y = self.layer(x)
+            return self._weigh(x)
+        if self.behind is None or self.behind or self.rounded:
+            y = self._weigh(x)
             if self.behind is None:
-                constant = len(x) > 1 and x.stride(0) == 0
-                self.behind = constant or y[0].numel() < x[0].numel()
+                self.behind = self.rounded or _constant(x) or y[0].numel() <= x[0].numel()
             if self.behind:
                 if self.state is None:
-                    self.state = self.synapse.settled(self.layer(torch.zeros_like(x[:1, :1]))[0].expand_as(y[0]))
+                    # Not rounded: the state is kept in full.
+                    start = self.layer(torch.zeros_like(x[:1, :1]))[0].expand_as(y[0])
+                    self.state = self.synapse.settled(start)
+                    self.state = type(self.state)(*(part.clone() for part in self.state))
+                if self._leaves_it(y):
+                    self.unit.behind = self
+                    return y
                 y, self.state = run_in_order(self.synapse, y, self.state)
                 return y
         filtered, self.state = run_in_order(self.synapse, x, self.state)
         return self.layer(filtered)
 
+    def _leaves_it(self, y: Tensor) -> bool:
+        """Whether the unit behind this layer filters its input y."""
+        if self.unit is None or not self.unit.takes(y) or hooked_anywhere():
+            return False
+        return plain(self) and plain(self.unit)
+
+    def _weigh(self, x: Tensor) -> Tensor:
+        if not self.rounded or _constant(x):
+            return self.layer(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.layer(x)
+
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle begins anew."""
         return {**self.__dict__, "state": None, "behind": None}
+
+
+def _constant(x: Tensor) -> bool:
+    return len(x) > 1 and x.stride(0) == 0

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.layers import TemporalBatchNorm
+from bitspike.layers.lmu import train_feed_forward
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
 from bitspike.learners.decoding import decode
@@ -33,6 +34,7 @@ class BackpropLearner(Learner):
     """Learns by surrogate gradients through time; `rho` weighs the prior, `draws` passes make one update.
 
     steps: how the step sizes of the model's quantisers change over training (`neurons.schedule.set_step`).
+    feed_forward: the first fraction of training, in which an LMU learns without feedback (`layers.lmu`).
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class BackpropLearner(Learner):
         clip: float = 0.0,
         class_weights: Tensor | None = None,
         steps: Mapping[str, StepSchedule] | None = None,
+        feed_forward: float = 0.0,
     ) -> None:
         super().__init__(model, optimisation, task, seed)
         if loss not in LOSSES:
@@ -56,7 +59,7 @@ class BackpropLearner(Learner):
             refuse("learner draws", draws, "at least 1")
         self.loss, self.rho, self.draws, self.decoder, self.clip = loss, rho, draws, decoder, clip
         self.class_weights = class_weights
-        self.steps = dict(steps or {})
+        self.steps, self.feed_forward = dict(steps or {}), feed_forward
 
     def outputs(self, events: Tensor) -> Tensor:
         """Decoded read-outs after each step."""
@@ -88,8 +91,11 @@ class BackpropLearner(Learner):
         if several_processes():
             dist.all_reduce(totals)
         examples = float(totals[0])
+        progress = min(self.updates / self.optimisation.total_updates, 1.0)
         if self.steps:
-            set_step(self.model, self.steps, min(self.updates / self.optimisation.total_updates, 1.0))
+            set_step(self.model, self.steps, progress)
+        if self.feed_forward:
+            train_feed_forward(self.model, progress < self.feed_forward)
         scores = None
         loss_sum = 0.0
         for k in range(self.draws):

@@ -16,6 +16,8 @@ from bitspike.errors import refuse
 from bitspike.layers import Local2d
 
 REAL_BITS = 32.0
+REAL_LEVELS = 1 << 32
+MOST_LEVELS = 1 << 16
 
 
 @dataclass
@@ -27,22 +29,48 @@ class LayerCount:
     weights: int
     weight_bits: float
     dense: float
+    units: float = 0.0  # outputs of one step of one example; 0 for a part of a recurrent cell
+    fan_in: int = 0  # weights of one output, those on a border of zeros included
     mac: float = 0.0
     ac: float = 0.0
     add_real: float = 0.0
     reads: float = 0.0  # weights read: meetings of a nonzero input with a weight
+    events: float = 0.0  # sum of |n| over the meetings of counts of spikes n with a weight
+    graded: float = 0.0  # meetings of any other value with a weight
+    magnitude: float = 0.0  # sum of |x| over all meetings
+    once: float = 0.0  # meetings of an input that was not 0 in sum over the presentation
+    levels: int = 0  # how many different sums there were, REAL_LEVELS if too many to count; 0: not counted
     rows: float = 0.0  # inputs multiplied (time steps; 1 for an input that does not change)
     input_values: float = 0.0
     input_bits: float = 0.0
     real_input: bool = False
     TOTALS: ClassVar[tuple[str, ...]] = (
-        "mac", "ac", "add_real", "reads", "rows", "input_values", "input_bits",
+        "mac", "ac", "add_real", "reads", "events", "graded", "magnitude", "once", "rows", "input_values", "input_bits",
     )  # fmt: skip
+
+    @property
+    def connections(self) -> float:
+        """Synapses as usually published: a shared weight counts at every place, one on a border of zeros too."""
+        return self.units * self.fan_in if self.units else self.dense
+
+    @property
+    def driven(self) -> bool:
+        """True where spikes are all that comes in, so that cost grows with them."""
+        return self.graded == 0
+
+    @property
+    def bits(self) -> float:
+        """Bits of one input of a presentation, sent at once: of its levels, else of the values as they came."""
+        if self.levels == REAL_LEVELS:
+            return REAL_BITS
+        if self.levels:
+            return float(max(1, (self.levels - 1).bit_length()))
+        return self.input_bits / self.input_values if self.input_values else 1.0
 
 
 @dataclass
 class NeuronCount:
-    """A layer of spiking neurons; `neurons` is its size, the rest as in `LayerCount`."""
+    """A layer of neurons; `neurons` is its size, the rest as in `LayerCount`. `cell`: part of a recurrent cell."""
 
     name: str
     neurons: int
@@ -52,6 +80,7 @@ class NeuronCount:
     spikes: float = 0.0  # sum of |output|
     significant: float = 0.0  # sum of log2(1 + |output|)
     bits: float = 0.0  # bits to write the outputs down
+    cell: bool = False
     TOTALS: ClassVar[tuple[str, ...]] = ("updates", "state", "values", "spikes", "significant", "bits")
 
 
@@ -64,6 +93,9 @@ class Counts:
     neurons: tuple[NeuronCount, ...]
     uncounted: tuple[str, ...]
     traces: bool  # a layer multiplied presynaptic traces (the online rule)
+    units: tuple[NeuronCount, ...] = ()  # nonlinearities without spikes
+    filters: tuple[NeuronCount, ...] = ()  # synapses' filters, one behind every unit that they reach
+    pooled: float = 0.0  # inputs of all pools, of one step
 
 
 def tensor_bits(module: nn.Module, name: str) -> float:
@@ -81,6 +113,25 @@ def value_bits(x: Tensor) -> tuple[float, float]:
     if not math.isfinite(largest) or not bool((x == x.round()).all()):
         return REAL_BITS, largest
     return min(REAL_BITS, max(1, math.ceil(math.log2(largest + 1))) + (low < 0)), largest
+
+
+def fan_in(layer: nn.Module) -> int:
+    """Weights of one output of a weight layer."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return (weight[0, 0, 0] if isinstance(layer, Local2d) else weight[0]).numel()
+
+
+def levels_of(x: Tensor) -> set[float] | None:
+    """The different values in x; none where there are more than MOST_LEVELS."""
+    flat = x.detach().flatten()
+    low, high = (bound.item() for bound in flat.aminmax())
+    if high - low < MOST_LEVELS and bool((flat == flat.round()).all()):
+        found = torch.bincount((flat - low).long()).nonzero().flatten().double() + low
+        return set(found.tolist())
+    # A look at a part first: real activations need no sorting of all.
+    if len(flat[: 2 * MOST_LEVELS].unique()) > MOST_LEVELS or len(values := flat.unique()) > MOST_LEVELS:
+        return None
+    return set(values.tolist())
 
 
 def fan_out(layer: nn.Module, space: tuple[int, ...]) -> Tensor:

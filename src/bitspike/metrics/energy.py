@@ -1,145 +1,91 @@
-"""Energy of one inference, estimated from operation counts: never one number, never measured.
-
-    joules_compute   = E_mac mac + E_add (ac + add_real)           the usual 45 nm estimate
-    joules_neurons   = E_mac neuron_updates                        left out of the usual estimate
-    joules_with_memory[level] = joules_compute + joules_neurons + E_level bytes.total
-
-    bytes.weights      one read per operation, at the width the weights are shipped with
-    bytes.activations  every input of a layer written once and read once: 1 bit for a spike
-    bytes.state        every state number read and written at every step, 4 bytes
-
-beside the same for the non-spiking network of the same topology: one pass, every connection a float32
-multiply-add. Constants and their sources: `energy_constants.toml`.
-"""
+"""Energy of one inference of a network on data, estimated from what really ran: never one number, never measured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from bitspike.metrics.bits import check_draws
-from bitspike.metrics.constants import Constant, constants
-from bitspike.metrics.counts import Counts
-from bitspike.metrics.operations import LARGEST_COUNT
+import torch
+from torch import Tensor, nn
 
-LABEL = "analytic, not measured"
-PICO = 1e-12
-# Bits one access of a level moves, see the units in the table.
-LEVELS = {"cache_8kB": 64, "sram_32kB": 64, "sram_1MB": 64, "dram": 32}
+from bitspike.convert import Hybrid, RateNetwork, Spiking
+from bitspike.errors import refuse
+from bitspike.layers import LMU, ParallelLMU, Stepwise, TemporalBatchNorm
+from bitspike.metrics.account import Energy, account
+from bitspike.metrics.devices import Device
+from bitspike.metrics.operations import OperationCounter
+from bitspike.neurons import Neuron, SoftNeuron, Static
 
 
-def energy(counts: Counts, *, draws: int = 1, overrides: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """The `energy` of result.json, per inference, as an ensemble of `draws` passes of what was counted.
+def energy(
+    model: nn.Module,
+    data: Tensor | Iterable[Any],
+    *,
+    time: float | None = None,
+    steps: int | None = None,
+    run: Callable[[Tensor], object] | None = None,
+    time_first: bool | None = None,
+    draws: int = 1,
+    devices: Iterable[Device] = (),
+    overrides: Mapping[str, float] | None = None,
+    timesteps: int | None = None,
+    dt: float = 0.001,
+) -> Energy:
+    """The energy account of `model` on `data`, a tensor or batches of it (of a tuple, the first).
 
-    label; network (with spikes) and non_spiking_twin: mac, ac, add_real, neuron_updates, joules_compute,
-    joules_neurons, bytes {weights, activations, state, total}, joules_with_memory {level: joules, or None
-    without a usable constant}; by_layer (one pass); constants used; assumptions. overrides: see `constants`.
+    What a batch is: of a network of this package (T, B, *features); of a hybrid or an ordinary network (B, *features);
+    of a spiking run (T, B, *shape) or, with `time` in seconds, images (B, *shape); of `relu_to_spiking` images with
+    `steps`. time_first says it where that is wrong. run: how a batch is run, `model(batch)` if not said. Every batch
+    starts from rest.
+
+    draws: members of an ensemble. devices, overrides, timesteps, dt: see `account`.
     """
-    check_draws(draws)
-    table = constants(overrides)
-    layers = counts.layers
-    traffic = {
-        "weights": sum(layer.reads * layer.weight_bits for layer in layers) / 8,
-        "activations": sum(2 * layer.input_bits for layer in layers) / 8,
-        "state": sum(2 * 4 * layer.state for layer in counts.neurons),
-    }
-    network = _estimate(
-        draws * sum(layer.mac for layer in layers),
-        draws * sum(layer.ac for layer in layers),
-        draws * sum(layer.add_real for layer in layers),
-        draws * sum(layer.updates for layer in counts.neurons),
-        {level: draws * size for level, size in traffic.items()},
-        table,
-    )
-    # All the spikes of one answer: every member of an ensemble fires its own.
-    network["spikes"] = draws * sum(layer.spikes for layer in counts.neurons)
-    dense = sum(layer.dense for layer in layers)
-    inputs = sum(layer.input_values / layer.rows for layer in layers if layer.rows)
-    twin = _estimate(dense, 0.0, 0.0, 0.0, {"weights": 4 * dense, "activations": 2 * 4 * inputs, "state": 0.0}, table)
-    # A real-valued input shown once is the twin's own input, so its zeros can be skipped there as well.
-    skipped = sum(layer.reads if layer.real_input and layer.rows == 1 else layer.dense for layer in layers)
-    twin["mac_input_zeros_skipped"] = skipped
-    twin["joules_compute_input_zeros_skipped"] = PICO * table["float32_mac"].value * skipped
-    by_layer = [
-        {
-            "name": layer.name, "kind": layer.kind, "weights": layer.weights,
-            "weight_bits": layer.weight_bits,
-            "dense": layer.dense, "mac": layer.mac, "ac": layer.ac, "add_real": layer.add_real,
-        }
-        for layer in layers
-    ]  # fmt: skip
-    used = ["float32_mac", "float32_add", *(level for level in LEVELS if table[level].usable)]
-    return {
-        "label": LABEL,
-        "draws": draws,
-        "network": network,
-        "non_spiking_twin": twin,
-        "by_layer": by_layer,
-        "constants": {name: vars(table[name]) for name in used},
-        "assumptions": _assumptions(counts, draws, table),
-    }
+    if time is not None and not isinstance(model, Spiking):
+        refuse("energy time", time, "none: only a spiking run is shown images for a time")
+    if (steps is not None) != isinstance(model, RateNetwork):
+        refuse("energy steps", steps, "steps for what relu_to_spiking gave, and for nothing else")
+    first = _time_first(model) if time_first is None else time_first
+    images = time is not None or isinstance(model, RateNetwork) or getattr(model, "clock", None) is not None
+    batches = 0
+    training = model.training
+    model.eval()
+    try:
+        with OperationCounter(model) as counter, torch.no_grad():
+            for batch in [data] if isinstance(data, Tensor) else data:
+                x = batch[0] if isinstance(batch, tuple | list) else batch
+                if not isinstance(x, Tensor) or x.ndim < 2 or 0 in x.shape:
+                    came = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+                    refuse("energy data", came, "batches (T, B, *features) or (B, *features), none of them empty")
+                if isinstance(model, Spiking):
+                    model.reset()
+                with counter.presentation(len(x) if images or not first else x.shape[1], first):
+                    _show(model, x, time, steps, run)
+                batches += 1
+    finally:
+        model.train(training)
+        if isinstance(model, Spiking):
+            model.reset()
+    if not batches:
+        refuse("energy data", "no batch", "at least one")
+    return account(counter.counts(), draws=draws, own=devices, overrides=overrides, timesteps=timesteps, dt=dt)
 
 
-def _estimate(
-    mac: float,
-    ac: float,
-    add_real: float,
-    updates: float,
-    traffic: dict[str, float],
-    table: dict[str, Constant],
-) -> dict[str, Any]:
-    multiply_add, add = table["float32_mac"].value, table["float32_add"].value
-    compute = PICO * (multiply_add * mac + add * (ac + add_real))
-    neurons = PICO * multiply_add * updates
-    total = sum(traffic.values())
-    with_memory = {
-        level: compute + neurons + PICO * table[level].value * total * 8 / width if table[level].usable else None
-        for level, width in LEVELS.items()
-    }
-    return {
-        "mac": mac,
-        "ac": ac,
-        "add_real": add_real,
-        "neuron_updates": updates,
-        "joules_compute": compute,
-        "joules_neurons": neurons,
-        "bytes": {**traffic, "total": total},
-        "joules_with_memory": with_memory,
-    }
+def _show(
+    model: nn.Module, x: Tensor, time: float | None, steps: int | None, run: Callable[[Tensor], object] | None
+) -> None:
+    if run is not None:
+        run(x)
+    elif isinstance(model, Spiking) and time is not None:
+        model.present(x, time)
+    elif isinstance(model, RateNetwork):
+        model(x, steps)
+    else:
+        model(x)
 
 
-def _assumptions(counts: Counts, draws: int, table: dict[str, Constant]) -> list[str]:
-    mac, add = table["float32_mac"], table["float32_add"]
-    closed = [level for level in LEVELS if not table[level].usable]
-    said = [
-        f"{LABEL}: operations counted on {counts.presentations} presentations, times a constant each",
-        f"a multiply-add costs {mac.value:g} pJ ({mac.source})",
-        f"an addition costs {add.value:g} pJ ({add.source}); real inputs on binary weights pay the same",
-        "an input of 0 costs nothing in the network; in the twin it costs as much as any other, but for the "
-        "figures marked input_zeros_skipped",
-        "the twin is the same topology with non-spiking units: one pass, dense float32 multiply-adds",
-        "an input that does not change over time is multiplied once per presentation",
-        f"with real weights a whole-number input n up to {LARGEST_COUNT} costs |n| additions, any other "
-        "one multiply-add; with binary weights any input costs one addition",
-        "connections into padding are not counted, in the network or the twin",
-        "normalisation, scales and biases fold into the neurons and are not counted; nor are pooling, "
-        "encoding, decoding, routing of spikes, control and leakage",
-        "a neuron's step counts as one multiply-add (joules_neurons), whatever its equation; the usual "
-        "estimate (joules_compute) leaves it out",
-        "memory: each operation reads its weight; each layer input is written once and read once (1 bit for "
-        "a spike); each state number is read and written at each step in 4 bytes; registers keep nothing",
-        "memory: joules_with_memory serves all traffic from the one level named, without regard to its size; "
-        "a write costs as much as a read",
-    ]
-    if closed:
-        said.append(f"no joules for {', '.join(closed)}: the constant is unverified; set it to get them")
-    if draws > 1:
-        said.append(f"an ensemble of {draws} draws costs {draws} times one pass; the twin is one network")
-    if counts.traces:
-        said.append(
-            "the online rule's layers multiply presynaptic traces, which are real, at every step, and every "
-            "local read-out runs; filtering after the weights would need additions at spikes only"
-        )
-    if counts.uncounted:
-        said.append(f"not counted: {', '.join(counts.uncounted)}")
-    return said
+def _time_first(model: nn.Module) -> bool:
+    """Whether rows of its layers come step after step, T B of them."""
+    if isinstance(model, Hybrid) and model.clock is None:
+        return model.time_first
+    kinds = (Static, SoftNeuron, Stepwise, TemporalBatchNorm, Neuron, LMU, ParallelLMU, Spiking, RateNetwork)
+    return any(isinstance(module, kinds) or getattr(module, "is_spiking", False) for module in model.modules())

@@ -25,13 +25,12 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.layers import Local2d
+from bitspike.metrics.counts import Counts, fan_in
+from bitspike.metrics.crossover import CrossOver
+from bitspike.metrics.sent import POOLS
 
 E_SYNOP, E_UPDATE = 0.08, 0.25
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
-POOLS = (
-    nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,7 @@ def network_size(model: nn.Module, example: Tensor) -> NetworkSize:
 
     def weigh(name: str) -> Any:
         def hook(module: Any, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-            fan_in = module.weight[0, 0, 0].numel() if isinstance(module, Local2d) else module.weight[0].numel()
-            layers[name] = LayerSize(name, output.numel(), output.numel() * fan_in, module.weight.numel())
+            layers[name] = LayerSize(name, output.numel(), output.numel() * fan_in(module), module.weight.numel())
 
         return hook
 
@@ -138,3 +136,60 @@ def paper_energy(
         "snn": snn,
         "efficiency": flops / snn,
     }
+
+
+@dataclass(frozen=True)
+class PaperEnergy:
+    """The account of what was counted, in FLOPs of usual hardware, per inference.
+
+    flops: of the rate network, without pools; flops_with_pools: as in the published totals. snn, efficiency, cross:
+    none for a network without spikes.
+    """
+
+    flops: float
+    flops_with_pools: float
+    snn: float | None = None
+    efficiency: float | None = None
+    cross: CrossOver | None = None
+
+    def to_dict(self) -> dict[str, float | None]:
+        """For JSON."""
+        return {name: getattr(self, name) for name in ("flops", "flops_with_pools", "snn", "efficiency")}
+
+
+def paper_account(counts: Counts, draws: int = 1) -> PaperEnergy | None:
+    """The account from counted spikes; none where the formula does not say what to do.
+
+    That is: recurrent cells, the online rule, and networks in which layers of neurons do not follow weight layers one
+    to one. Spikes that come in from outside are charged as spikes; a real input as the printed numbers charge pixels.
+    """
+    if not counts.layers or any(layer.units == 0 for layer in counts.layers):
+        return None
+    fired = counts.neurons or counts.units
+    if len(fired) != len(counts.layers) - 1 or (counts.neurons and counts.units):
+        return None
+    # Units may stand behind a pool, and be fewer than the outputs of their weights.
+    units = [*(each.neurons for each in fired), round(counts.layers[-1].units)]
+    sizes = zip(counts.layers, units, strict=True)
+    size = NetworkSize(
+        tuple(LayerSize(layer.name, n, round(layer.connections), layer.weights) for layer, n in sizes),
+        round(counts.pooled),
+    )
+    flops, pools = float(size.flops(pools=False)), float(size.flops())
+    if not counts.neurons:
+        return PaperEnergy(flops, pools)
+    neurons, first = counts.neurons, counts.layers[0]
+    # Time in steps, rates per step: seconds drop out of the product.
+    steps = neurons[0].updates / neurons[0].neurons
+    rates = [each.spikes / (each.neurons * steps) for each in neurons]
+    found = paper_energy(size, rates, steps, dt=1.0, input_layer=first.graded > 0)
+    reached = sum(layer.synapses for layer in size.layers[1:])
+    coming = found["synops_per_second"] * steps
+    snn = found["snn"]
+    if not first.graded:
+        snn, coming, reached = snn + E_SYNOP * first.events, coming + first.events, reached + size.layers[0].synapses
+    growing = draws * E_SYNOP * coming
+    cross = CrossOver(
+        draws * snn, flops, coming / reached, draws * snn - growing, draws * E_SYNOP * reached, "FLOP"
+    )  # fmt: skip
+    return PaperEnergy(flops, pools, draws * snn, flops / (draws * snn), cross)

@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
+from bitspike.kernels import cpu
+from bitspike.kernels.run import Choice
+from bitspike.layers.gated_scan import gated_scan
+from bitspike.layers.lmu import BACK_ENDS
 
 GATED = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -27,13 +31,27 @@ class Cell(Protocol):
 
 
 class Gated(nn.Module):
-    """PyTorch's LSTM or GRU as a cell; weights uniform in +-1/sqrt(hidden), as there, from a named draw."""
+    """PyTorch's LSTM or GRU as a cell; weights uniform in +-1/sqrt(hidden), as there, from a named draw.
 
-    def __init__(self, kind: str, inputs: int, hidden: int, keys: tuple[Key, ...] = (0, "init")) -> None:
+    back_end: "reference" (PyTorch's own loop), "cpu" (`layers.gated_scan` in training, PyTorch's elsewhere), "auto".
+    products: "exact", or "fast" (bfloat16 in the loop of training; evaluation stays exact).
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        inputs: int,
+        hidden: int,
+        keys: tuple[Key, ...] = (0, "init"),
+        back_end: str = "auto",
+        products: str = "exact",
+    ) -> None:
         super().__init__()
         if kind not in GATED:
             refuse("gated cell", repr(kind), " or ".join(map(repr, GATED)))
-        self.hidden = hidden
+        if back_end not in BACK_ENDS:
+            refuse("gated back end", repr(back_end), ", ".join(BACK_ENDS))
+        self.kind, self.hidden, self.back_end, self.products = kind, hidden, back_end, products
         self.layer = GATED[kind](inputs, hidden)
         with torch.no_grad():
             for name, weight in self.layer.named_parameters():
@@ -46,7 +64,25 @@ class Gated(nn.Module):
 
     def forward(self, x: Tensor, last: int | None = None) -> Tensor:
         """Hidden states (last, B, hidden)."""
-        return self.run(x, last=last)[0]
+        last = len(x) if last is None else last
+        if not self.training or self.choice(x).back_end == "reference":
+            return self.run(x, last=last)[0]
+        layer, low = self.layer, torch.bfloat16 if self.products == "fast" else x.dtype
+        weights = (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0)
+        return gated_scan(self.kind, x, weights, last, low)
+
+    def choice(self, x: Tensor) -> Choice:
+        """The back end that trains on x and why: the one asked for, or an error that says why not."""
+        if self.back_end == "reference":
+            return Choice("reference", "asked for")
+        obstacle = cpu.unavailable()
+        if x.device.type != "cpu":
+            obstacle = f"the input is on {x.device.type}"
+        elif x.dtype not in cpu.DTYPES:
+            obstacle = f"{x.dtype} is neither float32 nor float64"
+        if obstacle and self.back_end == "cpu":
+            refuse("gated back end", "'cpu'", f"one that can run here: {obstacle}")
+        return Choice("reference", obstacle) if obstacle else Choice("cpu", "no graph over time; see layers.gated_scan")
 
 
 class SequenceNetwork(nn.Module):

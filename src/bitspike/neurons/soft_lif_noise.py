@@ -21,12 +21,14 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bitspike import draws
 from bitspike.draws import Key
 from bitspike.errors import refuse
 from bitspike.kernels import Spike, choose, exp, expm1, maximum, minimum, with_gradient
 from bitspike.kernels.products.kinds import Kind
 from bitspike.kernels.run import Chooser, run_on, single
 from bitspike.neurons.soft_lif import Curve, SoftLIF, rate_and_period
+from bitspike.neurons.soft_lif_fused import fused, takes
 from bitspike.neurons.stochastic import Stochastic
 
 NoiseKind = Literal["none", "gaussian", "alpha", "alpha-rc"]
@@ -112,6 +114,15 @@ def _no_spike(u: Any) -> Any:
     return u
 
 
+def _drawn(kind: NoiseKind, like: Tensor, keys: tuple[Key, ...]) -> Tensor:
+    """u of `Draw`, one for each value of like (1, N)."""
+    count = like.shape[1]
+    if like.device.type == "cpu":
+        return (draws.normal if kind == "gaussian" else draws.uniform)(count, *keys).to(like.dtype)
+    make = torch.randn if kind == "gaussian" else torch.rand
+    return make(count, generator=draws.generator(*keys, device=like.device), device=like.device, dtype=like.dtype)
+
+
 class SoftNeuron(Stochastic, nn.Module):
     """Units with a soft firing rate: x (T, B, *features), or any other shape, to f(x) of that shape.
 
@@ -148,26 +159,32 @@ class SoftNeuron(Stochastic, nn.Module):
         return self._run(x, noisy)
 
     def _run(self, x: Tensor, noisy: bool) -> Tensor:
-        x = single(x)
         # Elementwise: the values are taken as they lie in memory, whatever the order of the dimensions.
         strides = x.stride()
         order = sorted(range(x.ndim), key=lambda d: (-strides[d], d))
         lying = x.permute(order)
         flat = lying.reshape(1, -1)
+        kind: NoiseKind = self.noise.kind if noisy else "none"
+        keys = self.next_keys() if noisy else ()
+        if (noisy or (x.requires_grad and torch.is_grad_enabled())) and takes(x, self.rate, self.back_end):
+            y = fused(flat[0], self.rate, kind, self.noise.sigma, self.noise.tau_s, keys)
+        else:
+            y = self._stepped(single(flat), kind, keys)
+        back = sorted(range(x.ndim), key=order.__getitem__)
+        return y.view(lying.shape).permute(back)
+
+    def _stepped(self, flat: Tensor, kind: NoiseKind, keys: tuple[Key, ...]) -> Tensor:
+        """The rates of flat (1, N) by the step of this file."""
         state: Any = NoNoise()
         rate = self.rate.constants()
         constants: Any = rate
-        kind: NoiseKind = self.noise.kind if noisy else "none"
-        if noisy:
-            source = self.next_draw(x.device)
-            make = torch.randn if kind == "gaussian" else torch.rand
-            state = Draw(make(flat.shape[1:], generator=source, device=x.device, dtype=x.dtype))
+        if kind != "none":
+            state = Draw(_drawn(kind, flat, keys))
             constants = NoisyConstants(*rate, self.noise.sigma, self.noise.tau_s)
         step = RateStep(self.rate.curve, kind)
         recurrence, choice = self._chooser(step, type(state), type(constants), _no_spike, flat, self.back_end)
         y, _ = run_on(choice, recurrence, flat, state, constants)
-        back = sorted(range(x.ndim), key=order.__getitem__)
-        return y.view(lying.shape).permute(back)
+        return y
 
     def extra_repr(self) -> str:
         """The rate and the noise."""

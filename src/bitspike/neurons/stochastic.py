@@ -21,10 +21,14 @@ class Stochastic:
     drawn: tuple[draws.Key, ...] | None = None
     calls: int = 0
 
+    def next_keys(self) -> tuple[draws.Key, ...]:
+        """The name of this call's draw."""
+        self.calls += 1
+        return (*(self.keys if self.drawn is None else self.drawn), self.calls - 1)
+
     def next_draw(self, device: torch.device) -> torch.Generator:
         """The generator of this call."""
-        self.calls += 1
-        return draws.generator(*(self.keys if self.drawn is None else self.drawn), self.calls - 1, device=device)
+        return draws.generator(*self.next_keys(), device=device)
 
 
 def redraw_units(

@@ -9,6 +9,7 @@ from typing import Any
 
 from bitspike.errors import refuse
 from bitspike.report import tables
+from bitspike.report.energy import accounts
 from bitspike.report.levels import levels
 from bitspike.report.plates import plates
 from bitspike.report.rundata import RunData, read_run, section
@@ -29,9 +30,7 @@ def report(run: Path) -> Path:
         readings=tables.readings(found),
         bits=tables.bits(found),
         levels=levels(found),
-        energy=tables.energy(found),
-        layers=tables.layers(found),
-        assumptions=tables.assumptions(found),
+        energy=accounts(found),
         environment=tables.environment(found),
     )
 

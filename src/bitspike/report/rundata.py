@@ -46,6 +46,8 @@ class RunData:
     arrays: dict[str, Array]
     result: dict[str, Any]
     sweep: dict[str, Any] = field(default_factory=dict)
+    spiking: dict[str, Any] = field(default_factory=dict)
+    rates: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -155,6 +157,8 @@ def read_run(path: Path) -> RunData:
         arrays=_read(path / "predictions.npz", _npz, {}),
         result=_read(path / "result.json", _json, {}),
         sweep=_read(path / "sweep.json", _json, {}),
+        spiking=_read(path / "spiking.json", _json, {}),
+        rates=_read(path / "relu_spiking.json", _json, {}),
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables of a run's page: readings, bits, energy, environment. Cells are text; a missing value is a dash."""
+"""The tables of a run's page: readings, bits, environment. Cells are text; a missing value is a dash."""
 
 from __future__ import annotations
 
@@ -24,12 +24,6 @@ SCORES = {
     "classwise_ece": "classwise ECE",
     "rmse": "RMSE",
 }
-OPERATIONS = {
-    "mac": "multiply–accumulates (MAC)",
-    "ac": "additions on spikes (AC)",
-    "add_real": "additions of real inputs (±1 weights)",
-    "neuron_updates": "neuron updates",
-}
 
 
 @dataclass(frozen=True)
@@ -54,11 +48,13 @@ class Tile:
 def tiles(run: RunData) -> list[Tile]:
     """The key numbers, those that are there."""
     test, bits = section(run.result, "test"), section(run.result, "bits")
-    network, twin = _compute(run, "network"), _compute(run, "non_spiking_twin")
+    network, opponent = _compute(run, "network"), _compute(run, "opponent")
+    twin = opponent if opponent is not None else _compute(run, "non_spiking_twin")
     scaled = number(test, "scaled", "ece")
     after = f"{fixed(scaled)} after temperature scaling" if scaled is not None else f"{_bins(run)} bins"
     saving = ratio(network, twin)
-    than = "as without spikes" if saving.startswith("about") else "than without spikes"
+    other = "without spikes" if opponent is None else "without spikes at the same bits"
+    than = f"as {other}" if saving.startswith("about") else f"than {other}"
     every = [
         Tile("Accuracy", percent(number(test, "accuracy")), _tested(run)),
         Tile("RMSE", fixed(number(test, "rmse"), 4), _tested(run)),
@@ -136,79 +132,6 @@ def bits(run: RunData) -> Table | None:
 
 def _compute(run: RunData, side: str) -> float | None:
     return number(section(run.result, "energy"), side, "joules_compute")
-
-
-def energy(run: RunData) -> Table | None:
-    """Operations, bytes and joules of one answer beside the same network without spikes."""
-    found = section(run.result, "energy")
-    network, twin = section(found, "network"), section(found, "non_spiking_twin")
-    if not network:
-        return None
-    rows = [
-        _beside(label, number(network, key), number(twin, key), "")
-        for key, label in OPERATIONS.items()
-        if number(network, key) is not None
-    ]
-    for level, count in _flat(section(network, "bytes")).items():
-        rows.append(_beside(f"memory traffic: {level}", count, _flat(section(twin, "bytes")).get(level), "B"))
-    rows.append(_beside("energy, compute only", _compute(run, "network"), _compute(run, "non_spiking_twin"), "J"))
-    skipped = number(twin, "joules_compute_input_zeros_skipped")
-    if skipped is not None:
-        rows.append(_beside("the same, zeros of the input skipped", _compute(run, "network"), skipped, "J"))
-    if number(network, "joules_neurons") is not None:
-        ours, theirs = number(network, "joules_neurons"), number(twin, "joules_neurons")
-        rows.append(_beside("energy of neuron updates", ours, theirs, "J"))
-    with_memory, beside = (_flat({"": side.get("joules_with_memory")}) for side in (network, twin))
-    for level, joules in with_memory.items():
-        where = f"energy, all memory traffic from {level}" if level else "energy with memory"
-        rows.append(_beside(where, joules, beside.get(level), "J"))
-    if not with_memory:
-        rows.append(["energy with memory", NONE, NONE, "no sourced constant"])
-    label = str(found.get("label") or "analytic, not measured")
-    return Table(["one answer", "this network", "without spikes", ""], rows, label)
-
-
-def _beside(label: str, ours: float | None, theirs: float | None, unit: str) -> list[str]:
-    return [label, si(ours, unit), si(theirs, unit), ratio(ours, theirs)]
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, float]:
-    """Nested numbers with their keys joined: {"weights": {"read": 3}} -> {"weights read": 3}."""
-    flat: dict[str, float] = {}
-    for key, value in values.items():
-        name = f"{above} {key.replace('_', ' ')}".strip()
-        if isinstance(value, Mapping):
-            flat |= _flat(value, name)
-        elif (count := number(values, key)) is not None:
-            flat[name] = count
-    return flat
-
-
-def layers(run: RunData) -> Table | None:
-    """Operations layer by layer."""
-    found = section(run.result, "energy").get("by_layer")
-    rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
-    wanted = {
-        "connections": "connections",
-        "dense": "connections",
-        "weight_bits": "bits each",
-        "mac": "MAC",
-        "ac": "AC",
-        "add_real": "real additions",
-    }
-    columns = [key for key in wanted if any(number(row, key) is not None for row in rows)]
-    if not columns:
-        return None
-    cells = [
-        [str(row.get("name", row.get("layer", NONE))), *(si(number(row, key), "") for key in columns)] for row in rows
-    ]
-    return Table(["layer", *(wanted[key] for key in columns)], cells)
-
-
-def assumptions(run: RunData) -> list[str]:
-    """Every assumption of the energy estimate."""
-    found = section(run.result, "energy").get("assumptions")
-    return [str(line) for line in found] if isinstance(found, list) else []
 
 
 def environment(run: RunData) -> list[tuple[str, str]]:

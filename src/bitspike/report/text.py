@@ -70,7 +70,8 @@ def ratio(network: float | None, twin: float | None) -> str:
     factor = twin / network
     if 0.95 < factor < 1.05:
         return "about the same"
-    return f"{factor:.3g} times less" if factor > 1 else f"{1 / factor:.3g} times more"
+    times = max(factor, 1 / factor)
+    return f"{f'{times:.3g}' if times < 999.5 else whole(times)} times {'less' if factor > 1 else 'more'}"
 
 
 def said_and_right(bins: Reliability, said: float = 0.9, least: int = 20) -> str:

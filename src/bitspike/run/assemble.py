@@ -222,5 +222,5 @@ def build_learner(
         )
     return BackpropLearner(
         model, optimisation, form.task, recipe.seed, loss=part.loss, draws=part.draws, clip=part.clip,
-        steps=step_schedules(recipe), **common
+        steps=step_schedules(recipe), feed_forward=getattr(recipe.model, "feed_forward", 0.0), **common
     )  # fmt: skip

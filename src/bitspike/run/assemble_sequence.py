@@ -25,7 +25,7 @@ def build_sequence(recipe: Recipe, features: tuple[int, ...], outputs: int) -> n
             refuse(field, f"'{came}' with model.kind '{part.kind}'", f"'{wanted}'")
     cell: nn.Module
     if isinstance(part, GatedPart):
-        cell = Gated(part.kind, features[0], part.hidden, keys)
+        cell = Gated(part.kind, features[0], part.hidden, keys, recipe.compute.back_end, recipe.compute.products)
     elif isinstance(part, LMUPart):
         memory, spikes = _quantisers(recipe, part.hybrid, part.signals * part.order)
         cell = LMU(

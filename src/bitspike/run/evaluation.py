@@ -14,6 +14,7 @@ from bitspike.data import rescale, restore
 from bitspike.learners import Learner
 from bitspike.neurons import TemporalQuantiser
 from bitspike.run.batches import Batches
+from bitspike.run.energy import energy_of
 from bitspike.run.levels import level_bits, watched
 from bitspike.run.recipe import Recipe
 
@@ -135,16 +136,11 @@ class Evaluation:
         return reading
 
     def _cost(self) -> dict[str, Any]:
-        """Bits and energy, counted on what one member of the ensemble really does, times the members."""
-        members = self.recipe.evaluation.draws if self.learner.bayesian else 1
-        with metrics.OperationCounter(self.learner.model) as counter:
-            for events, targets in self.test.evaluation(self.recipe.evaluation.energy_examples):
-                self.learner.predict(events, 1)
-                counter.add_examples(len(targets))
-        counts = counter.counts()
+        """Bits and energy."""
+        found = energy_of(self.recipe, self.learner, self.test)
         return {
-            "bits": metrics.bits(self.learner.model, counts, draws=members),
-            "energy": metrics.energy(counts, draws=members),
+            "bits": metrics.bits(self.learner.model, found.counts, draws=found.draws),
+            "energy": found.to_dict(),
         }
 
     def _keep(self, outputs: Tensor, targets: Tensor) -> None:

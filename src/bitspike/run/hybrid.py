@@ -1,7 +1,7 @@
 """A trained ordinary network (neurons of kind "relu") made spiking: its curve of accuracy, bits and spikes.
 
 What it finds goes into the run folder as `sweep.json`: rows of `metrics.sweeps` on the validation and on the test
-part, the setting chosen on validation, and what the static network needs for comparison.
+part, the setting chosen on validation and its energy account, and what the static network needs for comparison.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from torch import Tensor
 from bitspike.convert import Hybrid, hybridise
 from bitspike.draws import generator
 from bitspike.errors import refuse
+from bitspike.metrics import energy
 from bitspike.metrics.sweeps import sweep
-from bitspike.neurons import Static
+from bitspike.neurons import Static, at_step, redraw_carry
 from bitspike.run.start import Run
 
 STEPS = (1, 2, 4)
@@ -109,9 +110,25 @@ def sweep_run(
         found[part] = [_counted(row) for row in rows]
     wanted = {"spikes": MOST_SPIKES, "bits": MOST_BITS, "within": within}
     found |= {"wanted": wanted, "chosen": chosen(found, wanted), "static": _static(run)}
+    found["energy"] = _energy(run, hybrid, found, dataset.test)
     found["seconds"] = round(time.monotonic() - started, 1)
     run.folder.write("sweep.json", found)
     return found
+
+
+def _energy(run: Run, hybrid: Hybrid, found: dict[str, Any], test: Any) -> dict[str, Any] | None:
+    """The account of the setting chosen, on the first test examples; none where none was."""
+    if found["chosen"] is None:
+        return None
+    before = hybrid.steps
+    hybrid.steps = found["chosen"]["steps"]
+    rows = torch.arange(min(len(test), run.recipe.evaluation.energy_examples)).split(ROWS)
+    redraw_carry(hybrid, run.recipe.seed, "energy")
+    with at_step(hybrid, found["chosen"]["counts"]):
+        account = energy(hybrid, (test.x[chosen].to(_dtype(run)) for chosen in rows))
+    redraw_carry(hybrid)
+    hybrid.steps = before  # type: ignore[assignment]
+    return account.to_dict()
 
 
 def chosen(found: dict[str, Any], wanted: dict[str, float]) -> dict[str, Any] | None:

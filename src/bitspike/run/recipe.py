@@ -253,6 +253,8 @@ class LMUPart(Part):
     """A fixed factor per unit brings the memory to a root-mean-square of 1 before weights meet it."""
     read: Count = 1
     """The read-out takes the mean hidden state of this many final steps."""
+    feed_forward: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """First fraction of training, in which the weights of feedback stay 0 and only the steps that are read are run."""
     hybrid: HybridPart | None = None
     """Left out: real-valued states."""
 

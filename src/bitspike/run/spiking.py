@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.convert.spiking import spiking
+from bitspike import metrics
+from bitspike.convert.spiking import Products, spiking
 from bitspike.convert.spiking_run import present_all
 from bitspike.errors import refuse
 from bitspike.run.assemble import encode
 from bitspike.run.start import Run
+
+COUNTED_AT_ONCE = 20
 
 
 def evaluate_spiking(
@@ -32,14 +35,18 @@ def evaluate_spiking(
     data: Path | None = None,
     progress: Callable[[int], None] | None = None,
     keep: bool = False,
+    counted: int = 100,
+    products: Products = "float32",
 ) -> dict[str, Any]:
     """Accuracy, spikes and rates of a split presented image after image to the run's network as spikes.
 
     time: of one image. window: seconds at its end over which the output is averaged; or several (start, end], each with
-    a decision of its own. dt, synapse, tau_s, reset: as in `bitspike.spiking`; streams: as in `present_all`. Times in
-    seconds. most: the first examples only. keep: the answers too, int64 (N,) by window, and the twin's and the targets.
+    a decision of its own. dt, synapse, tau_s, reset, products: as in `bitspike.spiking`; streams: as in `present_all`.
+    Times in seconds. most: the first examples only. keep: the answers too, int64 (N,) by window, and the twin's and the
+    targets.
 
-    accuracy is that of the last window; twin: of the network as trained, on the same examples.
+    accuracy is that of the last window; twin: of the network as trained, on the same examples. energy: the account of
+    `metrics.energy` of the first `counted` of them, each from rest.
     """
     if part not in ("train", "validation", "test"):
         refuse("--split", repr(part), "train, validation or test")
@@ -48,7 +55,7 @@ def evaluate_spiking(
     if run.encoder.takes != "values" or run.recipe.encoder.name != "direct":
         refuse("--spiking", f"encoder.name = '{run.recipe.encoder.name}'", "'direct': images as constant currents")
     windows = [(time - window, time)] if isinstance(window, int | float) else list(window)
-    net = spiking(run.model, dt, synapse, tau_s, reset)
+    net = spiking(run.model, dt, synapse, tau_s, reset, products=products)
     split = getattr(run.dataset(data), part)
     count = len(split) if most is None else min(most, len(split))
     dtype = next(run.model.parameters()).dtype
@@ -79,6 +86,7 @@ def evaluate_spiking(
         "tau_s": tau_s if synapse else 0.0,
         "reset": reset,
         "streams": shown.streams,
+        "products": products,
         "accuracy": decided[-1]["accuracy"],
         "twin": _share(twin == targets),
         "agreement": decided[-1]["agreement"],
@@ -90,6 +98,8 @@ def evaluate_spiking(
             for name in shown.spikes
         ],
     }
+    first = torch.arange(min(count, counted)).split(COUNTED_AT_ONCE)
+    reading["energy"] = metrics.energy(net, (images(rows) for rows in first), time=time).to_dict()
     if keep:
         reading |= {"answers": answers, "twin_answers": twin, "targets": targets}
     return reading

@@ -1,0 +1,100 @@
+"""The accuracy-time curve of a network whose activations are firing rates: its mean read-out after each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.convert.rate_network import RateNetwork
+from bitspike.errors import refuse
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """accuracy[t - 1]: of the mean read-out of the first t steps. examples: how many images it is of.
+
+    ann: accuracy of the ReLU network with the same folded weights; limit: of what the spikes tend to, activations cut
+    off at the thresholds and pools as they were swapped. By the path of each ReLU: neurons, spikes per image, and rates
+    (spikes per neuron and step, 1 at most); mean_rate: over all neurons.
+    """
+
+    accuracy: tuple[float, ...]
+    ann: float
+    limit: float
+    examples: int
+    neurons: dict[str, int]
+    spikes: dict[str, float]
+    rates: dict[str, float]
+    mean_rate: float
+
+    @property
+    def spikes_per_neuron(self) -> float:
+        """Over all steps of one image."""
+        return self.mean_rate * len(self.accuracy)
+
+    def reached(self, within: float = 0.01) -> int | None:
+        """The first step from which on the accuracy is no more than `within` below the ReLU network's, or None."""
+        below = [step for step, found in enumerate(self.accuracy, 1) if found < self.ann - within]
+        first = below[-1] + 1 if below else 1
+        return first if first <= len(self.accuracy) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "accuracy": list(self.accuracy)}
+
+
+@torch.no_grad()
+def accuracy_curve(
+    network: RateNetwork,
+    data: Iterable[tuple[Tensor, ...]],
+    steps: int = 256,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> RateCurve:
+    """Run every image from rest for `steps` steps and count the right answers of the mean read-out after each.
+
+    data: batches (images, targets, ...) of any size, as a data loader gives them; one tensor of each is
+    [(images, targets)]. Memory is that of some images and some steps at a time. The answer is the largest read-out, or
+    the sign of a single one. progress: told of images done.
+    """
+    if steps < 1:
+        refuse("curve steps", steps, "1 or more")
+    hits: Any = torch.zeros(steps, dtype=torch.int64)
+    ann = limit = examples = 0
+    network.forget_counts()
+    for images, targets, *_ in data:
+        if len(images) != len(targets):
+            refuse("curve data", f"{len(images)} images and {len(targets)} targets", "one target for each image")
+        for x, y in zip(images.split(network.rows()), targets.split(network.rows()), strict=True):
+            ann += _right(network.ann(x), y)
+            limit += _right(network.ann(x, limit=True), y)
+            total, first = None, 0
+            for part in network.readouts(x, steps):
+                sums = part.cumsum(0) if total is None else part.cumsum(0) + total
+                total = sums[-1]
+                hits[first : first + len(sums)] += (_answers(sums) == y).sum(1).cpu()
+                first += len(sums)
+            examples += len(x)
+            if progress is not None:
+                progress(len(x))
+    if not examples:
+        refuse("curve data", "no image", "batches of images and targets")
+    units = network.units()
+    spikes = {name: unit.spikes / examples for name, unit in units.items()}
+    neurons = {name: unit.neurons for name, unit in units.items()}
+    rates = {name: spikes[name] / (neurons[name] * steps) for name in units}
+    mean = sum(spikes.values()) / (sum(neurons.values()) * steps)
+    accuracy = tuple((hits / examples).tolist())
+    return RateCurve(accuracy, ann / examples, limit / examples, examples, neurons, spikes, rates, mean)
+
+
+def _answers(readouts: Tensor) -> Tensor:
+    return (readouts[..., 0] > 0).long() if readouts.shape[-1] == 1 else readouts.argmax(-1)
+
+
+def _right(readouts: Tensor, targets: Tensor) -> int:
+    return int((_answers(readouts) == targets).sum())

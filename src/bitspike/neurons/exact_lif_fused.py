@@ -1,0 +1,73 @@
+"""Exact LIF neurons behind a synapse and a gain as one kernel, for spiking runs; see `exact_lif_loops`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitspike.kernels import cpu, threads
+from bitspike.kernels.buffers import empty
+from bitspike.neurons.exact_lif import ExactLIF, ExactLIFState
+
+LARGEST = 0.1  # dt / tau_rc
+BLOCK = 2048  # neurons: their state stays in the first-level cache over the steps
+DIRECT, FIRST_ORDER, ALPHA = range(3)
+
+
+def takes(neuron: Any, x: Tensor) -> bool:
+    """Whether the loop may run for these neurons and currents (T, B, *features)."""
+    if type(neuron) is not ExactLIF or neuron.back_end not in ("auto", "cpu") or x.device.type != "cpu":
+        return False
+    p = neuron.constants()
+    shared = all(not isinstance(v, Tensor) or v.numel() == 1 for v in p)
+    wide = x.dtype in (torch.float32, torch.bfloat16) and x.numel() > 0
+    return wide and shared and float(p.dt / p.tau_rc) <= LARGEST and not cpu.unavailable()
+
+
+def run(
+    neuron: ExactLIF,
+    x: Tensor,
+    state: ExactLIFState | None,
+    gain: float,
+    offset: float,
+    synapse: tuple[int, float, float] = (DIRECT, 0.0, 0.0),
+    filtered: tuple[Tensor, ...] = (),
+) -> tuple[Tensor, ExactLIFState, int]:
+    """Spikes (T, B, *features), the state after them, and their number, for inputs x of that shape.
+
+    x is filtered by the synapse (kind, decay, ratio), whose state `filtered` is changed in place, then gain x + offset
+    is the current. state: None is rest, else changed in place. All arrays must be contiguous in the same order of
+    dimensions.
+    """
+    # Late: importing the loop imports Numba.
+    from bitspike.kernels.cpu_half import array
+    from bitspike.neurons.exact_lif_loops import compiled
+
+    p = neuron.constants()
+    shape = x.shape
+    x = x.detach()
+    moving = int(shape[0] == 1 or x.stride(0) != 0)
+    rows = x if moving else x[:1]
+    if state is None:
+        state = ExactLIFState(torch.zeros(shape[1:]), torch.zeros(shape[1:]))
+    count = math.prod(shape[1:])
+    y = empty(tuple(shape), torch.float32)
+    over_time = [array(rows.contiguous().view(len(rows), count)), moving, y.view(shape[0], count).numpy()]
+    parts = [part.view(-1).numpy() for part in (*state, *filtered)]
+    nothing = np.empty(0, np.float32)
+    if synapse[0] == FIRST_ORDER:
+        parts.insert(2, nothing)
+    parts += [nothing] * (4 - len(parts))
+    numbers = np.asarray(
+        [*(float(v) for v in (p.dt, p.tau_rc, p.tau_ref, p.height)), gain, offset, *synapse[1:]], dtype=np.float32
+    )
+    counts = np.zeros(-(-count // BLOCK), np.int64)
+    threads.run(
+        lambda lo, hi: compiled()(lo, hi, *over_time, *parts, synapse[0], numbers, counts),
+        len(counts), math.prod(shape), lanes=1,
+    )  # fmt: skip
+    return y, state, int(counts.sum())

@@ -1,0 +1,180 @@
+"""The tables of energy: costs side by side, devices, and where a spiking network stops winning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bitspike.report.rundata import RunData, number, section
+from bitspike.report.tables import Table
+from bitspike.report.text import NONE, fixed, ratio, si
+
+OPERATIONS = {
+    "mac": "multiply–accumulates (MAC)",
+    "ac": "additions on spikes (AC)",
+    "add_real": "additions of real inputs (±1 weights)",
+    "neuron_updates": "neuron updates",
+    "filter_updates": "updates of synapses' filters",
+}
+SIDES = {"network": "this network", "opponent": "same bits, no spikes", "non_spiking_twin": "float32, no spikes"}
+SETS = {
+    "arithmetic": "45 nm, arithmetic",
+    "arithmetic, zeros skipped": "45 nm, arithmetic; it skips zeros too",
+    "arithmetic and neurons": "45 nm, arithmetic and neurons",
+    "FLOPs": "FLOPs of Hunsberger & Eliasmith; float32",
+}
+PRICES = ("synop", "neuron", "joules_synops", "joules_neurons", "joules")
+
+
+@dataclass(frozen=True)
+class Account:
+    """One energy account of a run as tables: of what, its costs, where it stops winning, devices, layers."""
+
+    title: str
+    costs: Table
+    winning: Table | None
+    devices: Table | None
+    layers: Table | None
+    assumptions: list[str]
+
+
+def accounts(run: RunData) -> list[Account]:
+    """Of the network as trained, of its spiking runs, and of the hybrid chosen; those that are there."""
+    shown = "the setting chosen, as few-bit spikes"
+    found = {
+        "as trained": section(run.result, "energy"),
+        "as spikes": section(run.spiking, "energy"),
+        "as spikes whose rates are its activations": section(run.rates, "energy"),
+        shown: section(run.sweep, "energy"),
+    }
+    return [Account(title, costs_of(each), winning(each), devices(each), layers(each), assumptions(each))
+            for title, each in found.items() if section(each, "network")]  # fmt: skip
+
+
+def costs_of(found: Mapping[str, Any]) -> Table:
+    """Operations, bytes and joules of one answer; beside it the same network without spikes."""
+    sides = [section(found, key) for key in SIDES if section(found, key)]
+    head = ["one answer", *(label for key, label in SIDES.items() if section(found, key)), ""]
+    rows = []
+
+    def row(label: str, values: Iterable[float | None], unit: str) -> None:
+        values = list(values)
+        if any(value for value in values):
+            other = values[1] if len(values) > 1 else None
+            rows.append([label, *(si(value, unit) for value in values), ratio(values[0], other)])
+
+    for key, label in OPERATIONS.items():
+        row(label, (number(side, key) for side in sides), "")
+    traffic = [_flat(section(side, "bytes")) for side in sides]
+    for level in traffic[0]:
+        row(f"memory traffic: {level}", (each.get(level) for each in traffic), "B")
+    row("energy, compute only", (number(side, "joules_compute") for side in sides), "J")
+    skipped = [None, number(sides[1], "joules_compute_zeros_skipped") if len(sides) > 2 else None]
+    skipped = [number(sides[0], "joules_compute"), *skipped[1 : len(sides) - 1]]
+    skipped.append(number(sides[-1], "joules_compute_input_zeros_skipped"))
+    if any(value is not None for value in skipped[1:]):
+        what = "the same, zeros skipped (float32: of the input)" if len(sides) > 2 else "zeros of the input skipped"
+        row(what, skipped, "J")
+    row("energy of neuron updates", (number(side, "joules_neurons") for side in sides), "J")
+    with_memory = [_flat(section(side, "joules_with_memory")) for side in sides]
+    for level in with_memory[0]:
+        row(f"energy, all memory traffic from {level}", (each.get(level) for each in with_memory), "J")
+    if not with_memory[0]:
+        rows.append(["energy with memory", *(NONE for _ in sides), "no sourced constant"])
+    return Table(head, rows, str(found.get("label") or "analytic, not measured"))
+
+
+def winning(found: Mapping[str, Any]) -> Table | None:
+    """Spikes per synapse at which each account says that the network stops winning."""
+    sets = section(found, "cross_over")
+    rows = []
+    for key, label in _shown(found, sets).items():
+        cross = section(sets, key)
+        ours, theirs, at = (number(cross, name) for name in ("network", "opponent", "at"))
+        unit = str(cross.get("unit") or "J").replace("FLOP", "")
+        ends = "wins at no rate" if at is None else f"{at:.3g}"
+        rows.append([label, si(ours, unit), si(theirs, unit), _short(number(cross, "here")), ends, ratio(ours, theirs)])
+    if not rows:
+        return None
+    bits = number(found, "opponent", "activation_bits"), number(found, "opponent", "weight_bits")
+    note = (
+        f"The opponent has the same layers, weights of {fixed(bits[1], 0)} bits and activations of {fixed(bits[0], 1)} "
+        "bits on average, as many as tell apart what was sent in a whole presentation, and runs once. Below the "
+        "number of spikes per synapse in the fifth column the spiking network costs less."
+    )
+    draws = number(found, "draws") or 1
+    if draws > 1:
+        note += f" An ensemble of {draws:.0f} draws stands against one network."
+    head = ["account", "this network", "opponent", "spikes per synapse", "stops winning at", ""]
+    return Table(head, rows, note)
+
+
+def _shown(found: Mapping[str, Any], sets: Mapping[str, Any]) -> dict[str, str]:
+    """The accounts to show: of a device of spikes, that against the cheapest device without."""
+    shown = {key: label for key, label in SETS.items() if key in sets}
+    shown |= {key: f"45 nm, all {key}" for key in sets if key.startswith("memory in ")}
+    names = section(found, "devices")
+    for name in names:
+        pairs = {key: number(sets, key, "opponent") for key in sets if key.startswith(f"{name} / ")}
+        priced = {key: value for key, value in pairs.items() if value is not None}
+        if priced:
+            key = min(priced, key=lambda each: priced[each])
+            shown[key] = f"{name}; the opponent on {key.partition(' / ')[2]}"
+    return shown
+
+
+def devices(found: Mapping[str, Any]) -> Table | None:
+    """Joules of one answer on each device of the table."""
+    rows = []
+    for name, entry in section(found, "devices").items():
+        what = "its spikes" if entry.get("spiking") else "without spikes, once"
+        cells = [si(number(entry, key), "J") for key in PRICES]
+        rows.append([name, what, *cells])
+    if not rows:
+        return None
+    head = ["device", "computes", "per event", "per update", "synapses", "neurons", "one answer"]
+    note = "Prices as in KerasSpiking; overhead and movement of data are not in them."
+    return Table(head, rows, note)
+
+
+def layers(found: Mapping[str, Any]) -> Table | None:
+    """Operations layer by layer."""
+    listed = found.get("by_layer")
+    rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
+    wanted = {
+        "dense": "connections", "weight_bits": "bits each", "activation_bits": "bits sent", "mac": "MAC", "ac": "AC",
+        "add_real": "real additions", "spikes_per_synapse": "spikes per synapse",
+    }  # fmt: skip
+    columns = [key for key in wanted if any(number(row, key) is not None for row in rows)]
+    if not columns:
+        return None
+    cells = [[str(row.get("name", NONE)), *(_cell(row, key) for key in columns)] for row in rows]
+    return Table(["layer", *(wanted[key] for key in columns)], cells)
+
+
+def _cell(row: Mapping[str, Any], key: str) -> str:
+    value = number(row, key)
+    return _short(value) if key == "spikes_per_synapse" else si(value, "")
+
+
+def _short(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3g}"
+
+
+def assumptions(found: Mapping[str, Any]) -> list[str]:
+    """Every assumption of the energy estimate."""
+    said = found.get("assumptions")
+    return [str(line) for line in said] if isinstance(said, list) else []
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, float]:
+    """Nested numbers with their keys joined: {"weights": {"read": 3}} -> {"weights read": 3}."""
+    flat: dict[str, float] = {}
+    for key, value in values.items():
+        name = f"{above} {key.replace('_', ' ')}".strip()
+        if isinstance(value, Mapping):
+            flat |= _flat(value, name)
+        elif (count := number(values, key)) is not None:
+            flat[name] = count
+    return flat

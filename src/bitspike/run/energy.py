@@ -1,0 +1,31 @@
+"""The energy account of a run's network, on its test examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bitspike import metrics
+from bitspike.learners import Learner
+from bitspike.run.batches import Batches
+from bitspike.run.recipe import Recipe
+
+if TYPE_CHECKING:
+    from bitspike.run.start import Run
+
+
+def energy_of(recipe: Recipe, learner: Learner, test: Batches) -> metrics.Energy:
+    """Counted on what one member of the ensemble does with the first test examples, times the members."""
+    members = recipe.evaluation.draws if learner.bayesian else 1
+    batches = test.evaluation(recipe.evaluation.energy_examples)
+    return metrics.energy(learner.model, batches, run=lambda x: learner.predict(x, 1), time_first=True, draws=members)
+
+
+def account_again(run: Run, data: Path | None = None) -> dict[str, Any]:
+    """The account of a finished run's network, counted again as at the end of training."""
+    dataset = run.dataset(data)
+    dtype = next(run.model.parameters()).dtype
+    test = Batches(run.recipe, run.encoder, dataset.test, torch.device("cpu"), dtype, dataset.target)
+    return energy_of(run.recipe, run.learner, test).to_dict()
