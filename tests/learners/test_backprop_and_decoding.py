@@ -128,9 +128,9 @@ def test_schedules():
 
 def test_wrong_options_are_one_line():
     with pytest.raises(BitspikeError, match=r"optimizer name: got 'Adamm', wanted an optimiser of torch.optim"):
-        OptimiserChoice("Adamm").build([], "optimizer")
+        OptimiserChoice("Adamm").build({}, "optimizer")
     with pytest.raises(BitspikeError, match=r"optimizer options: got .*'momentum'.*wanted options of torch.optim.Adam"):
-        OptimiserChoice("Adam", 0.1, {"momentum": 1}).build([torch.nn.Parameter(torch.ones(1))], "optimizer")
+        OptimiserChoice("Adam", 0.1, {"momentum": 1}).build({"w": torch.nn.Parameter(torch.ones(1))}, "optimizer")
     with pytest.raises(BitspikeError, match="learner loss: got 'first', wanted 'final' or 'every-step'"):
         learner(loss="first")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -52,14 +53,19 @@ class Schedule:
 
 @dataclass(frozen=True)
 class OptimiserChoice:
-    """A torch optimiser by name, its learning rate and its other options."""
+    """A torch optimiser by name, its learning rate and its other options.
+
+    decay: weight decay by path of a module or a weight, wildcards allowed; biases and what no path fits keep that of
+    the options.
+    """
 
     name: str = "Adam"
     lr: float = 1e-3
     options: Mapping[str, Any] = field(default_factory=dict)
+    decay: Mapping[str, float] = field(default_factory=dict)
 
-    def build(self, parameters: list[nn.Parameter], field_name: str) -> torch.optim.Optimizer:
-        """The optimiser; a wrong name or option is refused."""
+    def build(self, parameters: Mapping[str, nn.Parameter], field_name: str) -> torch.optim.Optimizer:
+        """The optimiser of parameters by their paths; a wrong name, option or path is refused."""
         kind: Any = getattr(torch.optim, self.name, None)
         if not isinstance(kind, type) or not issubclass(kind, torch.optim.Optimizer):
             refuse(f"{field_name} name", repr(self.name), "an optimiser of torch.optim, such as 'Adam' or 'SGD'")
@@ -68,10 +74,26 @@ class OptimiserChoice:
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
         try:
             make: Any = kind
-            built: torch.optim.Optimizer = make(parameters, lr=self.lr, **options)
+            built: torch.optim.Optimizer = make(self.groups(parameters, field_name), lr=self.lr, **options)
         except (TypeError, ValueError) as error:
             refuse(f"{field_name} options", options, f"options of torch.optim.{self.name} ({error})")
         return built
+
+    def groups(self, parameters: Mapping[str, nn.Parameter], field_name: str) -> list[dict[str, Any]]:
+        """Groups of parameters with the same weight decay: the first path that fits one is taken."""
+        found: dict[str | None, list[nn.Parameter]] = {path: [] for path in (None, *self.decay)}
+        used = set()
+        for name, parameter in parameters.items():
+            fitting = [path for path in self.decay if fnmatchcase(name, path) or fnmatchcase(name, f"{path}.*")]
+            used |= set(fitting)
+            found[fitting[0] if fitting and parameter.ndim > 1 else None].append(parameter)
+        if unused := [path for path in self.decay if path not in used]:
+            refuse(f"{field_name} decay", repr(unused[0]), f"a path that fits one of {', '.join(parameters)}")
+        return [
+            {"params": some} if path is None else {"params": some, "weight_decay": self.decay[path]}
+            for path, some in found.items()
+            if some
+        ]
 
 
 class Optimisation:
@@ -85,9 +107,9 @@ class Optimisation:
         schedule: Schedule,
         total_updates: int,
     ) -> None:
-        latents = list(latent_parameters(model).values())
-        known = {id(p) for p in latents}
-        others = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
+        latents = latent_parameters(model)
+        known = {id(p) for p in latents.values()}
+        others = {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) not in known}
         self.schedule, self.total_updates = schedule, max(1, total_updates)
         self.optimisers: dict[str, tuple[torch.optim.Optimizer, float]] = {}
         if others:

@@ -202,7 +202,7 @@ def build_learner(
     """The learner around a model."""
 
     def choice(part: OptimizerPart) -> OptimiserChoice:
-        return OptimiserChoice(part.name, part.lr, part.options)
+        return OptimiserChoice(part.name, part.lr, part.options, part.decay)
 
     latent = None if recipe.latent_optimizer is None else choice(recipe.latent_optimizer)
     schedule = Schedule(**recipe.schedule.model_dump())

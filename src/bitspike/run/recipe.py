@@ -333,6 +333,8 @@ class OptimizerPart(Part):
     name: str = "Adam"
     lr: Positive = 1e-3
     options: Options = Field(default_factory=dict)
+    decay: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Weight decay by path of a layer (wildcards allowed), in the place of the options'; biases keep theirs."""
 
 
 class SchedulePart(Part):
