@@ -28,14 +28,12 @@ from torch import Tensor, nn
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
-from bitspike.kernels import cpu
 from bitspike.kernels.run import Choice
 from bitspike.layers.legendre import all_states, discrete, last_states
 from bitspike.layers.lmu_cell import Cell, Start
 from bitspike.layers.lmu_scan import scan
+from bitspike.layers.without_graph import check_back_end, choose
 from bitspike.neurons.quantiser import QuantiserState, TemporalQuantiser
-
-BACK_ENDS = ("auto", "reference", "cpu")
 
 
 def signal_weights(signals: int, inputs: int) -> Tensor:
@@ -94,8 +92,7 @@ class LMU(nn.Module):
         for name, size in (("inputs", inputs), ("hidden", hidden), ("signals", signals)):
             if size < 1:
                 refuse(f"lmu {name}", size, "1 or more")
-        if back_end not in BACK_ENDS:
-            refuse("lmu back end", repr(back_end), ", ".join(BACK_ENDS))
+        check_back_end("lmu", back_end)
         if spikes is not None and spikes.nonlinearity is not torch.tanh:
             refuse("lmu hidden quantiser", f"nonlinearity {spikes.nonlinearity}", "'tanh'")
         if memory is not None and memory.nonlinearity is not None:
@@ -193,18 +190,8 @@ class LMU(nn.Module):
 
     def choice(self, x: Tensor) -> Choice:
         """The back end for input x and why: the one asked for, or an error that says why not."""
-        if self.back_end == "reference":
-            return Choice("reference", "asked for")
-        obstacle = cpu.unavailable()
-        if x.device.type != "cpu":
-            obstacle = f"the input is on {x.device.type}"
-        elif x.dtype not in cpu.DTYPES:
-            obstacle = f"{x.dtype} is neither float32 nor float64"
-        elif any(q is not None and q.mode != "carry" for q in (self.memory, self.spikes)):
-            obstacle = "a quantiser draws its counts"
-        if obstacle and self.back_end == "cpu":
-            refuse("lmu back end", "'cpu'", f"one that can run here: {obstacle}")
-        return Choice("reference", obstacle) if obstacle else Choice("cpu", "no graph over time; see layers.lmu_scan")
+        draws = any(q is not None and q.mode != "carry" for q in (self.memory, self.spikes))
+        return choose("lmu", self.back_end, x, "layers.lmu_scan", "a quantiser draws its counts" if draws else None)
 
     def fan_out(self) -> dict[str, float]:
         """Weights that one count of a memory or hidden unit meets in a step; the read-out is not the cell's."""

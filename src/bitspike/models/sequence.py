@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
-from bitspike.kernels import cpu
 from bitspike.kernels.run import Choice
 from bitspike.layers.gated_scan import gated_scan
-from bitspike.layers.lmu import BACK_ENDS
+from bitspike.layers.without_graph import check_back_end, choose
 
 GATED = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -49,8 +48,7 @@ class Gated(nn.Module):
         super().__init__()
         if kind not in GATED:
             refuse("gated cell", repr(kind), " or ".join(map(repr, GATED)))
-        if back_end not in BACK_ENDS:
-            refuse("gated back end", repr(back_end), ", ".join(BACK_ENDS))
+        check_back_end("gated", back_end)
         self.kind, self.hidden, self.back_end, self.products = kind, hidden, back_end, products
         self.layer = GATED[kind](inputs, hidden)
         with torch.no_grad():
@@ -73,16 +71,7 @@ class Gated(nn.Module):
 
     def choice(self, x: Tensor) -> Choice:
         """The back end that trains on x and why: the one asked for, or an error that says why not."""
-        if self.back_end == "reference":
-            return Choice("reference", "asked for")
-        obstacle = cpu.unavailable()
-        if x.device.type != "cpu":
-            obstacle = f"the input is on {x.device.type}"
-        elif x.dtype not in cpu.DTYPES:
-            obstacle = f"{x.dtype} is neither float32 nor float64"
-        if obstacle and self.back_end == "cpu":
-            refuse("gated back end", "'cpu'", f"one that can run here: {obstacle}")
-        return Choice("reference", obstacle) if obstacle else Choice("cpu", "no graph over time; see layers.gated_scan")
+        return choose("gated", self.back_end, x, "layers.gated_scan")
 
 
 class SequenceNetwork(nn.Module):

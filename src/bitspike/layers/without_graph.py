@@ -1,0 +1,34 @@
+"""Which loop over time a recurrent cell trains with: the plain one under autograd, or one without a graph."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bitspike.errors import refuse
+from bitspike.kernels import cpu
+from bitspike.kernels.run import Choice
+
+BACK_ENDS = ("auto", "reference", "cpu")
+
+
+def check_back_end(cell: str, back_end: str) -> None:
+    """Refuse a name that is none."""
+    if back_end not in BACK_ENDS:
+        refuse(f"{cell} back end", repr(back_end), ", ".join(BACK_ENDS))
+
+
+def choose(cell: str, back_end: str, x: Tensor, where: str, obstacle: str | None = None) -> Choice:
+    """The loop for input x and why: the one asked for, or an error that says why not.
+
+    where: the module of the loop without a graph; obstacle: what else stands in its way.
+    """
+    if back_end == "reference":
+        return Choice("reference", "asked for")
+    obstacle = cpu.unavailable() or obstacle
+    if x.device.type != "cpu":
+        obstacle = f"the input is on {x.device.type}"
+    elif x.dtype not in cpu.DTYPES:
+        obstacle = f"{x.dtype} is neither float32 nor float64"
+    if obstacle and back_end == "cpu":
+        refuse(f"{cell} back end", "'cpu'", f"one that can run here: {obstacle}")
+    return Choice("reference", obstacle) if obstacle else Choice("cpu", f"no graph over time; see {where}")
