@@ -73,6 +73,7 @@ def register(app: typer.Typer) -> None:
             typer.echo(f"  scaled {key:<9} {value:.4f}")
         if account is not None:
             _energy(account)
+            typer.echo("  `bitspike report` has the whole account")
 
 
 def _spikes(
@@ -87,7 +88,7 @@ def _spikes(
         _rates(found, split, time, data, reset, options, as_json)
         return
     reading = evaluate_spiking(found, split, time=time, data=data, reset=reset, **options)
-    _store(found, "spiking.json", reading)
+    page = _redrawn(found, "spiking.json", reading)
     if as_json:
         typer.echo(json.dumps(reading))
         return
@@ -103,6 +104,8 @@ def _spikes(
     for layer in reading["layers"]:
         typer.echo(f"  {layer['name']:<16} {layer['neurons']:,} neurons, {layer['rate']:.1f} Hz")
     _energy(reading["energy"])
+    if page is not None:
+        typer.echo(f"report: {page}")
 
 
 def _rates(
@@ -121,7 +124,7 @@ def _rates(
     if steps < 1 or abs(steps * dt - time) > 1e-6 * time:
         refuse("--time", f"{1000 * time:g} ms", f"a whole number of steps of {1000 * dt:g} ms")
     reading = evaluate_rates(run, split, steps=steps, most=options.get("most"), data=data)
-    _store(run, "relu_spiking.json", reading)
+    page = _redrawn(run, "relu_spiking.json", reading)
     if as_json:
         typer.echo(json.dumps(reading))
         return
@@ -135,9 +138,11 @@ def _rates(
     typer.echo(f"  {'spikes':<16} {reading['spikes_per_neuron']:.2f} per neuron and image")
     for name, neurons in reading["neurons"].items():
         typer.echo(f"  {name:<16} {neurons:,} neurons, {reading['rates'][name]:.3f} spikes per neuron and step")
+    if page is not None:
+        typer.echo(f"report: {page}")
 
 
-def _store(run: Any, name: str, content: dict[str, Any]) -> None:
+def _store(run: Any, name: str, content: dict[str, Any]) -> bool:
     """Write into the run's folder, for its report; a folder that cannot be written keeps nobody from reading on."""
     from bitspike.errors import BitspikeError
 
@@ -145,6 +150,22 @@ def _store(run: Any, name: str, content: dict[str, Any]) -> None:
         run.folder.write(name, content)
     except BitspikeError as error:
         typer.echo(f"bitspike: not stored: {error}", err=True)
+        return False
+    return True
+
+
+def _redrawn(run: Any, name: str, content: dict[str, Any]) -> Path | None:
+    """Store, and draw the run's page again with it; None, and why, where one of them cannot be done."""
+    from bitspike.errors import BitspikeError
+    from bitspike.report import report
+
+    if not _store(run, name, content):
+        return None
+    try:
+        return report(run.path)
+    except BitspikeError as error:
+        typer.echo(f"bitspike: report not redrawn: {error}", err=True)
+        return None
 
 
 def _energy(account: dict[str, Any]) -> None:
@@ -160,4 +181,3 @@ def _energy(account: dict[str, Any]) -> None:
     if cross is not None:
         ends = "wins at no rate" if cross["at"] is None else f"stops winning at {cross['at']:.3g}"
         typer.echo(f"  {'per synapse':<16} {cross['here']:.3g} spikes; {ends}")
-    typer.echo("  `bitspike report` has the whole account")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitspike.errors import refuse
-from bitspike.report import curve, figures, pictures
+from bitspike.report import curve, figures, pictures, spikes
 from bitspike.report.rundata import Array, RunData, number, section
 from bitspike.report.style import BLUE, ORANGE, svg
+from bitspike.report.tables import Table
 from bitspike.report.text import NONE, fixed, percent, whole
 
 if TYPE_CHECKING:
@@ -23,19 +24,25 @@ MOST_TENSORS = 6
 
 @dataclass(frozen=True)
 class Plate:
-    """One numbered figure of the page: its panels as inline SVG. `wide` spans the page and scrolls on a phone."""
+    """One numbered figure of the page: its panels as inline SVG. `wide` spans the page and scrolls on a phone.
+
+    table: its numbers, below the panels.
+    """
 
     key: str
     title: str
     caption: str
     panels: list[str]
     wide: bool = False
+    table: Table | None = None
 
 
-def plate(key: str, title: str, caption: str, drawn: Sequence[Figure], *, wide: bool = False) -> Plate:
+def plate(
+    key: str, title: str, caption: str, drawn: Sequence[Figure], *, wide: bool = False, table: Table | None = None
+) -> Plate:
     """Render the figures; the key makes their ids unique on the page."""
     panels = [svg(figure, f"{key}-{k}") for k, figure in enumerate(drawn, start=1)]
-    return Plate(key, title, caption, panels, wide)
+    return Plate(key, title, caption, panels, wide, table)
 
 
 def plates(run: RunData) -> list[Plate]:
@@ -45,6 +52,8 @@ def plates(run: RunData) -> list[Plate]:
         reliability,
         time_steps,
         spiking,
+        soft_rates,
+        relus,
         regression,
         plane,
         raster,
@@ -153,6 +162,50 @@ def spiking(run: RunData) -> Plate | None:
             f"spikes and {best['bits']:.2f} bits."
         )
     return plate("spiking", "What spikes cost", caption, drawn)
+
+
+def soft_rates(run: RunData) -> Plate | None:
+    """Soft rates run as spikes (`bitspike evaluate --spiking`): accuracy over time, rates, and the settings."""
+    of = spikes.soft_rates(run)
+    if of is None:
+        return None
+    time, windows = number(of.found, "time"), of.found.get("windows")
+    window = (1000 * windows[-1]["start"], 1000 * windows[-1]["end"]) if windows else None
+    shown = "from rest" if of.found.get("reset") else "back to back"
+    shown += f", {1000 * time:g} ms each" if time is not None else ""
+    caption = f"As spikes on {of.images} ({shown}) the network is right {of.compared} as it was trained."
+    drawn = []
+    if len(of.at) > 1:
+        drawn.append(spikes.over_time(of, window))
+        caption += " The line is its answer had the image ended there"
+        if window is not None:
+            caption += f", over the last {window[1] - window[0]:g} ms; shaded is the window of the answer in the table"
+        caption += ". Dashed: as trained."
+    if of.layers:
+        drawn.append(spikes.layer_rates(of.layers, "spikes per second and neuron (Hz)", "\u202fHz"))
+        caption += " Bars: how often the neurons of each layer fire on average."
+    return plate("as-spikes", "Run as spikes", caption, drawn, table=spikes.soft_table(of))
+
+
+def relus(run: RunData) -> Plate | None:
+    """ReLUs run as spikes whose rates are the activations: accuracy over steps, rates, and the numbers."""
+    of = spikes.relus(run)
+    if of is None:
+        return None
+    steps, within = len(of.curve), number(of.found, "within_a_point")
+    counted = f"{steps} steps" if steps > 1 else "one step"
+    caption = f"After {counted} on {of.images} the spikes are right {of.compared} the network as trained."
+    drawn = []
+    if steps > 1:
+        drawn.append(spikes.over_steps(of))
+        kept = "not within a point of it (shaded) at the end"
+        if within is not None:
+            kept = f"within a point of it (shaded) from step {within:.0f} on (dotted)"
+        caption += f" Dashed: as trained; the mean output since the image began is {kept}."
+    if of.layers:
+        drawn.append(spikes.layer_rates(of.layers, "spikes per neuron and step", ""))
+        caption += " Bars: how often the neurons of each layer fire on average."
+    return plate("relu-spikes", "Activations as spikes", caption, drawn, table=spikes.relu_table(of))
 
 
 def regression(run: RunData) -> Plate | None:

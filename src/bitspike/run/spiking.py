@@ -18,6 +18,8 @@ from bitspike.run.assemble import encode
 from bitspike.run.start import Run
 
 COUNTED_AT_ONCE = 20
+# The curve over time: seconds between its points, and how many there are at most.
+BETWEEN, MOST_POINTS = 0.01, 40
 
 
 def evaluate_spiking(
@@ -45,8 +47,10 @@ def evaluate_spiking(
     Times in seconds. most: the first examples only. keep: the answers too, int64 (N,) by window, and the twin's and the
     targets.
 
-    accuracy is that of the last window; twin: of the network as trained, on the same examples. energy: the account of
-    `metrics.energy` of the first `counted` of them, each from rest.
+    accuracy is that of the last window; twin: of the network as trained, on the same examples. over_time: the accuracy
+    had a presentation been stopped at `time`, from the same presentations: the answer over a window as long as the last
+    one that ends there, or begins with the image. energy: the account of `metrics.energy` of the first `counted` of
+    them, each from rest.
     """
     if part not in ("train", "validation", "test"):
         refuse("--split", repr(part), "train, validation or test")
@@ -63,20 +67,19 @@ def evaluate_spiking(
     def images(rows: Tensor) -> Tensor:
         return encode(run.recipe, run.encoder, split.x[rows], rows, 0)[0].to(dtype)
 
-    shown = present_all(net, images, count, time, windows, streams, progress)
+    stops = _stops(time, dt, *windows[-1])
+    shown = present_all(net, images, count, time, [*windows, *stops], streams, progress)
     targets, twins = split.y[:count], []
     for rows in torch.arange(count).split(run.recipe.evaluation.batch):
         events = encode(run.recipe, run.encoder, split.x[rows], rows, 0).to(dtype)
         twins.append(run.learner.predict(events, run.draws)[-1].argmax(-1))
     twin = torch.cat(twins)
-    decided = []
-    answers = []
-    for (start, end), output in zip(windows, shown.outputs, strict=True):
-        answer = (output[:, 0] > 0).long() if output.shape[1] == 1 else output.argmax(1)
-        answers.append(answer)
-        decided.append(
-            {"start": start, "end": end, "accuracy": _share(answer == targets), "agreement": _share(answer == twin)}
-        )
+    answers = [(y[:, 0] > 0).long() if y.shape[1] == 1 else y.argmax(1) for y in shown.outputs]
+    decided = [
+        {"start": start, "end": end, "accuracy": _share(answer == targets), "agreement": _share(answer == twin)}
+        for (start, end), answer in zip(shown.windows, answers, strict=True)
+    ]
+    answers, decided, over_time = answers[: len(windows)], decided[: len(windows)], decided[len(windows) :]
     reading: dict[str, Any] = {
         "split": part,
         "examples": count,
@@ -91,6 +94,7 @@ def evaluate_spiking(
         "twin": _share(twin == targets),
         "agreement": decided[-1]["agreement"],
         "windows": decided,
+        "over_time": [{"time": row["end"], "accuracy": row["accuracy"]} for row in over_time],
         "spikes": math.fsum(shown.spikes.values()),
         "mean_rate": shown.mean_rate,
         "layers": [
@@ -107,3 +111,11 @@ def evaluate_spiking(
 
 def _share(found: Tensor) -> float:
     return float(found.double().mean())
+
+
+def _stops(time: float, dt: float, start: float, end: float) -> list[tuple[float, float]]:
+    """Windows as long as (start, end], cut off where the image begins, that end every BETWEEN seconds and at `time`."""
+    steps, long = round(time / dt), round((end - start) / dt)
+    every = max(1, round(BETWEEN / dt), math.ceil(steps / MOST_POINTS))
+    ends = [*range(every, steps, every), steps]
+    return [(max(0, last - long) * dt, last * dt) for last in ends]

@@ -1,0 +1,202 @@
+"""A network run as spikes beside itself as it was trained: soft rates (spiking.json) and ReLUs (relu_spiking.json)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bitspike.errors import refuse
+from bitspike.report.rundata import Array, RunData, number, section
+from bitspike.report.style import BLUE, INK, MUTED, ORANGE, PANEL, panel, percent_axis, short, styled
+from bitspike.report.tables import Table
+from bitspike.report.text import NONE, fixed, percent, whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+POINT = 0.01
+
+
+@dataclass(frozen=True)
+class Layer:
+    """neurons and spikes: of one image; rate: of a neuron."""
+
+    name: str
+    neurons: float
+    rate: float
+
+
+@dataclass(frozen=True)
+class AsSpikes:
+    """Accuracies as spikes and as trained; `curve`: at times or steps `at`, both (E,), as spikes; rates by layer."""
+
+    found: dict[str, Any]
+    accuracy: float
+    trained: float
+    at: Array
+    curve: Array
+    layers: list[Layer]
+    mean_rate: float | None
+
+    @property
+    def images(self) -> str:
+        return f"{whole(number(self.found, 'examples'))} {self.found.get('split', 'test')} images"
+
+    @property
+    def difference(self) -> float:
+        return self.accuracy - self.trained
+
+    @property
+    def compared(self) -> str:
+        """'0.56 points less often than'."""
+        points = f"{abs(100 * self.difference):.2f}"
+        if points == "0.00":
+            return "as often as"
+        return f"{points} points {'more' if self.difference > 0 else 'less'} often than"
+
+
+def soft_rates(run: RunData) -> AsSpikes | None:
+    """What spiking.json says; times in ms. None without an accuracy; refused where rows are not readable."""
+    found = run.spiking
+    accuracy, trained = number(found, "accuracy"), number(found, "twin")
+    if accuracy is None or trained is None:
+        return None
+    where = f"{run.path / 'spiking.json'}"
+    rows = _rows(where, found, "over_time", "time", "accuracy")
+    at, curve = ([float(row[name]) for row in rows] for name in ("time", "accuracy"))
+    _rows(where, found, "windows", "start", "end", "accuracy")
+    layers = [
+        Layer(str(row.get("name", k)), row["neurons"], row["rate"])
+        for k, row in enumerate(_rows(where, found, "layers", "neurons", "rate"), 1)
+    ]
+    return AsSpikes(found, accuracy, trained, 1000 * np.array(at), np.array(curve), layers, number(found, "mean_rate"))
+
+
+def relus(run: RunData) -> AsSpikes | None:
+    """What relu_spiking.json says, step by step. None without a curve; refused where it is not readable."""
+    found, where = run.rates, f"{run.path / 'relu_spiking.json'}"
+    curve, trained = found.get("accuracy"), number(found, "ann")
+    if curve is None or trained is None:
+        return None
+    if not isinstance(curve, list) or not curve or any(number({"": share}, "") is None for share in curve):
+        refuse(f"{where} accuracy", "no list of numbers", "one number for each step")
+    neurons, rates = section(found, "neurons"), section(found, "rates")
+    if any(number(values, name) is None for name in rates for values in (neurons, rates)):
+        refuse(f"{where} rates", "an unreadable layer", "a rate and a number of neurons for each layer")
+    layers = [Layer(name, neurons[name], rate) for name, rate in rates.items()]
+    at = np.arange(1.0, len(curve) + 1)
+    return AsSpikes(found, curve[-1], trained, at, np.array(curve), layers, number(found, "mean_rate"))
+
+
+def _rows(where: str, found: dict[str, Any], key: str, *names: str) -> list[dict[str, Any]]:
+    rows = found.get(key, [])
+    if not isinstance(rows, list) or any(number(row, name) is None for row in rows for name in names):
+        refuse(f"{where} {key}", "an unreadable row", ", ".join(names))
+    return rows
+
+
+def soft_table(of: AsSpikes) -> Table:
+    """The reading of each window; what they share stands in the last row, which is the one that counts."""
+    found = of.found
+    time, dt, tau = (number(found, name) for name in ("time", "dt", "tau_s"))
+    steps = f"{time / dt:,.0f} of {_ms(dt)} ms" if time is not None and dt else NONE
+    synapse = f"{found['synapse']}, {_ms(tau)} ms" if found.get("synapse") else "none"
+    shared = [synapse, steps, whole(number(found, "spikes")), _hertz(of.mean_rate)]
+    rows = []
+    for row in found.get("windows") or [{"accuracy": of.accuracy}]:
+        window = f"{_ms(row['start'])} to {_ms(row['end'])} ms" if "end" in row else NONE
+        less = signed(row["accuracy"] - of.trained)
+        rows.append(["", window, percent(row["accuracy"], 2), percent(of.trained, 2), less, *("" for _ in shared)])
+    rows[-1] = [of.images, *rows[-1][1:5], *shared]
+    head = ["", "answer over", "as spikes", "as trained", "points", "synapse", "steps", "spikes per image", "mean rate"]
+    return Table(head, rows)
+
+
+def relu_table(of: AsSpikes) -> Table:
+    """Accuracies, steps and spikes of a ReLU network as spikes."""
+    found = of.found
+    within = number(found, "within_a_point")
+    spikes = [value for name in section(found, "spikes") if (value := number(found, "spikes", name)) is not None]
+    row = [
+        of.images, percent(of.accuracy, 2), percent(of.trained, 2), signed(of.difference),
+        percent(number(found, "limit"), 2), "never" if within is None else f"from step {within:.0f}",
+        whole(len(of.curve)), whole(sum(spikes)) if spikes else NONE, fixed(of.mean_rate),
+    ]  # fmt: skip
+    head = [
+        "", "as spikes", "as trained", "points", "cut off", "within a point", "steps", "spikes per image",
+        "per neuron and step",
+    ]  # fmt: skip
+    note = "Cut off: what long runs tend to, the network as trained with activations limited to the thresholds."
+    return Table(head, [row], note)
+
+
+def signed(difference: float) -> str:
+    """-0.0056 -> '−0.56': points of percentage."""
+    text = f"{100 * difference:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
+
+
+def _ms(seconds: float | None) -> str:
+    return NONE if seconds is None else f"{1000 * seconds:g}"
+
+
+def _hertz(rate: float | None) -> str:
+    return NONE if rate is None else f"{rate:.1f}\u202fHz"
+
+
+@styled
+def over_time(of: AsSpikes, window: tuple[float, float] | None) -> Figure:
+    """Accuracy as spikes over the ms an image has been seen; dashed: as trained; shaded: the window, in ms."""
+    figure, axes = panel()
+    if window is not None:
+        axes.axvspan(*window, color=ORANGE, alpha=0.16, linewidth=0)
+    marker = "o" if len(of.at) <= 40 else ""
+    axes.plot(of.at, of.curve, color=BLUE, marker=marker, markersize=3.2, label="as spikes")
+    axes.axhline(of.trained, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="as trained")
+    axes.set(xlabel="ms of an image seen", title="Accuracy over time", xlim=(0, 1.02 * float(of.at[-1])))
+    percent_axis(axes)
+    axes.legend(loc="lower right")
+    return figure
+
+
+@styled
+def over_steps(of: AsSpikes) -> Figure:
+    """Accuracy as spikes over steps; dashed: as trained; shaded: the point below it; dotted: from where it is kept."""
+    figure, axes = panel()
+    axes.axhspan(of.trained - POINT, of.trained, color=ORANGE, alpha=0.25, linewidth=0)
+    marker = "o" if len(of.at) <= 12 else ""
+    axes.plot(of.at, of.curve, color=BLUE, marker=marker, markersize=3.2, label="as spikes")
+    axes.axhline(of.trained, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="as trained")
+    if (within := number(of.found, "within_a_point")) is not None:
+        axes.axvline(within, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set(xlabel="steps seen", title="Accuracy over steps")
+    percent_axis(axes)
+    axes.legend(loc="lower right")
+    return figure
+
+
+@styled
+def layer_rates(layers: Sequence[Layer], label: str, unit: str) -> Figure:
+    """One bar for each layer, the first on top."""
+    figure, axes = panel(PANEL[0], max(PANEL[1], 0.7 + 0.28 * len(layers)))
+    rows, rates = np.arange(len(layers)), [layer.rate for layer in layers]
+    axes.barh(rows, rates, 0.62, color=BLUE)
+    for row, rate in zip(rows, rates, strict=True):
+        axes.annotate(f"{rate:.3g}{unit}", (rate, row), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
+    names, neurons = [short(layer.name) for layer in layers], [f"{whole(layer.neurons)} neurons" for layer in layers]
+    if len(layers) <= 6:
+        # Ticks of their own, not lines of one text: lines are set apart by the widths of matplotlib's font.
+        axes.set_yticks(rows - 0.12, names)
+        axes.set_yticks(rows + 0.13, neurons, minor=True, fontsize=7.5)
+    else:
+        axes.set_yticks(rows, [f"{name}: {count}" for name, count in zip(names, neurons, strict=True)])
+    axes.set(xlabel=label, title="Rates by layer", ylim=(len(layers) - 0.4, -0.6), xlim=(0, 1.18 * max(rates) or 1))
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.grid(False, axis="y")
+    axes.grid(axis="x")
+    return figure
