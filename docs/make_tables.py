@@ -41,6 +41,12 @@ BITS = [
 READINGS = {"test_map": "- MAP", "test_single_draw": "- one draw"}
 
 
+def stored(names: list[str]) -> dict[str, Any]:
+    """Results by recipe; what was not measured yet has no row."""
+    paths = {name: ROOT / "results" / f"{name}.json" for name in names}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
+
 def at(data: dict[str, Any], path: str) -> Any:
     """The entry at a dotted path, or None."""
     for key in path.split("."):
@@ -63,7 +69,7 @@ def figure(result: dict[str, Any], path: str, factor: float, digits: int, spread
 
 def table(names: list[str], brief: bool) -> str:
     """One row per recipe, and per other reading of it."""
-    results = {name: json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in names}
+    results = stored(names)
     regression = "rmse" in next(iter(results.values()))["mean"]["test"]
     columns = BRIEF if brief else VALUES if regression else CLASSES
     costs = ["weight bits"] if brief else ["weight bits", "spikes/neuron", "µJ (arithmetic)"]
@@ -88,8 +94,7 @@ def bits_table(names: list[str]) -> str:
     """One row per recipe: what its activities carry (see `metrics.levels`); operations in millions."""
     lines = [["recipe", "seeds", *(c[0] for c in BITS)]]
     lines.append(["---"] * len(lines[0]))
-    for name in names:
-        result = json.loads((ROOT / "results" / f"{name}.json").read_text())
+    for name, result in stored(names).items():
         cells = [figure(result, path, factor, digits, True) for _, path, factor, digits in BITS]
         lines.append([f"`{name}`", str(len(result["seeds"])), *cells])
     return "".join(f"| {' | '.join(line)} |\n".replace("  ", " ") for line in lines)

@@ -1,11 +1,14 @@
-"""What `bitspike doctor` says of kernels."""
+"""What `bitspike doctor` says of kernels and data."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from bitspike import data
 from bitspike.cli.app import app
+from bitspike.cli.doctor_data import where
 from bitspike.errors import BitspikeError
 from bitspike.neurons import NEURONS
 
@@ -43,3 +46,25 @@ def test_layers_of_a_recipe() -> None:
 def test_an_unknown_neuron_is_refused() -> None:
     with pytest.raises(BitspikeError, match="kernel: got 'liff'"):
         CliRunner().invoke(app, ["doctor", "--kernel", "liff"], catch_exceptions=False)
+
+
+def test_svhn_is_found_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    monkeypatch.setenv("BITSPIKE_DATA", f"{first}:{second}")
+    missing = "not found: put 'svhn/train_32x32.mat' and 'svhn/test_32x32.mat' into BITSPIKE_DATA"
+    assert where("svhn") == missing
+    (second / "SVHN").mkdir(parents=True)
+    (second / "SVHN" / "train_32x32.mat").touch()
+    assert where("svhn") == "not found: put 'svhn/test_32x32.mat' into BITSPIKE_DATA"
+    (second / "SVHN" / "test_32x32.mat").touch()
+    assert where("svhn") == str(second / "SVHN")
+    assert json.loads(output("--json"))["data"]["svhn"] == str(second / "SVHN")
+    first.mkdir()
+    (first / "test_32x32.mat").touch()
+    assert where("svhn") == f"{second / 'SVHN'}, {first}"
+
+
+def test_only_sets_without_files_are_embedded_or_generated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BITSPIKE_DATA", raising=False)
+    found = {name for name in data.names() if where(name) == "embedded or generated"}
+    assert found == {"digits", "two-moons", "regression-1d", "mackey-glass"}

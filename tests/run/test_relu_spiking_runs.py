@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,7 +55,21 @@ def test_the_command_prints_the_curve_and_stores_it(run: bitspike.Run) -> None:
     assert shown[0].endswith("50 test images, 6 steps of 2 ms from rest")
     assert [line.split()[:2] for line in shown[1:5]] == [["step", str(n)] for n in (1, 2, 4, 6)]
     assert shown[5].split()[:2] == ["as", "trained"]
-    assert shown[-1].split()[0] == "spikes3"
+    assert shown[-2].split()[0] == "spikes3"
+    assert shown[-1] == f"report: {run.path / 'report.html'}"
+    assert "After 6 steps on 50 test images" in (run.path / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_drawn_keeps_the_reading(run: bitspike.Run, tmp_path: Path) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run.path, broken)
+    (broken / "sweep.json").write_text("{")
+    asked = ["evaluate", str(broken), "--spiking", "--most", "20", "--time", "4"]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "bitspike: report not redrawn: " in done.stderr
+    assert "report: " not in done.stdout
+    assert json.loads((broken / "relu_spiking.json").read_text())["examples"] == 20
 
 
 def test_options_of_soft_rates_are_refused(run: bitspike.Run) -> None:

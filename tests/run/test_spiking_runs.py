@@ -14,7 +14,7 @@ from bitspike.cli import app
 from bitspike.convert import spiking
 from bitspike.errors import BitspikeError
 from bitspike.neurons import SoftNeuron
-from bitspike.run.spiking import evaluate_spiking
+from bitspike.run.spiking import MOST_POINTS, _stops, evaluate_spiking
 
 SMALL = ["model.layers=['8c3','a3s2','8l3','d0.2','64']", "training.epochs=20"]
 
@@ -64,6 +64,28 @@ def test_as_spikes_it_answers_nearly_as_its_twin(run: bitspike.Run) -> None:
     assert spiking(run.model).present(x, 0.05).shape == (1, 1, 10)
 
 
+def test_the_curve_over_time_is_of_the_same_presentations(run: bitspike.Run) -> None:
+    found = evaluate_spiking(run, time=0.1, window=0.03, most=60, counted=1)
+    assert [row["time"] for row in found["over_time"]] == pytest.approx([0.01 * k for k in range(1, 11)])
+    assert found["over_time"][-1]["accuracy"] == found["accuracy"]
+    asked = evaluate_spiking(run, time=0.1, window=[(0, 0.02), (0.02, 0.05), (0.07, 0.1)], most=60, counted=1)
+    curve = {round(row["time"], 3): row["accuracy"] for row in found["over_time"]}
+    assert [row["accuracy"] for row in asked["windows"]] == [curve[0.02], curve[0.05], curve[0.1]]
+    assert [len(asked[name]) for name in ("windows", "over_time")] == [3, 10]
+    # Steps longer than 10 ms, and a time that is no multiple of 10 ms.
+    coarse = evaluate_spiking(run, time=0.06, window=0.02, dt=0.02, most=5, counted=1)
+    assert [row["time"] for row in coarse["over_time"]] == pytest.approx([0.02, 0.04, 0.06])
+    odd = evaluate_spiking(run, time=0.025, window=0.025, most=5, counted=1)
+    assert [row["time"] for row in odd["over_time"]] == pytest.approx([0.01, 0.02, 0.025])
+
+
+def test_a_long_curve_keeps_to_a_number_of_points() -> None:
+    stops = _stops(2.0, 0.001, 1.9, 2.0)
+    assert len(stops) == MOST_POINTS
+    assert stops[0] == pytest.approx((0.0, 0.05))
+    assert stops[-1] == pytest.approx((1.9, 2.0))
+
+
 def test_the_command_prints_and_writes_the_same(run: bitspike.Run) -> None:
     asked = ["--spiking", "--time", "100", "--window", "40", "--most", "60", "--synapse", "first-order", "--tau-s", "3"]
 
@@ -82,6 +104,8 @@ def test_the_command_prints_and_writes_the_same(run: bitspike.Run) -> None:
     assert shown[0].endswith("60 test images of 100 ms, back to back, answers over 60 to 100 ms")
     assert [line.split()[0] for line in shown[1:4]] == ["accuracy", "twin", "spikes"]
     assert shown[4].startswith("  spikes1          512 neurons,")
+    assert shown[-1] == f"report: {run.path / 'report.html'}"
+    assert "60 test images (back to back, 100 ms each)" in (run.path / "report.html").read_text()
     assert (
         json.loads(command("--spiking", "--time", "20", "--window", "5", "--synapse", "none", "--json"))["tau_s"] == 0
     )
