@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from bitspike.errors import BitspikeError
-from bitspike.report import plates
-from bitspike.report.rundata import read_run
-from bitspike.report.style import VARIABLES
+from bitspike.reports import plates
+from bitspike.reports.rundata import read_run
+from bitspike.reports.style import VARIABLES
 
 OUT = Path(__file__).parent / "pictures"
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         redraw_units,
         set_step,
     )
-    from bitspike.report import compare, report
+    from bitspike.reports import compare, report
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
     from bitspike.run.results import write_results
@@ -101,7 +101,7 @@ _HOMES = {
     "TemporalQuantiser": "bitspike.neurons",
     "accuracy_curve": "bitspike.convert",
     "at_step": "bitspike.neurons",
-    "compare": "bitspike.report",
+    "compare": "bitspike.reports",
     "dehybridise": "bitspike.convert",
     "energy": "bitspike.metrics",
     "evaluate_spiking": "bitspike.run.spiking",
@@ -114,7 +114,7 @@ _HOMES = {
     "redraw_carry": "bitspike.neurons",
     "redraw_units": "bitspike.neurons",
     "relu_to_spiking": "bitspike.convert",
-    "report": "bitspike.report",
+    "report": "bitspike.reports",
     "set_step": "bitspike.neurons",
     "spiking": "bitspike.convert",
     "sweep": "bitspike.metrics",

@@ -9,7 +9,7 @@ import torch
 
 from bitspike.errors import BitspikeError
 from bitspike.models.sequence import Gated, SequenceNetwork
-from bitspike.report import report
+from bitspike.reports import report
 from bitspike.run.assemble import Form, build_model
 from bitspike.run.recipe_files import load_recipe
 from bitspike.run.start import load, train

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import bitspike
 from bitspike.cli import app
-from bitspike.report import report
+from bitspike.reports import report
 from bitspike.run.hybrid import sweep_run
 
 SMALL = ["training.epochs=2", "evaluation.energy_examples=40"]

@@ -13,7 +13,7 @@ import bitspike
 from bitspike.convert import hybridise
 from bitspike.errors import BitspikeError
 from bitspike.neurons import at_step
-from bitspike.report import report
+from bitspike.reports import report
 from bitspike.run.hybrid import chosen, hybrid_of, sweep_run
 
 STATIC = [

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Several runs in one table and on one page."""
         from bitspike.cli.show import show_table
-        from bitspike.report import compare as draw
+        from bitspike.reports import compare as draw
         from bitspike.run.folder import RunFolder
 
         if as_json:

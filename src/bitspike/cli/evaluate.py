@@ -157,7 +157,7 @@ def _store(run: Any, name: str, content: dict[str, Any]) -> bool:
 def _redrawn(run: Any, name: str, content: dict[str, Any]) -> Path | None:
     """Store, and draw the run's page again with it; None, and why, where one of them cannot be done."""
     from bitspike.errors import BitspikeError
-    from bitspike.report import report
+    from bitspike.reports import report
 
     if not _store(run, name, content):
         return None

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="Print sweep.json instead of a table."),
     ) -> None:
         """Make an ordinary network spiking; its accuracy over bits and spikes goes into the run and its report."""
-        from bitspike.report import report
+        from bitspike.reports import report
         from bitspike.run.hybrid import sweep_run
         from bitspike.run.start import load
 

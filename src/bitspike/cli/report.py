@@ -13,6 +13,6 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def report(run: Path = typer.Argument(..., help="A finished run folder.")) -> None:
         """Write a run's page again: RUN/report.html."""
-        from bitspike.report import report as write
+        from bitspike.reports import report as write
 
         typer.echo(str(write(run)))

@@ -79,7 +79,7 @@ def register(app: typer.Typer) -> None:
                 raise BitspikeError(f"{stop}; to go on: {shlex.join(given)}") from None
             finished.append(run)
             if run.rank == 0:
-                from bitspike.report import report
+                from bitspike.reports import report
 
                 page = report(folder)
                 if not as_json:

@@ -76,7 +76,8 @@ def _show(
     if run is not None:
         run(x)
     elif isinstance(model, Spiking) and time is not None:
-        model.present(x, time)
+        # The whole of it: half of an odd number of steps is no window.
+        model.present(x, time, [(0.0, time)])
     elif isinstance(model, RateNetwork):
         model(x, steps)
     else:

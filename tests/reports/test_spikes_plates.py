@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from bitspike.errors import BitspikeError
-from bitspike.report import report
-from bitspike.report.rundata import read_run
-from bitspike.report.spikes import relus, signed, soft_rates
+from bitspike.reports import report
+from bitspike.reports.rundata import read_run
+from bitspike.reports.spikes import relus, signed, soft_rates
 
 MakeRun = Callable[..., Path]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitspike.report.rundata import Array, Reliability
-from bitspike.report.style import (
+from bitspike.reports.rundata import Array, Reliability
+from bitspike.reports.style import (
     BLUE,
     CYCLE,
     DASHES,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitspike.report.rundata import Array
-from bitspike.report.style import BLUE, CYCLE, INK, MUTED, VERMILION, panel, short, styled, whole_ticks
+from bitspike.reports.rundata import Array
+from bitspike.reports.style import BLUE, CYCLE, INK, MUTED, VERMILION, panel, short, styled, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import refuse
-from bitspike.report import tables
-from bitspike.report.energy import accounts
-from bitspike.report.levels import levels
-from bitspike.report.plates import plates
-from bitspike.report.rundata import RunData, read_run, section
-from bitspike.report.text import summary
+from bitspike.reports import tables
+from bitspike.reports.energy import accounts
+from bitspike.reports.levels import levels
+from bitspike.reports.plates import plates
+from bitspike.reports.rundata import RunData, read_run, section
+from bitspike.reports.text import summary
 
 
 def report(run: Path) -> Path:
@@ -54,7 +54,7 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     engine = Environment(
-        loader=PackageLoader("bitspike.report", "."),
+        loader=PackageLoader("bitspike.reports", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitspike.errors import BitspikeError
-from bitspike.report import compare
+from bitspike.reports import compare
 
 MakeRun = Callable[..., Path]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bitspike.errors import BitspikeError
-from bitspike.report import report
+from bitspike.reports import report
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "br", "hr", "img", "link", "input"}

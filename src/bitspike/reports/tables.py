@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bitspike.report.rundata import RunData, number, section
-from bitspike.report.text import NONE, amount, duration, fixed, percent, ratio, si, whole
+from bitspike.reports.rundata import RunData, number, section
+from bitspike.reports.text import NONE, amount, duration, fixed, percent, ratio, si, whole
 
 READINGS = {
     "test": "as shipped",

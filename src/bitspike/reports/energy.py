@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bitspike.report.rundata import RunData, number, section
-from bitspike.report.tables import Table
-from bitspike.report.text import NONE, fixed, ratio, si
+from bitspike.reports.rundata import RunData, number, section
+from bitspike.reports.tables import Table
+from bitspike.reports.text import NONE, fixed, ratio, si
 
 OPERATIONS = {
     "mac": "multiply–accumulates (MAC)",

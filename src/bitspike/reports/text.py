@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bitspike.report.rundata import Reliability, RunData, number, section
+from bitspike.reports.rundata import Reliability, RunData, number, section
 
 NONE = "–"
 THIN = "\u202f"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitspike.errors import refuse
-from bitspike.report.rundata import Array, RunData, number, section
-from bitspike.report.style import BLUE, INK, MUTED, ORANGE, PANEL, panel, percent_axis, short, styled
-from bitspike.report.tables import Table
-from bitspike.report.text import NONE, fixed, percent, whole
+from bitspike.reports.rundata import Array, RunData, number, section
+from bitspike.reports.style import BLUE, INK, MUTED, ORANGE, PANEL, panel, percent_axis, short, styled
+from bitspike.reports.tables import Table
+from bitspike.reports.text import NONE, fixed, percent, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bitspike.errors import BitspikeError
-from bitspike.report import report
-from bitspike.report.curve import trade
-from bitspike.report.rundata import read_run
+from bitspike.reports import report
+from bitspike.reports.curve import trade
+from bitspike.reports.rundata import read_run
 
 STATIC = {"steps": 1, "counts": None, "accuracy": 0.93}
 ROWS = [

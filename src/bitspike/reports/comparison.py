@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bitspike.errors import refuse
-from bitspike.report import figures
-from bitspike.report.page import write_page
-from bitspike.report.plates import Plate, plate
-from bitspike.report.rundata import RunData, number, read_run, section
-from bitspike.report.tables import Table
-from bitspike.report.text import amount, fixed, percent, si
+from bitspike.reports import figures
+from bitspike.reports.page import write_page
+from bitspike.reports.plates import Plate, plate
+from bitspike.reports.rundata import RunData, number, read_run, section
+from bitspike.reports.tables import Table
+from bitspike.reports.text import amount, fixed, percent, si
 
 # name, path in result.json, the way it is written, and whether less is better (None: neither)
 COLUMNS = (

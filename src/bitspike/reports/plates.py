@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitspike.errors import refuse
-from bitspike.report import curve, figures, pictures, spikes
-from bitspike.report.rundata import Array, RunData, number, section
-from bitspike.report.style import BLUE, ORANGE, svg
-from bitspike.report.tables import Table
-from bitspike.report.text import NONE, fixed, percent, whole
+from bitspike.reports import curve, figures, pictures, spikes
+from bitspike.reports.rundata import Array, RunData, number, section
+from bitspike.reports.style import BLUE, ORANGE, svg
+from bitspike.reports.tables import Table
+from bitspike.reports.text import NONE, fixed, percent, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

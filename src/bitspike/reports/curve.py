@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bitspike.errors import refuse
-from bitspike.report.rundata import RunData, number, section
-from bitspike.report.style import CYCLE, INK, MUTED, VERMILION, panel, percent_axis, styled
+from bitspike.reports.rundata import RunData, number, section
+from bitspike.reports.style import CYCLE, INK, MUTED, VERMILION, panel, percent_axis, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

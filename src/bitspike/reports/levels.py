@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bitspike.report.rundata import RunData, number, section
-from bitspike.report.tables import Table
-from bitspike.report.text import fixed, percent, si, whole
+from bitspike.reports.rundata import RunData, number, section
+from bitspike.reports.tables import Table
+from bitspike.reports.text import fixed, percent, si, whole
 
 # Reading, its name on the page, how it is written.
 READINGS = (

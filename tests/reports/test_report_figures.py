@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from bitspike.report import figures, pictures, text
-from bitspike.report.rundata import Reliability
-from bitspike.report.style import VARIABLES, svg
+from bitspike.reports import figures, pictures, text
+from bitspike.reports.rundata import Reliability
+from bitspike.reports.style import VARIABLES, svg
 
 BINS = Reliability(
     np.array([0.0, 0.5, 0.75, 1.0]),
