@@ -14,7 +14,10 @@ from torch import Tensor
 from bitspike.layers import LMU, ParallelLMU
 from bitspike.layers.lmu_chunks import serves
 from bitspike.layers.lmu_slices import keep_bits, slices
-from bitspike.neurons import TemporalQuantiser, at_step, redraw_carry
+from bitspike.neurons import at_step, redraw_carry
+
+from . import lmu_cells
+from .lmu_cells import gradients
 
 
 @pytest.fixture(params=[1, 2])
@@ -26,24 +29,8 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def made(back_end: str, dtype: torch.dtype, hybrid: bool, **options: Any) -> LMU:
-    """Two signals of order 8, 12 hidden units; feedback small enough to forget a rounding."""
-    memory = TemporalQuantiser(torch.full((16,), 9.0), keys=(1, "memory"), limit=6) if hybrid else None
-    spikes = TemporalQuantiser(2.0, "tanh", keys=(1, "hidden"), limit=2) if hybrid else None
-    cell = LMU(3, 12, 8, 10.0, 2, True, memory, spikes, hybrid, back_end=back_end, **options)
-    noise = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for weight in cell.parameters():
-            weight.add_(torch.randn(weight.shape, generator=noise) * 0.1)
-    return cell.to(dtype)
-
-
-def gradients(cell: LMU, x: Tensor, last: int) -> tuple[Tensor, list[Tensor]]:
-    x = x.clone().requires_grad_()
-    y, _ = cell.run(x, last=last)
-    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(3)).to(y.dtype)
-    (y * weights).sum().backward()
-    found = [x.grad, *(p.grad for p in cell.parameters())]
-    return y.detach(), [g for g in found if g is not None]
+    """Feedback small enough to forget a rounding."""
+    return lmu_cells.made(back_end, dtype, hybrid, own_leak=hybrid, spread=0.1, **options)
 
 
 def drawn(steps: int, batch: int, dtype: torch.dtype) -> Tensor:
