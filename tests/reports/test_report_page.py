@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 
 from bitspike.errors import BitspikeError
 from bitspike.reports import report
@@ -120,6 +122,24 @@ def test_summary_says_it_in_words(make_run: MakeRun, answers: int, wanted: str) 
     text = page_of(run).text.replace("\u202f", " ")
     first = "A spiking network with ±1 weights, 10 draws from a learnt distribution: 91.2 % correct on 60 unseen"
     assert f"{first} examples of digits. {wanted}" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"kind": "feedforward", "neuron": {"kind": "relu"}}, "A network of relu units with real-valued weights: 91"),
+        ({"kind": "gru"}, "A GRU with real-valued weights: 91.2 %"),
+        ({"kind": "lmu", "hybrid": {"hidden_limit": 1}}, "A Legendre memory unit that sends whole numbers with real"),
+        ({"kind": "feedforward", "neuron": {"kind": "lif"}}, "A spiking network with real-valued weights: 91.2 %"),
+    ],
+)
+def test_summary_names_the_network(make_run: MakeRun, changes: dict[str, object], wanted: str) -> None:
+    run = make_run()
+    recipe = tomllib.loads((run / "recipe.toml").read_text())
+    recipe["weights"] = {"precision": "full"}
+    recipe["model"] = changes
+    (run / "recipe.toml").write_text(tomli_w.dumps(recipe))
+    assert wanted in page_of(run).text.replace("\u202f", " ")
 
 
 def packed(page: Page) -> str:

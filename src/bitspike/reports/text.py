@@ -13,6 +13,16 @@ PRECISIONS = {
     "straight-through": "±1 weights",
     "bayesian": "±1 weights drawn from a learnt distribution",
 }
+# What does not spike while it is trained, by `model.kind` or else by the kind of its neurons.
+KINDS = {
+    "lstm": "An LSTM",
+    "gru": "A GRU",
+    "lmu": "A Legendre memory unit",
+    "lmu-parallel": "A Legendre memory unit",
+    **{kind: f"A network of {kind} units" for kind in ("relu", "tanh", "sigmoid", "silu", "gelu")},
+    "soft-lif": "A network of firing rates (soft LIF)",
+    "soft-if": "A network of firing rates (soft IF)",
+}
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -89,6 +99,14 @@ def said_and_right(bins: Reliability, said: float = 0.9, least: int = 20) -> str
     return f"On average it says {percent(mean)} and is right {percent(right)} of the time."
 
 
+def _network(run: RunData) -> str:
+    """What kind of network it is; a hybrid one sends small whole numbers."""
+    model = section(run.recipe, "model")
+    kinds = (str(model.get("kind")), str(section(model, "neuron").get("kind")))
+    name = next((KINDS[kind] for kind in kinds if kind in KINDS), "A spiking network")
+    return f"{name} that sends whole numbers" if section(model, "hybrid") else name
+
+
 def summary(run: RunData) -> str:
     """The run in one or two plain sentences."""
     precision = str(section(run.recipe, "weights").get("precision", ""))
@@ -96,7 +114,9 @@ def summary(run: RunData) -> str:
     draws = number(run.recipe, "evaluation", "draws")
     if precision == "bayesian" and draws is not None and draws > 1:
         weights = f"±1 weights, {draws:.0f} draws from a learnt distribution"
-    what = f"A spiking network with {weights}" if weights else "A spiking network"
+    what = _network(run)
+    if weights:
+        what = f"{what} with {weights}"
     test = section(run.result, "test")
     if not test:
         return f"{what}, trained for {len(run.epochs)} epochs and not tested yet."
