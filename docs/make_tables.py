@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"(<!-- (results|brief|bits): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (results|brief|bits|spikes): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CLASSES = [
     ("accuracy %", "accuracy", 100, 2),
     ("NLL", "nll", 1, 4),
@@ -37,6 +37,15 @@ BITS = [
     ("with real states", "bits.average_with_real_states", 1, 2),
     ("additions", "energy.network.ac", 1e-6, 1),
     ("multiply-adds", "energy.network.mac", 1e-6, 1),
+]
+SPIKES = [
+    ("as trained %", "spiking.twin", 100, 2),
+    ("as spikes %", "spiking.accuracy", 100, 2),
+    ("same answer %", "spiking.agreement", 100, 2),
+    ("spikes an image", "spiking.spikes", 1, 0),
+    ("Hz", "spiking.mean_rate", 1, 1),
+    ("µJ as spikes", "spiking.energy.network.joules_compute", 1e6, 1),
+    ("µJ as rates", "energy.network.joules_compute", 1e6, 1),
 ]
 READINGS = {"test_map": "- MAP", "test_single_draw": "- one draw"}
 
@@ -90,12 +99,12 @@ def table(names: list[str], brief: bool) -> str:
     return "".join(f"| {' | '.join(line)} |\n".replace("  ", " ") for line in lines)
 
 
-def bits_table(names: list[str]) -> str:
-    """One row per recipe: what its activities carry (see `metrics.levels`); operations in millions."""
-    lines = [["recipe", "seeds", *(c[0] for c in BITS)]]
+def plain_table(names: list[str], columns: list[tuple[str, str, float, int]]) -> str:
+    """One row per recipe, and its figures at these paths: what its activities carry, or how it answers as spikes."""
+    lines = [["recipe", "seeds", *(c[0] for c in columns)]]
     lines.append(["---"] * len(lines[0]))
     for name, result in stored(names).items():
-        cells = [figure(result, path, factor, digits, True) for _, path, factor, digits in BITS]
+        cells = [figure(result, path, factor, digits, True) for _, path, factor, digits in columns]
         lines.append([f"`{name}`", str(len(result["seeds"])), *cells])
     return "".join(f"| {' | '.join(line)} |\n".replace("  ", " ") for line in lines)
 
@@ -106,7 +115,8 @@ def main() -> None:
 
         def made(match: re.Match[str]) -> str:
             head, kind, names, end = match.groups()
-            made = bits_table(names.split()) if kind == "bits" else table(names.split(), kind == "brief")
+            columns = {"bits": BITS, "spikes": SPIKES}.get(kind)
+            made = plain_table(names.split(), columns) if columns else table(names.split(), kind == "brief")
             return head + made + end
 
         path.write_text(BLOCK.sub(made, path.read_text()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from bitspike.cli import app
 from bitspike.convert import spiking
 from bitspike.errors import BitspikeError
 from bitspike.neurons import SoftNeuron
+from bitspike.run.checkpoint import write_json
+from bitspike.run.results import collect
 from bitspike.run.spiking import MOST_POINTS, _stops, evaluate_spiking
 
 SMALL = ["model.layers=['8c3','a3s2','8l3','d0.2','64']", "training.epochs=20"]
@@ -117,6 +120,27 @@ def test_the_command_prints_and_writes_the_same(run: bitspike.Run) -> None:
     ):
         with pytest.raises(BitspikeError, match=f"^{message}"):
             command(*options)
+
+
+def test_results_hold_what_was_measured_as_spikes(run: bitspike.Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "a")
+    reading = evaluate_spiking(run, time=0.05, window=0.02, most=40, counted=5)
+    write_json(tmp_path / "a" / "spiking.json", reading)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    recipe = tmp_path / "b" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("seed = 0", "seed = 1", 1))
+    write_json(tmp_path / "b" / "spiking.json", {**reading, "accuracy": reading["accuracy"] + 0.02})
+    content = collect([tmp_path / "a", tmp_path / "b"])
+    assert [entry["spiking"]["twin"] for entry in content["runs"]] == [reading["twin"]] * 2
+    assert content["mean"]["spiking"]["accuracy"] == pytest.approx(reading["accuracy"] + 0.01)
+    assert content["runs"][0]["spiking"]["seconds"] > 0
+    assert "by_layer" not in content["runs"][0]["spiking"]["energy"]
+    write_json(tmp_path / "b" / "spiking.json", {**reading, "tau_s": 0.003})
+    with pytest.raises(BitspikeError, match=r"spiking.json of '.*b' was not measured as that of '.*a' was"):
+        collect([tmp_path / "a", tmp_path / "b"])
+    (tmp_path / "b" / "spiking.json").unlink()
+    with pytest.raises(BitspikeError, match=r"spiking.json of '.*b' was not measured"):
+        collect([tmp_path / "a", tmp_path / "b"])
 
 
 def test_a_cropped_run_takes_images_as_the_data_set_gives_them(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def _spikes(
     typer.echo(f"  {'spikes':<16} {reading['spikes']:,.0f} per image, {reading['mean_rate']:.1f} Hz")
     for layer in reading["layers"]:
         typer.echo(f"  {layer['name']:<16} {layer['neurons']:,} neurons, {layer['rate']:.1f} Hz")
+    typer.echo(f"  {'took':<16} {reading['seconds']:.1f} s on {reading['threads']} threads")
     _energy(reading["energy"])
     if page is not None:
         typer.echo(f"report: {page}")
@@ -138,6 +139,7 @@ def _rates(
     typer.echo(f"  {'spikes':<16} {reading['spikes_per_neuron']:.2f} per neuron and image")
     for name, neurons in reading["neurons"].items():
         typer.echo(f"  {name:<16} {neurons:,} neurons, {reading['rates'][name]:.3f} spikes per neuron and step")
+    typer.echo(f"  {'took':<16} {reading['seconds']:.1f} s on {reading['threads']} threads")
     if page is not None:
         typer.echo(f"report: {page}")
 

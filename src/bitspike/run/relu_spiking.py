@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,10 @@ def evaluate_rates(
         for rows in torch.arange(len(split) if most is None else min(most, len(split))).split(BATCH):
             yield _images(run, split, rows), split.y[rows]
 
+    began = time.perf_counter()
     curve = accuracy_curve(network, batches(), steps, progress=progress)
-    found = {"split": part, "steps": steps, "within_a_point": curve.reached(0.01), **curve.to_dict()}
+    took = {"seconds": time.perf_counter() - began, "threads": torch.get_num_threads()}
+    found = {"split": part, "steps": steps, "within_a_point": curve.reached(0.01), **curve.to_dict(), **took}
     rows = torch.arange(min(len(split), COUNTED if most is None else min(COUNTED, most)))
     account = energy(network, (_images(run, split, some) for some in rows.split(COUNTED_AT_ONCE)), steps=steps)
     return {**found, "spikes_per_neuron": curve.spikes_per_neuron, "energy": account.to_dict()}

@@ -13,6 +13,9 @@ from bitspike.run.folder import RunFolder
 
 # Long lists of one run that a table of results does not need.
 LEFT_OUT = ("over_time", "confusion", "reliability", "reliability_scaled")
+# Measurements of a finished run that lie beside it: as spiking neurons; see `run.spiking` and `run.relu_spiking`.
+BESIDE = {"spiking": "spiking.json", "relu_spiking": "relu_spiking.json"}
+SETTINGS = ("split", "examples", "time", "dt", "steps", "synapse", "tau_s", "reset", "products")
 
 
 def collect(runs: Sequence[Path]) -> dict[str, Any]:
@@ -36,8 +39,12 @@ def collect(runs: Sequence[Path]) -> dict[str, Any]:
     # Of networks made spiking; see `run.hybrid`.
     sweeps = [folder.read("sweep.json") for folder, *_ in rows if (folder.path / "sweep.json").exists()]
     short = [{key: value for key, value in result.items() if key not in LEFT_OUT} for *_, result in rows]
-    for entry in short:
-        entry["energy"] = {k: v for k, v in entry["energy"].items() if k != "by_layer"}
+    for entry, (folder, *_) in zip(short, rows, strict=True):
+        entry |= {key: folder.read(name) for key, name in BESIDE.items() if (folder.path / name).exists()}
+        for part in (entry, *(entry[key] for key in BESIDE if key in entry)):
+            part["energy"] = {k: v for k, v in part["energy"].items() if k != "by_layer"}
+    for key, name in BESIDE.items():
+        _same_settings(name, [entry.get(key) for entry in short], [str(folder.path) for folder, *_ in rows])
     hardware = (
         "processor",
         "cores",
@@ -68,6 +75,20 @@ def collect(runs: Sequence[Path]) -> dict[str, Any]:
         "std": _combine(short, _deviation),
         **({"sweeps": sweeps} if sweeps else {}),
     }
+
+
+def _same_settings(name: str, readings: Sequence[dict[str, Any] | None], paths: Sequence[str]) -> None:
+    """Refuse to average measurements of runs that were not measured alike (None: not at all)."""
+
+    def said(reading: dict[str, Any] | None) -> dict[str, Any] | None:
+        if reading is None:
+            return None
+        windows = [(window["start"], window["end"]) for window in reading.get("windows", ())]
+        return {key: reading[key] for key in SETTINGS if key in reading} | {"windows": windows}
+
+    for path, reading in zip(paths[1:], readings[1:], strict=True):
+        if said(reading) != said(readings[0]):
+            raise BitspikeError(f"results: {name} of '{path}' was not measured as that of '{paths[0]}' was")
 
 
 def write_results(runs: Sequence[Path], out: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time as clock
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def evaluate_spiking(
 
     accuracy is that of the last window; twin: of the network as trained, on the same examples. over_time: the accuracy
     had a presentation been stopped at `time`, from the same presentations: the answer over a window as long as the last
-    one that ends there, or begins with the image. energy: the account of `metrics.energy` of the first `counted` of
-    them, each from rest.
+    one that ends there, or begins with the image. seconds: of showing them, on `threads`. energy: the account of
+    `metrics.energy` of the first `counted` of them, each from rest.
     """
     if part not in ("train", "validation", "test"):
         refuse("--split", repr(part), "train, validation or test")
@@ -68,7 +69,9 @@ def evaluate_spiking(
         return encode(run.recipe, run.encoder, split.x[rows], rows, 0)[0].to(dtype)
 
     stops = _stops(time, dt, *windows[-1])
+    began = clock.perf_counter()
     shown = present_all(net, images, count, time, [*windows, *stops], streams, progress)
+    seconds = clock.perf_counter() - began
     targets, twins = split.y[:count], []
     for rows in torch.arange(count).split(run.recipe.evaluation.batch):
         events = encode(run.recipe, run.encoder, split.x[rows], rows, 0).to(dtype)
@@ -90,6 +93,8 @@ def evaluate_spiking(
         "reset": reset,
         "streams": shown.streams,
         "products": products,
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
         "accuracy": decided[-1]["accuracy"],
         "twin": _share(twin == targets),
         "agreement": decided[-1]["agreement"],
