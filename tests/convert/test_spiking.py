@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.convert import Spiking, present_all, spiking
+from bitspike.convert.fold import fold_chains
 from bitspike.errors import BitspikeError
-from bitspike.layers import Local2d, Stepwise
+from bitspike.layers import ChannelScale, Local2d, Stepwise, TemporalBatchNorm
 from bitspike.models import feedforward
 from bitspike.neurons import LIF, ExactIF, SoftIF, SoftLIF, SoftNeuron, Static
+from bitspike.weights import StraightThrough, quantise
 
 DOUBLE = torch.float64
 # Almost LIF itself, so that a long run must reach the very output.
@@ -39,6 +41,34 @@ def rate_output(model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
         y: Tensor = model(x.unsqueeze(0))[0]
     return y
+
+
+@pytest.mark.parametrize("norm", ["batch", "scale"])
+def test_norms_are_folded_into_the_layers_before_them(norm: str) -> None:
+    layers = ("6c3", "a3s2", "8l3", "20")
+    model = feedforward((2, 8, 8), 4, layers, lambda: SoftNeuron(SHARP, "gaussian"), norm=norm).double()
+    source = torch.Generator().manual_seed(5)
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if "norm" in name and "map" not in name:
+            value.data.uniform_(0.5, 1.5, generator=source)
+    model.eval()
+    x = images(3)
+    net = fold_chains(model)
+    assert not any(isinstance(module, TemporalBatchNorm | ChannelScale) for module in net.modules())
+    assert torch.allclose(net(x.unsqueeze(0)), model(x.unsqueeze(0)), rtol=1e-12, atol=1e-14)
+    # The model is what it was, and units keep their names.
+    assert any(isinstance(module, TemporalBatchNorm | ChannelScale) for module in model.modules())
+    assert list(spiking(model).units()) == [name for name, m in model.named_modules() if isinstance(m, SoftNeuron)]
+    got, want = spiking(model).present(x, 0.05), spiking(net).present(x, 0.05)
+    assert torch.equal(got, want)
+    assert not torch.equal(got, torch.zeros_like(got))
+
+
+def test_few_bit_weights_are_not_folded() -> None:
+    model = nn.Sequential(
+        Stepwise(quantise(nn.Sequential(nn.Linear(3, 4, bias=False)), StraightThrough)[0]), TemporalBatchNorm(4)
+    )
+    assert fold_chains(model)[1] is model[1]
 
 
 @pytest.mark.parametrize("synapse", ["alpha", "first-order", None])

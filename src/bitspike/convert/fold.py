@@ -4,18 +4,28 @@
     W' = k W  (per output channel),   b' = k (b - mean) + c
 
 Computed in float64. A normalisation with no layer before it, or one whose layer has other readers, stays what it is: a
-gain and an offset per channel at every step.
+gain and an offset per channel at every step. `fold` is for graphs of torch's modules, `fold_chains` for our networks,
+where a gain and an offset per channel (`ChannelScale`) is folded too.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
+
+from bitspike.convert.swap import swapped
+from bitspike.layers import ChannelScale, Local2d, OnePass, Stepwise, TemporalBatchNorm
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+LOCAL = (*LAYERS, Local2d)
+OURS = (TemporalBatchNorm, ChannelScale)
+# Modules that call their children one after the other.
+CHAINS = (nn.Sequential.forward, OnePass.forward)
 
 
 def fold(graph: fx.GraphModule) -> list[str]:
@@ -52,26 +62,70 @@ def fold(graph: fx.GraphModule) -> list[str]:
     return kept
 
 
+def fold_chains(model: nn.Module) -> nn.Module:
+    """`model` with the norms that stand right behind weight layers in chains folded into copies of these.
+
+    Modules without one are shared with `model`. Few-bit weights would not stay so: theirs are not folded.
+    """
+
+    def visit(path: str, module: nn.Module) -> nn.Module | None:
+        if not isinstance(module, nn.Sequential) or type(module).forward not in CHAINS:
+            return None
+        if not any(isinstance(child, OURS) for child in module.children()):
+            return None
+        children: dict[str, nn.Module] = {}
+        last = ""
+        for name, child in module.named_children():
+            before: Any = children.get(last)
+            layer = before.layer if isinstance(before, Stepwise) else before
+            foldable = isinstance(layer, LOCAL) and not parametrize.is_parametrized(layer)
+            if isinstance(child, OURS) and foldable:
+                plain = folded(layer, child)
+                children[last] = Stepwise(plain) if isinstance(before, Stepwise) else plain
+            else:
+                children[name], last = swapped(child, visit, f"{path}.{name}" if path else name), name
+        twin = copy.copy(module)
+        twin.__dict__["_modules"] = children
+        return twin
+
+    return swapped(model, visit)
+
+
 @torch.no_grad()
 def folded(layer: Any, norm: Any) -> nn.Module:
     """A layer that gives norm(layer(x)) in evaluation; both stay as they are."""
     weight: Tensor = layer.weight.detach()
     wide = weight.double()
-    mean, var = norm.running_mean.double(), norm.running_var.double()
-    k = (var + norm.eps).rsqrt()
-    if norm.weight is not None:
-        k = k * norm.weight.double()
-    b = (0.0 if layer.bias is None else layer.bias.double()) - mean
-    b = k * b + (0.0 if norm.bias is None else norm.bias.double())
+    k, c = _affine(norm)
     made: Any = _like(layer, weight)
-    made.weight.copy_(wide * k.view(-1, *(1,) * (wide.ndim - 1)))
-    made.bias.copy_(b)
+    outputs = 2 if isinstance(layer, Local2d) else 0
+    made.weight.copy_(wide * k.view(-1, *(1,) * (wide.ndim - 1 - outputs)))
+    places = (-1, *(1,) * (made.bias.ndim - 1))
+    k, c = k.view(places), c.view(places)
+    made.bias.copy_(c if layer.bias is None else k * layer.bias.double() + c)
     plain: nn.Module = made
     return plain
 
 
+def _affine(norm: Any) -> tuple[Tensor, Tensor]:
+    """Gain and offset of each channel, float64."""
+    if isinstance(norm, ChannelScale):
+        return norm.weight.double(), norm.bias.double()
+    statistics = norm.statistics() if isinstance(norm, TemporalBatchNorm) else (norm.running_mean, norm.running_var)
+    mean, var = (each.double() for each in statistics)
+    k = (var + norm.eps).rsqrt()
+    if norm.weight is not None:
+        k = k * norm.weight.double()
+    return k, (0.0 if norm.bias is None else norm.bias.double()) - k * mean
+
+
 def _like(layer: Any, weight: Tensor) -> nn.Module:
     """A plain layer of the same sizes with a bias, whatever sets the weights of the one given."""
+    if isinstance(layer, Local2d):
+        local = Local2d(
+            layer.in_channels, layer.out_channels, layer.size, layer.kernel_size, layer.stride, layer.padding
+        )
+        return local.to(weight)
     where: dict[str, Any] = {"bias": True, "device": weight.device, "dtype": weight.dtype}
     if isinstance(layer, nn.Linear):
         return nn.Linear(layer.in_features, layer.out_features, **where)

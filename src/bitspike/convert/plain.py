@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitspike.convert.spiking import swapped
+from bitspike.convert.swap import swapped
 from bitspike.layers import ChannelScale, Dropout, OnePass, Stepwise, TemporalBatchNorm
 from bitspike.models.feedforward import Flatten
 from bitspike.neurons import Static

@@ -3,23 +3,25 @@
     y_l = W_l (h * s_{l-1}) + b_l          h: the synapse, on what reaches every weight layer, the image too
     s_l = neuron(gain y_l + bias)          spikes of height amplitude / dt: `ExactLIF` or `ExactIF`
 
-Pools of means stay what they are; dropout does nothing. State is kept from call to call, so that a presentation may
-begin where the last one ended, and a long one may be run in chunks. Source: Hunsberger & Eliasmith 2016.
+Pools of means stay what they are; dropout does nothing; norms behind weight layers are folded into W_l and b_l. State
+is kept from call to call, so that a presentation may begin where the last one ended, and a long one may be run in
+chunks. Source: Hunsberger & Eliasmith 2016.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from bitspike.convert.fold import CHAINS, fold_chains
 from bitspike.convert.nonlinearities import CLOSED, MODULES
+from bitspike.convert.swap import swapped
 from bitspike.errors import refuse
-from bitspike.layers import LMU, Local2d, OnePass, ParallelLMU, Stepwise, Synapse, SynapticLayer
+from bitspike.layers import LMU, Local2d, ParallelLMU, Stepwise, Synapse, SynapticLayer
 from bitspike.layers.in_order import inverse, lifted, lying, memory_order, run_in_order
 from bitspike.neurons import ExactIF, ExactLIF, Neuron, SoftNeuron, Static
 from bitspike.neurons.exact_lif_fused import ALPHA, DIRECT, FIRST_ORDER, run, takes
@@ -103,7 +105,7 @@ class SpikingUnit(nn.Module):
 
 
 class Spiking(nn.Module):
-    """The spiking run of `model`, whose parameters it uses. Made by `spiking`."""
+    """The spiking run of `model`, whose parameters it uses where no norm was folded into them. Made by `spiking`."""
 
     def __init__(self, model: nn.Module, net: nn.Module, dt: float, reset: bool, chunk: int) -> None:
         super().__init__()
@@ -116,7 +118,7 @@ class Spiking(nn.Module):
     def _pair(self) -> None:
         """Tell weight layers of the unit right behind them in a chain."""
         for chain in self.net.modules():
-            if isinstance(chain, nn.Sequential) and type(chain).forward in (nn.Sequential.forward, OnePass.forward):
+            if isinstance(chain, nn.Sequential) and type(chain).forward in CHAINS:
                 for layer, unit in itertools.pairwise(chain):
                     if isinstance(layer, SynapticLayer) and isinstance(unit, SpikingUnit):
                         # Not a child: it stands behind the layer, not in it.
@@ -238,25 +240,7 @@ def spiking(
             refuse(f"spiking {path or 'model'}", type(module).__name__, "units of soft rates (SoftNeuron)")
         return None
 
-    net = swapped(model, visit)
+    net = swapped(fold_chains(model), visit)
     if not found:
         refuse("spiking model", f"{type(model).__name__} without soft rates", "units of kind soft-lif or soft-if")
     return Spiking(model, net, dt, reset, chunk)
-
-
-def swapped(module: nn.Module, visit: Callable[[str, nn.Module], nn.Module | None], path: str = "") -> nn.Module:
-    """`module` with what visit(path, module) gives in the place of modules; None: look below.
-
-    Only the modules above a swapped one are copied, and share all else with those they were copied from.
-    """
-    made = visit(path, module)
-    if made is not None:
-        return made
-    children: dict[str, Any] = {}
-    for name, child in module._modules.items():
-        children[name] = None if child is None else swapped(child, visit, f"{path}.{name}" if path else name)
-    if all(children[name] is child for name, child in module._modules.items()):
-        return module
-    twin = copy.copy(module)
-    twin.__dict__["_modules"] = children
-    return twin

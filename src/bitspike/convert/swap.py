@@ -1,0 +1,27 @@
+"""Modules of a network put in the place of others, the rest shared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+
+def swapped(module: nn.Module, visit: Callable[[str, nn.Module], nn.Module | None], path: str = "") -> nn.Module:
+    """`module` with what visit(path, module) gives in the place of modules; None: look below.
+
+    Only the modules above a swapped one are copied, and share all else with those they were copied from.
+    """
+    made = visit(path, module)
+    if made is not None:
+        return made
+    children: dict[str, Any] = {}
+    for name, child in module._modules.items():
+        children[name] = None if child is None else swapped(child, visit, f"{path}.{name}" if path else name)
+    if all(children[name] is child for name, child in module._modules.items()):
+        return module
+    twin = copy.copy(module)
+    twin.__dict__["_modules"] = children
+    return twin
