@@ -7,7 +7,7 @@ import torch
 
 from bitspike.errors import BitspikeError
 from bitspike.models import feedforward, local_network
-from bitspike.neurons import LIF
+from bitspike.neurons import LIF, Static
 
 
 def weights_of(model):
@@ -75,3 +75,13 @@ def test_a_sequence_handed_to_one_step_is_refused():
     network = local_network((20,), 1, ["8"])
     with pytest.raises(BitspikeError, match=r"local layer input: got \(5, 3, 20\), wanted one time step \(3, 20\)"):
         network(torch.rand(5, 3, 20), network.initial(3))
+
+
+@pytest.mark.parametrize(("norm", "start"), [("batch", 1.0), ("scale", 1 / 3)])
+def test_norms_before_neurons_begin_at_the_gain_asked_for(norm, start):
+    model = feedforward((1, 8, 8), 3, ["4c3", "5"], lambda: Static("relu"), norm=norm, norm_gain=4.0)
+    gains = {name: p.unique().tolist() for name, p in model.named_parameters() if "norm" in name and "weight" in name}
+    assert gains["norm_conv1.weight"] == pytest.approx([4 * start])
+    assert gains["norm_readout.weight"] == pytest.approx([1.0 if norm == "batch" else 5**-0.5])
+    with pytest.raises(BitspikeError, match=r"model norm_gain: got 4\.0, wanted 1 where norm = 'bias'"):
+        feedforward((1, 8, 8), 3, ["5"], lambda: Static("relu"), norm="bias", norm_gain=4.0)

@@ -66,17 +66,20 @@ def feedforward(
     x_kind: Kind = "real",
     products: Policy = "exact",
     deviations: Sequence[float] | None = None,
+    norm_gain: float = 1.0,
 ) -> nn.Sequential:
     """A network from inputs (T, B, *shape) to read-outs (T, B, outputs).
 
     neuron: makes one neuron module per layer. norm: "batch", "scale" (a gain and offset per channel, starting at
     1/sqrt(fan-in)) or "bias" (none: a bias in each weight layer, starting at 0). keys: names the draw of the initial
     weights: uniform +-1/sqrt(fan-in), or Gaussian with the standard deviations `deviations`, one per weight layer.
-    x_kind: what the input is made of ("spikes" for 0 and 1). products: how few-bit operands are multiplied; see
-    `kernels.products`.
+    norm_gain: multiplies the initial gains of the norms before neurons. x_kind: what the input is made of ("spikes" for
+    0 and 1). products: how few-bit operands are multiplied; see `kernels.products`.
     """
     if norm not in NORMS:
         refuse("model norm", repr(norm), " or ".join(repr(n) for n in NORMS))
+    if norm == "bias" and norm_gain != 1:
+        refuse("model norm_gain", norm_gain, "1 where norm = 'bias': there is no norm")
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     current, kind, bias = tuple(shape), x_kind, norm == "bias"
     spreads = None if deviations is None else list(deviations)
@@ -89,6 +92,8 @@ def feedforward(
         parts[name] = Stepwise(_drawn(layer, spreads.pop(0) if spreads else None, *keys, name))
         if not bias:
             normed = TemporalBatchNorm(channels) if norm == "batch" else ChannelScale(channels, fan_in**-0.5)
+            if name != "readout":
+                normed.weight.data.mul_(norm_gain)
             parts[f"norm_{name}"] = normed
 
     def dense(name: str, units: int) -> None:

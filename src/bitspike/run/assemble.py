@@ -185,6 +185,7 @@ def build_model(recipe: Recipe, form: Form) -> nn.Module:
             encoder.emits,
             recipe.compute.products,
             part.deviations,
+            part.norm_gain,
         )
         if neuron.kind in STATIC or neuron.kind in CURVES:
             # Real convolutions are a good quarter faster with channels last; time loops want them first.

@@ -196,6 +196,8 @@ class ModelPart(Part):
     read-out is added."""
     norm: Literal["batch", "scale", "bias"] = "batch"
     """Behind each weight layer: batch normalisation, a learned gain and offset, or nothing but the layer's biases."""
+    norm_gain: Positive = 1.0
+    """Initial gain of the norms before neurons, times what it is else: soft rates of a few hertz become tens."""
     deviations: list[Positive] | None = None
     """Initial weights are Gaussian with these standard deviations, one per weight layer; else uniform by fan-in."""
     bias: bool = False
