@@ -38,7 +38,8 @@ class RateCurve:
 
     def reached(self, within: float = 0.01) -> int | None:
         """The first step from which on the accuracy is no more than `within` below the ReLU network's, or None."""
-        below = [step for step, found in enumerate(self.accuracy, 1) if found < self.ann - within]
+        # A difference of decimal fractions is off by a few units in its last binary place.
+        below = [step for step, found in enumerate(self.accuracy, 1) if found < self.ann - within - 1e-9]
         first = below[-1] + 1 if below else 1
         return first if first <= len(self.accuracy) else None
 
@@ -88,7 +89,7 @@ def accuracy_curve(
     neurons = {name: unit.neurons for name, unit in units.items()}
     rates = {name: spikes[name] / (neurons[name] * steps) for name in units}
     mean = sum(spikes.values()) / (sum(neurons.values()) * steps)
-    accuracy = tuple((hits / examples).tolist())
+    accuracy = tuple(right / examples for right in hits.tolist())
     return RateCurve(accuracy, ann / examples, limit / examples, examples, neurons, spikes, rates, mean)
 
 
