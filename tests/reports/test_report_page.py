@@ -142,6 +142,19 @@ def test_summary_names_the_network(make_run: MakeRun, changes: dict[str, object]
     assert wanted in page_of(run).text.replace("\u202f", " ")
 
 
+def test_a_network_that_does_not_spike_has_no_plate_of_spikes(make_run: MakeRun) -> None:
+    run = make_run()
+    with np.load(run / "predictions.npz") as stored:
+        kept = {key: stored[key] for key in stored.files if key != "raster_1"}
+    np.savez(run / "predictions.npz", **kept)
+    result = json.loads((run / "result.json").read_text())
+    result["bits"]["spikes_per_neuron"] = 0.0
+    (run / "result.json").write_text(json.dumps(result))
+    page = page_of(run)
+    assert figures_of(page) == ["learning", "reliability", "time", "plane", "weights", "confusion"]
+    assert "Spikes per neuron" not in page.text
+
+
 def packed(page: Page) -> str:
     """The text without spaces: cells of a table have none between them."""
     return "".join(page.text.split())

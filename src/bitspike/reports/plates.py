@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 4
 MOST_TENSORS = 6
+INPUT = "input"
 
 
 @dataclass(frozen=True)
@@ -252,9 +253,9 @@ def plane(run: RunData) -> Plate | None:
 
 
 def raster(run: RunData) -> Plate | None:
-    """Spikes of a few real samples, layer by layer."""
+    """Spikes of a few real samples, layer by layer; none of a network without a layer that spikes."""
     samples, classes = _samples(run)
-    if not samples:
+    if not samples or set(samples[0].spikes) == {INPUT}:
         return None
     most = max(spikes.shape[1] for sample in samples for spikes in sample.spikes.values())
     caption = (
@@ -273,7 +274,7 @@ def raster(run: RunData) -> Plate | None:
 
 
 def _samples(run: RunData) -> tuple[list[pictures.Sample], list[str]]:
-    layers = {"input": "raster_events"}
+    layers = {INPUT: "raster_events"}
     hidden = sorted((key for key in run.arrays if key.removeprefix("raster_").isdigit()), key=lambda key: int(key[7:]))
     layers |= {f"layer {key.removeprefix('raster_')}": key for key in hidden}
     spikes = {name: _spikes(run, key) for name, key in layers.items() if key in run.arrays}

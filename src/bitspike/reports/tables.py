@@ -54,6 +54,7 @@ def tiles(run: RunData) -> list[Tile]:
     after = f"{fixed(scaled)} after temperature scaling" if scaled is not None else f"{_bins(run)} bins"
     saving = ratio(network, twin)
     other = "without spikes" if opponent is None else "without spikes at the same bits"
+    spikes = number(bits, "spikes_per_neuron")
     than = f"as {other}" if saving.startswith("about") else f"than {other}"
     every = [
         Tile("Accuracy", percent(number(test, "accuracy")), _tested(run)),
@@ -66,7 +67,7 @@ def tiles(run: RunData) -> list[Tile]:
         ),
         Tile("Brier score", fixed(number(test, "brier")), "0 is perfect"),
         Tile("Weights to ship", amount(number(bits, "weights_stored")), _bits(bits)),
-        Tile("Spikes per neuron", fixed(number(bits, "spikes_per_neuron"), 2), "in one presentation"),
+        Tile("Spikes per neuron", fixed(spikes, 2) if spikes else NONE, "in one presentation"),
         Tile("Energy of an answer", si(network, "J"), f"{saving} {than}; analytic" if saving else "analytic"),
         Tile("Training", duration(number(run.result, "seconds")), _trained(run)),
     ]
