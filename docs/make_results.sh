@@ -9,17 +9,30 @@ if [ ${#recipes[@]} -eq 0 ]; then
   for family in digits two-moons regression-1d mnist mnist-conv nmnist; do
     recipes+=("$family-full" "$family-st" "$family-bayes")
   done
-  recipes+=(digits-rows-hybrid mackey-glass-hybrid psmnist-parallel psmnist-lmu psmnist-hybrid psmnist-lstm psmnist-gru)
+  recipes+=(digits-rows-hybrid mackey-glass-hybrid soft-lif-digits psmnist-parallel psmnist-lmu psmnist-hybrid psmnist-lstm psmnist-gru)
 fi
 if [ $# -eq 0 ]; then
   # Ordinary networks, one seed each, and their curve as spiking ones.
   for recipe in cnn-mnist cnn-cifar10; do
     .venv/bin/bitspike train "$recipe" --resume
     .venv/bin/bitspike hybridise runs/"$recipe" --limit 1 --steps 1,2 --counts 0.5,1,2,3,4,6,8,15
+    .venv/bin/bitspike evaluate runs/"$recipe" --spiking --time 64
     .venv/bin/bitspike results runs/"$recipe" --out results
   done
+  # Soft rates, two seeds each, and their answers as spikes.
+  for recipe in soft-lif-mnist soft-lif-cifar10; do
+    .venv/bin/bitspike train "$recipe" --seeds 2 --resume --precision bf16-mixed
+    for run in runs/"$recipe"-seed-[0-1]; do
+      .venv/bin/bitspike evaluate "$run" --spiking --time 200 --window 100
+    done
+    .venv/bin/bitspike results runs/"$recipe"-seed-[0-1] --out results
+  done
+  .venv/bin/python docs/noise_study.py
 fi
 for recipe in "${recipes[@]}"; do
   .venv/bin/bitspike train "$recipe" --seeds 3 --resume
+  if [ "$recipe" = soft-lif-digits ]; then
+    for run in runs/"$recipe"-seed-[0-2]; do .venv/bin/bitspike evaluate "$run" --spiking --time 200 --window 100; done
+  fi
   .venv/bin/bitspike results runs/"$recipe"-seed-[0-2] --out results
 done
