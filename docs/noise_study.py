@@ -69,7 +69,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="soft-lif-cifar10")
     parser.add_argument("--layers", default=NARROW, help="of the network; '' for the recipe's own")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further changes of the recipe")
     parser.add_argument("--noises", nargs="+", choices=list(NOISES), default=list(NOISES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
