@@ -165,6 +165,16 @@ def test_exact_lif_is_silent_up_to_the_threshold():
     assert torch.isfinite(state.V).all()
 
 
+def test_exact_lif_comes_back_at_once_from_inhibition():
+    # Held down for 100 ms, then J = 2: its first spike is as late as that of a neuron at rest, tau_rc log 2 = 13.9 ms.
+    neuron = ExactLIF(dt=0.001, tau_rc=0.02, tau_ref=0.002)
+    down = torch.full((100, 1, 1), -30.0, dtype=DOUBLE)
+    _, state = neuron.run(down)
+    assert state.V.item() == 0
+    y, _ = neuron.run(torch.full((14, 1, 1), 2.0, dtype=DOUBLE), state)
+    assert y.flatten().nonzero().flatten().tolist() == [13]
+
+
 def test_exact_lif_gradient_below_threshold_is_that_of_the_membrane():
     neuron, x = ExactLIF(tau_rc=0.01), torch.full((5, 1, 1), 0.5, dtype=DOUBLE, requires_grad=True)
     neuron.run(x)[1].V.sum().backward()

@@ -1,9 +1,9 @@
 """LIF with refractory time, integrated exactly: the spiking run of a network trained with soft-LIF rates.
 
-Over one step of dt seconds, with a constant current J (Hunsberger & Eliasmith 2016, as computed by NengoDL):
+Over one step of dt seconds, with a constant current J (Hunsberger & Eliasmith 2016, as computed by Nengo):
 
     delta = clip(dt - refr, 0, dt)                          part of the step outside the refractory time
-    V <- V + (J - V) (1 - exp(-delta / tau_rc))
+    V <- max(V + (J - V) (1 - exp(-delta / tau_rc)), 0)
     s = 1[V > 1]
     s = 1:  over = -tau_rc log1p((1 - V) / (J - 1)),  refr <- tau_ref - over,  V <- 0
     s = 0:  refr <- refr - dt
@@ -13,7 +13,8 @@ over: how long before the end of the step V was 1. refr is decremented after the
 decremented first, it would have to become tau_ref + dt - over. x: current J in units of the threshold (a trained
 unit's is gain * input + 1); refr, dt, tau_rc, tau_ref: seconds; y: spikes of area `amplitude`. For a constant J > 1
 the mean of y is amplitude / (tau_ref + tau_rc log(1 + 1/(J - 1))), whatever dt is; with dt > tau_ref, however, an
-overshoot beyond tau_ref is lost and the rate falls short.
+overshoot beyond tau_ref is lost and the rate falls short. The floor at 0 changes nothing where J >= 0; without it, a
+unit that one image held down would need several tau_rc to come back for the next.
 
 Gradient: through V, with the surrogate of V - 1 at the spike; none through reset and refractory time.
 """
@@ -52,7 +53,7 @@ class ExactLIFConstants(NamedTuple):
 def exact_lif_step(x: Any, state: ExactLIFState, p: ExactLIFConstants, spike: Spike) -> tuple[Any, ExactLIFState]:
     """One step, in the order of operations above."""
     delta = minimum(maximum(p.dt - stop(state.refr), 0), p.dt)
-    V = state.V - (x - state.V) * expm1(-delta / p.tau_rc)
+    V = maximum(state.V - (x - state.V) * expm1(-delta / p.tau_rc), 0)
     at_least = spike(V - 1)
     s = with_gradient(choose(V > 1, at_least, 0.0), at_least)
     over = -p.tau_rc * log1p((1 - V) / (x - 1))

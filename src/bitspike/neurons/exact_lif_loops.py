@@ -74,6 +74,7 @@ def advance(
                 delta = dt if delta > dt else delta
                 m = delta * per_tau
                 u = u + (J - u) * (m * (one - m * second * (one - m * third * (one - m * fourth * (one - m * fifth)))))
+                u = zero if u < zero else u
                 w = (u - one) / (J - one)
                 log = w * (
                     one
