@@ -4,6 +4,9 @@
 # Usage: bash docs/make_results.sh [RECIPE...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+as_spikes() {
+  for run in "$@"; do .venv/bin/bitspike evaluate "$run" --spiking --time 200 --window 100; done
+}
 recipes=("$@")
 if [ ${#recipes[@]} -eq 0 ]; then
   for family in digits two-moons regression-1d mnist mnist-conv nmnist; do
@@ -22,17 +25,13 @@ if [ $# -eq 0 ]; then
   # Soft rates, two seeds each, and their answers as spikes.
   for recipe in soft-lif-mnist soft-lif-cifar10; do
     .venv/bin/bitspike train "$recipe" --seeds 2 --resume --precision bf16-mixed
-    for run in runs/"$recipe"-seed-[0-1]; do
-      .venv/bin/bitspike evaluate "$run" --spiking --time 200 --window 100
-    done
+    as_spikes runs/"$recipe"-seed-[0-1]
     .venv/bin/bitspike results runs/"$recipe"-seed-[0-1] --out results
   done
   .venv/bin/python docs/noise_study.py
 fi
 for recipe in "${recipes[@]}"; do
   .venv/bin/bitspike train "$recipe" --seeds 3 --resume
-  if [ "$recipe" = soft-lif-digits ]; then
-    for run in runs/"$recipe"-seed-[0-2]; do .venv/bin/bitspike evaluate "$run" --spiking --time 200 --window 100; done
-  fi
+  if [[ $recipe == soft-lif-* ]]; then as_spikes runs/"$recipe"-seed-[0-2]; fi
   .venv/bin/bitspike results runs/"$recipe"-seed-[0-2] --out results
 done

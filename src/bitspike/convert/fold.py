@@ -68,10 +68,9 @@ def fold_chains(model: nn.Module) -> nn.Module:
     Modules without one are shared with `model`. Few-bit weights would not stay so: theirs are not folded.
     """
 
-    def visit(path: str, module: nn.Module) -> nn.Module | None:
-        if not isinstance(module, nn.Sequential) or type(module).forward not in CHAINS:
-            return None
-        if not any(isinstance(child, OURS) for child in module.children()):
+    def visit(_: str, module: nn.Module) -> nn.Module | None:
+        chain = isinstance(module, nn.Sequential) and type(module).forward in CHAINS
+        if not chain or not any(isinstance(child, OURS) for child in module.children()):
             return None
         children: dict[str, nn.Module] = {}
         last = ""
@@ -83,7 +82,7 @@ def fold_chains(model: nn.Module) -> nn.Module:
                 plain = folded(layer, child)
                 children[last] = Stepwise(plain) if isinstance(before, Stepwise) else plain
             else:
-                children[name], last = swapped(child, visit, f"{path}.{name}" if path else name), name
+                children[name], last = swapped(child, visit), name
         twin = copy.copy(module)
         twin.__dict__["_modules"] = children
         return twin
