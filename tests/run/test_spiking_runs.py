@@ -143,6 +143,46 @@ def test_results_hold_what_was_measured_as_spikes(run: bitspike.Run, tmp_path: P
         collect([tmp_path / "a", tmp_path / "b"])
 
 
+def test_seeds_are_added_to_a_file_of_results(run: bitspike.Run, tmp_path: Path) -> None:
+    def seeded(seed: int, **changes: object) -> Path:
+        shutil.copytree(run.path, tmp_path / str(seed))
+        recipe = tmp_path / str(seed) / "recipe.toml"
+        recipe.write_text(recipe.read_text().replace("seed = 0", f"seed = {seed}", 1))
+        environment = tmp_path / str(seed) / "environment.json"
+        environment.write_text(json.dumps(json.loads(environment.read_text()) | changes))
+        return tmp_path / str(seed)
+
+    out = tmp_path / "out.json"
+    reading = evaluate_spiking(run, time=0.05, window=0.02, most=40, counted=5)
+    bitspike.write_results([seeded(2)], out)
+    second = seeded(1, processor="another")
+    write_json(second / "spiking.json", {**reading, "accuracy": 0.25})
+    content = bitspike.write_results([second], out, add=True)
+    assert content == json.loads(out.read_text())
+    assert content["seeds"] == [1, 2]
+    assert [entry.get("hardware", {}).get("processor") for entry in content["runs"]] == [
+        None,
+        run.environment["processor"],
+    ]
+    assert content["hardware"]["processor"] == "another"
+    # Seed 2 was not measured as spikes, so no mean over seeds is.
+    assert "spiking" not in content["mean"]
+    assert content["mean"]["test"]["nll"] == pytest.approx(run.result["test"]["nll"])
+    write_json(tmp_path / "2" / "spiking.json", {**reading, "accuracy": 0.75})
+    content = bitspike.write_results([tmp_path / "2"], out, add=True)
+    assert content["seeds"] == [1, 2]
+    assert content["mean"]["spiking"]["accuracy"] == 0.5
+    write_json(tmp_path / "2" / "spiking.json", {**reading, "tau_s": 0.003})
+    with pytest.raises(BitspikeError, match=r"spiking.json of '.*2' was not measured as that of 'seed 1 in the file'"):
+        bitspike.write_results([tmp_path / "2"], out, add=True)
+    write_json(tmp_path / "other.json", {**content, "recipe_hash": "0"})
+    with pytest.raises(BitspikeError, match=r"^results --add: the file is of another recipe than the runs$"):
+        bitspike.write_results([second], tmp_path / "other.json", add=True)
+    write_json(tmp_path / "none.json", [])
+    with pytest.raises(BitspikeError, match=r"^results --add: got a file of something else, wanted"):
+        bitspike.write_results([second], tmp_path / "none.json", add=True)
+
+
 def test_a_cropped_run_takes_images_as_the_data_set_gives_them(tmp_path: Path) -> None:
     cropped = bitspike.train(
         "soft-lif-digits", tmp_path / "run", overrides=[*SMALL, "training.epochs=1", "data.crop=6"]

@@ -15,12 +15,13 @@ def register(app: typer.Typer) -> None:
     def results(
         runs: list[Path] = typer.Argument(..., help="Finished runs of one recipe with different seeds."),
         out: Path = typer.Option(Path("results"), "--out", help="Folder (NAME.json in it) or .json file."),
+        add: bool = typer.Option(False, "--add", help="Keep the seeds that the file holds of other runs."),
         as_json: bool = typer.Option(False, "--json", help="Print the file's content."),
     ) -> None:
         """Write all seeds' results with mean and spread."""
         from bitspike.run.results import write_results
 
-        content = write_results(runs, out)
+        content = write_results(runs, out, add=add)
         if as_json:
             typer.echo(json.dumps(content))
             return

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import BitspikeError, refuse
-from bitspike.run.checkpoint import write_json
+from bitspike.run.checkpoint import read_json, write_json
 from bitspike.run.folder import RunFolder
 
 # Long lists of one run that a table of results does not need.
@@ -16,10 +16,26 @@ LEFT_OUT = ("over_time", "confusion", "reliability", "reliability_scaled")
 # Measurements of a finished run that lie beside it: as spiking neurons; see `run.spiking` and `run.relu_spiking`.
 BESIDE = {"spiking": "spiking.json", "relu_spiking": "relu_spiking.json"}
 SETTINGS = ("split", "examples", "time", "dt", "steps", "synapse", "tau_s", "reset", "products")
+HARDWARE = (
+    "processor",
+    "cores",
+    "threads",
+    "device",
+    "precision",
+    "processes",
+    "python",
+    "torch",
+    "numpy",
+    "platform",
+)
 
 
-def collect(runs: Sequence[Path]) -> dict[str, Any]:
-    """The content of a results file from finished runs of one recipe that differ only by seed."""
+def collect(runs: Sequence[Path], kept: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The content of a results file from finished runs of one recipe that differ only by seed.
+
+    kept: the content of an earlier file of that recipe on the same data, whose other seeds stay in it. A seed that was
+    measured on other hardware says so in its entry.
+    """
     if not runs:
         refuse("results", "no run", "at least one run folder")
     rows = []
@@ -43,38 +59,57 @@ def collect(runs: Sequence[Path]) -> dict[str, Any]:
         entry |= {key: folder.read(name) for key, name in BESIDE.items() if (folder.path / name).exists()}
         for part in (entry, *(entry[key] for key in BESIDE if key in entry)):
             part["energy"] = {k: v for k, v in part["energy"].items() if k != "by_layer"}
-    for key, name in BESIDE.items():
-        _same_settings(name, [entry.get(key) for entry in short], [str(folder.path) for folder, *_ in rows])
-    hardware = (
-        "processor",
-        "cores",
-        "threads",
-        "device",
-        "precision",
-        "processes",
-        "python",
-        "torch",
-        "numpy",
-        "platform",
-    )
-    return {
+    content = {
         "recipe": recipe.resolved(),
         "recipe_hash": recipe.recipe_hash(),
         "version": environment["version"],
         "device": environment["device"],
-        "hardware": {key: environment[key] for key in hardware if key in environment},
+        "hardware": {key: environment[key] for key in HARDWARE if key in environment},
         "data": {
             "name": data["name"],
             "subset": data["subset"],
             "sha256": data["digests"],
             "examples": data["examples"],
         },
+    }
+    names = [str(folder.path) for folder, *_ in rows]
+    for key, name in BESIDE.items():
+        _same_settings(name, [entry.get(key) for entry in short], names)
+    if kept is not None:
+        measured_now = set(seeds)
+        seeds, short, names = _joined(content, kept, seeds, short, names)
+        sweeps = [s for s in kept.get("sweeps", ()) if s["how"]["seed"] not in measured_now] + sweeps
+        for key, name in BESIDE.items():
+            # A seed in the file may lack what was measured since; the mean is then without it.
+            measured = [(entry[key], path) for entry, path in zip(short, names, strict=True) if key in entry]
+            if measured:
+                _same_settings(name, *zip(*measured, strict=True))
+    return {
+        **content,
         "seeds": seeds,
         "runs": short,
         "mean": _combine(short, _mean),
         "std": _combine(short, _deviation),
         **({"sweeps": sweeps} if sweeps else {}),
     }
+
+
+def _joined(
+    content: dict[str, Any], kept: Any, seeds: list[int], entries: list[dict[str, Any]], names: list[str]
+) -> tuple[list[int], list[dict[str, Any]], list[str]]:
+    """Seeds, entries and names of measurements, those of the file `kept` among them, in the order of seeds."""
+    if not isinstance(kept, dict) or not {"recipe_hash", "data", "hardware", "seeds", "runs"} <= kept.keys():
+        refuse("results --add", "a file of something else", "one that `bitspike results` wrote")
+    for key, meaning in (("recipe_hash", "another recipe"), ("data", "other data")):
+        if kept[key] != content[key]:
+            raise BitspikeError(f"results --add: the file is of {meaning} than the runs")
+    found = dict(zip(seeds, zip(entries, names, strict=True), strict=True))
+    for seed, entry in zip(kept["seeds"], kept["runs"], strict=True):
+        if seed not in found:
+            own = entry if kept["hardware"] == content["hardware"] else {"hardware": kept["hardware"], **entry}
+            found[seed] = own, f"seed {seed} in the file"
+    ordered = sorted(found)
+    return ordered, [found[seed][0] for seed in ordered], [found[seed][1] for seed in ordered]
 
 
 def _same_settings(name: str, readings: Sequence[dict[str, Any] | None], paths: Sequence[str]) -> None:
@@ -91,10 +126,15 @@ def _same_settings(name: str, readings: Sequence[dict[str, Any] | None], paths: 
             raise BitspikeError(f"results: {name} of '{path}' was not measured as that of '{paths[0]}' was")
 
 
-def write_results(runs: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Collect `runs` into the file `out` (a folder: NAME.json in it)."""
+def write_results(runs: Sequence[Path], out: Path, *, add: bool = False) -> dict[str, Any]:
+    """Collect `runs` into the file `out` (a folder: NAME.json in it).
+
+    add: seeds in that file that are not among the runs stay.
+    """
     content = collect(runs)
     path = out / f"{content['recipe']['name']}.json" if out.suffix != ".json" else out
+    if add and path.exists():
+        content = collect(runs, read_json(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
