@@ -46,7 +46,12 @@ def test_the_same_seed_trains_the_same_network(tmp_path: Path) -> None:
 
 def test_as_spikes_it_answers_nearly_as_its_twin(run: bitspike.Run) -> None:
     windows = [(0.01, 0.06), (0.1, 0.2)]
-    found = evaluate_spiking(run, time=0.2, window=windows, most=120, keep=True)
+    told: list[tuple[int, int]] = []
+    found = evaluate_spiking(
+        run, time=0.2, window=windows, most=120, keep=True, progress=lambda done, all: told.append((done, all))
+    )
+    assert told[-1] == (120, 120)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
     assert found["twin"] == pytest.approx(float((found["twin_answers"] == found["targets"]).double().mean()))
     assert found["accuracy"] > found["twin"] - 0.06
     assert [(w["start"], w["end"]) for w in found["windows"]] == windows
@@ -145,12 +150,12 @@ def test_results_hold_what_was_measured_as_spikes(run: bitspike.Run, tmp_path: P
 
 def test_seeds_are_added_to_a_file_of_results(run: bitspike.Run, tmp_path: Path) -> None:
     def seeded(seed: int, **changes: object) -> Path:
-        shutil.copytree(run.path, tmp_path / str(seed))
+        shutil.copytree(run.path, tmp_path / str(seed), ignore=shutil.ignore_patterns("spiking.json"))
         recipe = tmp_path / str(seed) / "recipe.toml"
         recipe.write_text(recipe.read_text().replace("seed = 0", f"seed = {seed}", 1))
         environment = tmp_path / str(seed) / "environment.json"
         environment.write_text(json.dumps(json.loads(environment.read_text()) | changes))
-        return tmp_path / str(seed)
+        return environment.parent
 
     out = tmp_path / "out.json"
     reading = evaluate_spiking(run, time=0.05, window=0.02, most=40, counted=5)

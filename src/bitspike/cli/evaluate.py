@@ -79,6 +79,7 @@ def register(app: typer.Typer) -> None:
 def _spikes(
     run: Path, split: str, time: float, data: Path | None, reset: bool, options: dict[str, Any], as_json: bool
 ) -> None:
+    from bitspike.run.progress import shown_images
     from bitspike.run.relu_spiking import is_relu_run
     from bitspike.run.spiking import evaluate_spiking
     from bitspike.run.start import load
@@ -87,7 +88,8 @@ def _spikes(
     if is_relu_run(found):
         _rates(found, split, time, data, reset, options, as_json)
         return
-    reading = evaluate_spiking(found, split, time=time, data=data, reset=reset, **options)
+    with shown_images(str(run), as_json) as progress:
+        reading = evaluate_spiking(found, split, time=time, data=data, reset=reset, progress=progress, **options)
     page = _redrawn(found, "spiking.json", reading)
     if as_json:
         typer.echo(json.dumps(reading))
@@ -114,6 +116,7 @@ def _rates(
 ) -> None:
     """A ReLU network: its accuracy-time curve. Every image begins at rest, so that `reset` says nothing new."""
     from bitspike.errors import refuse
+    from bitspike.run.progress import shown_images
     from bitspike.run.relu_spiking import evaluate_rates
 
     for name in ("window", "synapse", "tau_s", "products"):
@@ -124,7 +127,8 @@ def _rates(
     steps = round(time / dt) if dt > 0 else 0
     if steps < 1 or abs(steps * dt - time) > 1e-6 * time:
         refuse("--time", f"{1000 * time:g} ms", f"a whole number of steps of {1000 * dt:g} ms")
-    reading = evaluate_rates(run, split, steps=steps, most=options.get("most"), data=data)
+    with shown_images(str(run.path), as_json) as progress:
+        reading = evaluate_rates(run, split, steps=steps, most=options.get("most"), data=data, progress=progress)
     page = _redrawn(run, "relu_spiking.json", reading)
     if as_json:
         typer.echo(json.dumps(reading))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ from bitspike.errors import BitspikeError
 
 
 class Progress:
-    """Shows the updates of a run; `quiet` shows nothing (other processes, Python use)."""
+    """Shows the updates of a run, or other `unit`s; `quiet` shows nothing (other processes, Python use)."""
 
-    def __init__(self, title: str, total: int, done: int, quiet: bool = False) -> None:
+    def __init__(self, title: str, total: int, done: int, quiet: bool = False, unit: str = "updates") -> None:
+        self.unit = unit
         self.quiet, self.total, self.done, self.started = quiet, total, done, time.monotonic()
         self.first = done
         self.bar: Any = None
@@ -36,12 +39,12 @@ class Progress:
             self.task = self.bar.add_task(title, total=total, completed=done, rate="")
             self.bar.start()
 
-    def advance(self) -> None:
-        """One update done."""
-        self.done += 1
+    def advance(self, count: int = 1) -> None:
+        """One update done, or `count`."""
+        self.done += count
         if self.bar is not None:
             rate = (self.done - self.first) / max(1e-9, time.monotonic() - self.started)
-            self.bar.update(self.task, completed=self.done, rate=f"{rate:.1f} updates/s")
+            self.bar.update(self.task, completed=self.done, rate=f"{rate:.1f} {self.unit}/s")
 
     def line(self, text: str) -> None:
         """A line of its own, above the bar if there is one."""
@@ -52,6 +55,23 @@ class Progress:
         """Take the bar away."""
         if self.bar is not None:
             self.bar.stop()
+
+
+@contextmanager
+def shown_images(title: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A function that is told of images done and of all there are, and shows a bar of them while it is used."""
+    bar: Progress | None = None
+
+    def note(done: int, total: int) -> None:
+        nonlocal bar
+        bar = bar or Progress(title, total, 0, quiet, "images")
+        bar.advance(done - bar.done)
+
+    try:
+        yield note
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 class Board:

@@ -16,6 +16,7 @@ from bitspike.errors import refuse
 from bitspike.metrics import energy
 from bitspike.neurons import Static
 from bitspike.run.assemble import encode
+from bitspike.run.spiking import counting
 from bitspike.run.start import Run
 
 BATCH = 250
@@ -50,14 +51,14 @@ def evaluate_rates(
     steps: int = 200,
     most: int | None = None,
     data: Path | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """The accuracy-time curve of a split: plain values of `RateCurve`, with the split, the steps and the first step
     from which on the accuracy is within a point of the ReLU network's (`within_a_point`, None: never). energy: the
     account of `metrics.energy` of the first COUNTED images.
 
-    most: the first examples only. options: those of `rate_network_of`.
+    most: the first examples only. progress: told of examples done and of all. options: those of `rate_network_of`.
     """
     if part not in ("train", "validation", "test"):
         refuse("--split", repr(part), "train, validation or test")
@@ -65,16 +66,17 @@ def evaluate_rates(
         refuse("--spiking", f"a run of {run.form.task}", "a run of classification")
     network = rate_network_of(run, data=data, **options)
     split = getattr(run.dataset(data), part)
+    count = len(split) if most is None else min(most, len(split))
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in torch.arange(len(split) if most is None else min(most, len(split))).split(BATCH):
+        for rows in torch.arange(count).split(BATCH):
             yield _images(run, split, rows), split.y[rows]
 
     began = time.perf_counter()
-    curve = accuracy_curve(network, batches(), steps, progress=progress)
+    curve = accuracy_curve(network, batches(), steps, progress=counting(progress, count))
     took = {"seconds": time.perf_counter() - began, "threads": torch.get_num_threads()}
     found = {"split": part, "steps": steps, "within_a_point": curve.reached(0.01), **curve.to_dict(), **took}
-    rows = torch.arange(min(len(split), COUNTED if most is None else min(COUNTED, most)))
+    rows = torch.arange(min(count, COUNTED))
     account = energy(network, (_images(run, split, some) for some in rows.split(COUNTED_AT_ONCE)), steps=steps)
     return {**found, "spikes_per_neuron": curve.spikes_per_neuron, "energy": account.to_dict()}
 

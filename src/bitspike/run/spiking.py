@@ -36,7 +36,7 @@ def evaluate_spiking(
     streams: int | None = None,
     most: int | None = None,
     data: Path | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
     keep: bool = False,
     counted: int = 100,
     products: Products = "float32",
@@ -45,8 +45,8 @@ def evaluate_spiking(
 
     time: of one image. window: seconds at its end over which the output is averaged; or several (start, end], each with
     a decision of its own. dt, synapse, tau_s, reset, products: as in `bitspike.spiking`; streams: as in `present_all`.
-    Times in seconds. most: the first examples only. keep: the answers too, int64 (N,) by window, and the twin's and the
-    targets.
+    Times in seconds. most: the first examples only. progress: told of examples done and of all. keep: the answers too,
+    int64 (N,) by window, and the twin's and the targets.
 
     accuracy is that of the last window; twin: of the network as trained, on the same examples. over_time: the accuracy
     had a presentation been stopped at `time`, from the same presentations: the answer over a window as long as the last
@@ -70,7 +70,7 @@ def evaluate_spiking(
 
     stops = _stops(time, dt, *windows[-1])
     began = clock.perf_counter()
-    shown = present_all(net, images, count, time, [*windows, *stops], streams, progress)
+    shown = present_all(net, images, count, time, [*windows, *stops], streams, counting(progress, count))
     seconds = clock.perf_counter() - began
     targets, twins = split.y[:count], []
     for rows in torch.arange(count).split(run.recipe.evaluation.batch):
@@ -112,6 +112,20 @@ def evaluate_spiking(
     if keep:
         reading |= {"answers": answers, "twin_answers": twin, "targets": targets}
     return reading
+
+
+def counting(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None] | None:
+    """What is told of the examples just done, for a `progress` that is told of all done so far and of `total`."""
+    if progress is None:
+        return None
+    done = 0
+
+    def more(examples: int) -> None:
+        nonlocal done
+        done += examples
+        progress(done, total)
+
+    return more
 
 
 def _share(found: Tensor) -> float:
