@@ -282,6 +282,8 @@ def test_what_cannot_be_a_rate_is_named(model: nn.Module, message: str) -> None:
 def test_settings_are_checked() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU())
     net = converted(model)
+    bad, spoiled = images(2), copy.deepcopy(model)
+    bad[1, 0, 3, 4], spoiled[1].weight.data[2, 5] = torch.inf, torch.nan
     cases: list[tuple[Callable[[], Any], str]] = [
         (lambda: converted(model, scale="row"), "relu_to_spiking scale: got 'row', wanted 'layer' or 'channel'"),
         (lambda: converted(model, pools="min"), "relu_to_spiking pools: got 'min'"),
@@ -295,6 +297,10 @@ def test_settings_are_checked() -> None:
         (lambda: accuracy_curve(net, [], 3), "curve data: got no image"),
         (lambda: accuracy_curve(net, [(images(2), torch.zeros(3))], 3), "curve data: got 2 images and 3 targets"),
         (lambda: accuracy_curve(net, [], 0), "curve steps: got 0"),
+        (lambda: accuracy_curve(net, [images(2)], 3), "curve data: got a batch that is a Tensor, wanted batches of"),
+        (lambda: converted(spoiled), r"relu_to_spiking model 1.weight: got nan at \(2, 5\), wanted finite values"),
+        (lambda: relu_to_spiking(model, bad), r"relu_to_spiking data: got inf at \(1, 0, 3, 4\), wanted finite"),
+        (lambda: net(bad, 3), r"spiking input: got inf at \(1, 0, 3, 4\), wanted finite values"),
     ]
     for call, message in cases:
         with pytest.raises(BitspikeError, match=f"^{message}"):
@@ -344,6 +350,12 @@ def test_a_state_dict_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     assert tried({**state, "out.bias": torch.zeros(5)}) == "'FILE' 'out.bias': got shape (5,), wanted (4,)"
     assert "more than tensors" in tried({"lr": 0.1})
     assert "more than tensors" in tried([1, 2])
+    assert tried({**state, "out.bias": torch.tensor([0, 0, torch.nan, 0])}) == (
+        "'FILE' 'out.bias': got nan at (2,), wanted finite values"
+    )
+    assert tried(Residual()) == (
+        "'FILE': got a pickle of other objects than tensors (a whole module?), wanted that of a state_dict"
+    )
     for name, message in (("text.pt", "cannot be read"), ("text.safetensors", "damaged"), ("none.pt", "no such file")):
         with pytest.raises(BitspikeError, match=message):
             converted(Residual(), state=tmp_path / name)

@@ -210,6 +210,8 @@ def test_a_pool_before_the_units_may_take_the_largest() -> None:
 def test_settings_and_windows_are_checked() -> None:
     model = network()
     net: Spiking = spiking(model)
+    bad = images(2)
+    bad[1, 0, 3, 4] = torch.nan
     cases = [
         (lambda: spiking(model, synapse="box"), "synapse: got 'box'"),
         (lambda: spiking(model, dt=0.0), "neuron dt: got 0.0|synapse dt: got 0.0"),
@@ -217,6 +219,9 @@ def test_settings_and_windows_are_checked() -> None:
         (lambda: net.present(images(1), 0.0005), "spiking time: got 0.0005 s, wanted a whole number of steps of 0.001"),
         (lambda: net.present(images(1), 0.02, [(0.01, 0.03)]), "spiking window: got 0.01 to 0.03 s, wanted a span"),
         (lambda: net.present(images(1), 0.02, [(0.02, 0.02)]), "spiking window: got 0.02 to 0.02 s"),
+        (lambda: net.present(images(1), float("inf")), "spiking time: got inf s, wanted a whole number of steps"),
+        (lambda: net.present(bad, 0.02), r"spiking images: got nan at \(1, 0, 3, 4\), wanted finite values"),
+        (lambda: net(bad.expand(3, *bad.shape)), r"spiking input: got nan at \(0, 1, 0, 3, 4\), wanted finite values"),
         (lambda: present_all(net, images, 0, 0.02, [(0.0, 0.02)]), "spiking images: got 0"),
         (lambda: present_all(net, images, 3, 0.02, [(0.0, 0.02)], 0), "spiking streams: got 0"),
     ]

@@ -122,6 +122,8 @@ def test_the_command_prints_and_writes_the_same(run: bitspike.Run) -> None:
         (["--reset"], "--reset: got True, wanted it only with --spiking"),
         (["--spiking", "--draws", "2"], "--draws: got 2, wanted no --draws with --spiking"),
         (["--spiking", "--time", "50", "--window", "80"], "spiking window: got -0.03 to 0.05 s, wanted a span within"),
+        (["--spiking", "--window", "nan"], "spiking window: got nan to 0.2 s, wanted a span within 0 to 0.2 s"),
+        (["--spiking", "--window", "inf"], "spiking window: got -inf to 0.2 s, wanted a span within 0 to 0.2 s"),
     ):
         with pytest.raises(BitspikeError, match=f"^{message}"):
             command(*options)

@@ -67,7 +67,10 @@ def accuracy_curve(
     hits: Any = torch.zeros(steps, dtype=torch.int64)
     ann = limit = examples = 0
     network.forget_counts()
-    for images, targets, *_ in data:
+    for batch in data:
+        if not isinstance(batch, tuple | list) or len(batch) < 2 or not all(isinstance(p, Tensor) for p in batch[:2]):
+            refuse("curve data", f"a batch that is a {type(batch).__name__}", "batches of (images, targets)")
+        images, targets = batch[:2]
         if len(images) != len(targets):
             refuse("curve data", f"{len(images)} images and {len(targets)} targets", "one target for each image")
         for x, y in zip(images.split(network.rows()), targets.split(network.rows()), strict=True):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from bitspike.convert.checks import check_finite
 from bitspike.convert.rate_units import MaxUnit, RateUnit, Setting
 from bitspike.convert.relu_rules import FIELD, dependent, path_of, size_nodes, spiking_nodes, units_of
 from bitspike.errors import refuse
@@ -114,6 +115,7 @@ class RateNetwork(nn.Module):
             refuse("spiking steps", steps, "1 or more")
         if x.ndim < 2 or len(x) == 0:
             refuse("spiking input", tuple(x.shape), "images (B, *shape)")
+        check_finite("spiking input", x)
         chunk = chunk or max(1, int(CHUNK_BYTES / (x.element_size() * len(x) * self.largest)))
         self.reset()
         still = self._still(x)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from bitspike.convert.checks import check_finite
 from bitspike.convert.fold import fold
 from bitspike.convert.plain import plain
 from bitspike.convert.rate_network import RateNetwork
@@ -71,6 +72,8 @@ def relu_to_spiking(
         refuse(f"{FIELD} model", type(made).__name__, "a module, or a function that makes one")
     if state is not None:
         load_weights(made, state)
+    for name, value in made.state_dict().items():
+        check_finite(f"{FIELD} model {name}", value)
     made = plain(made).eval().requires_grad_(False)
     setting = Setting()
     net, end, swapped = relu_graph(made, setting, pools)
@@ -95,6 +98,7 @@ def _batches(data: Iterable[Any] | Tensor) -> Any:
         x = batch[0] if isinstance(batch, tuple | list) else batch
         if not isinstance(x, Tensor) or x.ndim < 2:
             refuse(f"{FIELD} data", type(x).__name__, "images (B, *shape), or batches of them")
+        check_finite(f"{FIELD} data", x)
         if len(x):
             yield x
 

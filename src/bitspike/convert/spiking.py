@@ -11,12 +11,14 @@ chunks. Source: Hunsberger & Eliasmith 2016.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from bitspike.convert.checks import check_finite
 from bitspike.convert.fold import CHAINS, fold_chains
 from bitspike.convert.nonlinearities import CLOSED, MODULES
 from bitspike.convert.swap import swapped
@@ -151,6 +153,7 @@ class Spiking(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (T, B, C) at every step for inputs (T, B, *shape), in chunks; a constant image is best a view."""
+        check_finite("spiking input", x[:1] if x.stride(0) == 0 else x)
         if self.resets:
             self.reset()
         return torch.cat([self.net(part) for part in x.split(self.chunk)])
@@ -162,8 +165,9 @@ class Spiking(nn.Module):
         time, windows: seconds; the default window is the second half. Begins where the last call ended, unless the
         network resets.
         """
-        steps = self._steps(time, "spiking time")
-        spans = [self._span(window, steps) for window in windows or [(time / 2, time)]]
+        steps = self.steps_in(time, "spiking time")
+        spans = [self.span_of(window, steps) for window in windows or [(time / 2, time)]]
+        check_finite("spiking images", x)
         if self.resets:
             self.reset()
         sums: list[Any] = [0.0] * len(spans)
@@ -178,18 +182,20 @@ class Spiking(nn.Module):
                 sums[number] = sums[number] + part.sum(0)
         return torch.stack([total / (end - start) for total, (start, end) in zip(sums, spans, strict=True)])
 
-    def _steps(self, time: float, field: str) -> int:
-        steps = round(time / self.dt)
+    def steps_in(self, time: float, field: str) -> int:
+        """How many steps `time` seconds are; refused if not a whole number of 1 or more."""
+        steps = round(time / self.dt) if math.isfinite(time) else 0
         if steps < 1 or abs(steps * self.dt - time) > 1e-6 * max(time, self.dt):
             refuse(field, f"{time:g} s", f"a whole number of steps of {self.dt:g} s")
         return steps
 
-    def _span(self, window: tuple[float, float], steps: int) -> tuple[int, int]:
+    def span_of(self, window: tuple[float, float], steps: int) -> tuple[int, int]:
+        """First and last step of a window (start, end] in seconds; refused if it does not lie within `steps` steps."""
         start, end = window
         if not 0 <= start < end:
             refuse("spiking window", f"{start:g} to {end:g} s", f"a span within 0 to {steps * self.dt:g} s")
-        first = self._steps(start, "spiking window") if start else 0
-        last = self._steps(end, "spiking window")
+        first = self.steps_in(start, "spiking window") if start else 0
+        last = self.steps_in(end, "spiking window")
         if not first < last <= steps:
             refuse("spiking window", f"{start:g} to {end:g} s", f"a span within 0 to {steps * self.dt:g} s")
         return first, last

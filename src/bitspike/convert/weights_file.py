@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.convert.checks import check_finite
 from bitspike.errors import refuse
 
 State = Mapping[str, Tensor] | Path | str
@@ -44,6 +45,7 @@ def load_weights(model: nn.Module, state: State) -> None:
     for key, value in values.items():
         if value.shape != own[key].shape:
             refuse(f"{named} {key!r}", f"shape {tuple(value.shape)}", f"{tuple(own[key].shape)}")
+        check_finite(f"{named} {key!r}", value)
     model.load_state_dict(dict(values), strict=False)
 
 
@@ -57,7 +59,11 @@ def _read(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        first = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        if "Unsupported global" in str(error):
+            refuse(f"'{path}'", "a pickle of other objects than tensors (a whole module?)", "that of a state_dict")
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        # What torch says of its options is no help to somebody who picked the wrong file.
+        first = "no pickle of tensors" if "weights_only" in str(error) else lines[0].split(". ")[0]
         refuse(f"'{path}'", f"a file that cannot be read as tensors ({first})", "what torch.save made of a state_dict")
     except Exception as error:
         if type(error).__name__ != "SafetensorError":

@@ -61,6 +61,9 @@ def evaluate_spiking(
         refuse("--spiking", f"encoder.name = '{run.recipe.encoder.name}'", "'direct': images as constant currents")
     windows = [(time - window, time)] if isinstance(window, int | float) else list(window)
     net = spiking(run.model, dt, synapse, tau_s, reset, products=products)
+    steps = net.steps_in(time, "spiking time")
+    for span in windows:
+        net.span_of(span, steps)
     split = getattr(run.dataset(data), part)
     count = len(split) if most is None else min(most, len(split))
     dtype = next(run.model.parameters()).dtype
