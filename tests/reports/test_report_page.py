@@ -178,6 +178,19 @@ def test_energy_has_its_opponent_its_devices_and_where_it_stops_winning(whole: P
     assert "opponentoncpu" not in text
 
 
+def test_a_network_without_spikes_has_no_rows_of_them(make_run: MakeRun) -> None:
+    run = make_run()
+    result = json.loads((run / "result.json").read_text())
+    result["bits"] |= {"average": 0.0, "significant": 0.0, "spikes_per_neuron": 0.0}
+    result["energy"]["devices"]["loihi"] |= {"joules": None, "joules_synops": None}
+    (run / "result.json").write_text(json.dumps(result))
+    text = packed(Page(report(run).read_text(encoding="utf-8")))
+    assert "anactivation32bits:realnumbers" in text
+    assert "perneuronandpresentation" not in text
+    assert "loihiitsspikes" not in text
+    assert "cpuwithoutspikes" in text
+
+
 def test_a_result_of_before_the_opponent_still_has_its_table(make_run: MakeRun) -> None:
     run = make_run()
     result = json.loads((run / "result.json").read_text())

@@ -130,7 +130,9 @@ def devices(found: Mapping[str, Any]) -> Table | None:
     for name, entry in section(found, "devices").items():
         what = "its spikes" if entry.get("spiking") else "without spikes, once"
         cells = [si(number(entry, key), "J") for key in PRICES]
-        rows.append([name, what, *cells])
+        # A device of spikes has no price for a network without them.
+        if cells[-1] != NONE:
+            rows.append([name, what, *cells])
     if not rows:
         return None
     head = ["device", "computes", "per event", "per update", "synapses", "neurons", "one answer"]

@@ -121,12 +121,16 @@ def _score(reading: Mapping[str, Any], name: str) -> str:
 def bits(run: RunData) -> Table | None:
     """What is stored and what is sent."""
     found = section(run.result, "bits")
+    average = number(found, "average")
     rows = [
         ["weights, to ship", whole(number(found, "weights_stored")), "bits; an ensemble counts every draw"],
-        ["an activation", fixed(number(found, "average"), 2), "bits as stored"],
+        ["an activation", fixed(average, 2), "bits as stored"],
         ["of it significant", fixed(number(found, "significant")), "mean of log₂(1 + |n|); for spikes, their rate"],
         ["spikes", fixed(number(found, "spikes_per_neuron"), 2), "per neuron and presentation, in one draw"],
     ]
+    if average == 0:
+        # Nothing that spikes or counts ran.
+        rows[1:] = [["an activation", "32", "bits: real numbers"]]
     rows = [row for row in rows if row[1] != NONE]
     return Table(["", "", ""], rows) if rows else None
 
