@@ -1,6 +1,7 @@
 """Rewrite the result tables of README.md and docs/findings.md from results/*.json.
 
-A table stands between `<!-- results: RECIPE RECIPE ... -->` and `<!-- end -->`; whatever is between is replaced.
+A table stands between `<!-- results: RECIPE RECIPE ... -->` and `<!-- end -->`; whatever is between is replaced. Other
+words than "results" make other tables: see `main` and `spike_tables`.
 Usage: python docs/make_tables.py
 """
 
@@ -11,8 +12,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import spike_tables
+
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"(<!-- (results|brief|bits|spikes): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+KINDS = "|".join(("results", "brief", "bits", "spikes", *spike_tables.MAKERS))
+BLOCK = re.compile(rf"(<!-- ({KINDS}): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CLASSES = [
     ("accuracy %", "accuracy", 100, 2),
     ("NLL", "nll", 1, 4),
@@ -83,7 +87,6 @@ def table(names: list[str], brief: bool) -> str:
     columns = BRIEF if brief else VALUES if regression else CLASSES
     costs = ["weight bits"] if brief else ["weight bits", "spikes/neuron", "µJ (arithmetic)"]
     lines = [["recipe", "seeds", *(c[0] for c in columns), *costs]]
-    lines.append(["---"] * len(lines[0]))
     for name, result in results.items():
         cost = [f"{at(result['mean'], 'bits.weights_stored'):,.0f}"]
         if not brief:
@@ -96,17 +99,16 @@ def table(names: list[str], brief: bool) -> str:
             if reading in result["mean"]:
                 cells = [figure(result, f"{reading}.{p}", f, d, True) for _, p, f, d in columns]
                 lines.append([label, seeds, *cells, *[""] * len(cost)])
-    return "".join(f"| {' | '.join(line)} |\n".replace("  ", " ") for line in lines)
+    return spike_tables.markdown(lines)
 
 
 def plain_table(names: list[str], columns: list[tuple[str, str, float, int]]) -> str:
     """One row per recipe, and its figures at these paths: what its activities carry, or how it answers as spikes."""
     lines = [["recipe", "seeds", *(c[0] for c in columns)]]
-    lines.append(["---"] * len(lines[0]))
     for name, result in stored(names).items():
         cells = [figure(result, path, factor, digits, True) for _, path, factor, digits in columns]
         lines.append([f"`{name}`", str(len(result["seeds"])), *cells])
-    return "".join(f"| {' | '.join(line)} |\n".replace("  ", " ") for line in lines)
+    return spike_tables.markdown(lines)
 
 
 def main() -> None:
@@ -115,6 +117,8 @@ def main() -> None:
 
         def made(match: re.Match[str]) -> str:
             head, kind, names, end = match.groups()
+            if kind in spike_tables.MAKERS:
+                return head + spike_tables.MAKERS[kind](names.split()) + end
             columns = {"bits": BITS, "spikes": SPIKES}.get(kind)
             made = plain_table(names.split(), columns) if columns else table(names.split(), kind == "brief")
             return head + made + end

@@ -1,0 +1,88 @@
+"""Tables of what networks do as spikes over time, for `make_tables`: noise in training, conversions, curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.parent / "results"
+Lines = list[list[str]]
+
+
+def markdown(lines: Lines) -> str:
+    """A table of cells, its first line the heads."""
+    rows = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "".join(f"| {' | '.join(row)} |\n".replace("  ", " ") for row in rows)
+
+
+def read(name: str) -> Any:
+    """A file of results, or None where it was not measured yet."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def percent(value: float) -> str:
+    """A share with two decimals."""
+    return f"{100 * value:.2f}"
+
+
+def noise(names: Sequence[str]) -> str:
+    """Accuracy in each window by noise in training, and the paired difference to none with its interval."""
+    found = read(names[0])
+    if found is None:
+        return ""
+    noises = list(found["noises"])
+    lines = [["synapse, from, to (ms)", *noises]]
+    for window, cells in found["windows"].items():
+        row = ["as rates" if window == "twin" else window]
+        for each in noises:
+            text = f"{percent(cells[each]['accuracy'])} ± {percent(cells[each]['deviation'] or 0)}"
+            if (paired := cells[each].get("minus_none")) is not None:
+                low, middle, high = (100 * paired[key] for key in ("low", "difference", "high"))
+                text += f" ({middle:+.2f}, {low:+.2f} to {high:+.2f})"
+            row.append(text)
+        lines.append(row)
+    rates = [[run["rates"]["5"] for run in found["runs"] if run["noise"] == each] for each in noises]
+    lines.append(["rate at 5 ms (Hz)", *(f"{sum(rate) / len(rate):.1f}" for rate in rates)])
+    return markdown(lines)
+
+
+def curves(names: Sequence[str]) -> str:
+    """Accuracy of converted ReLU networks after 1, 2, 4, ... steps, seed by seed that was measured so."""
+    lines: Lines = []
+    for name in names:
+        result = read(name)
+        for seed, run in zip(result["seeds"], result["runs"], strict=True) if result else ():
+            found = run.get("relu_spiking")
+            if found is None:
+                continue
+            powers = [2**k for k in range(found["steps"].bit_length()) if 2**k <= found["steps"]]
+            lines = lines or [["network", *map(str, powers), "as trained", "within a point from", "spikes a neuron"]]
+            after = [percent(found["accuracy"][power - 1]) for power in powers]
+            within = str(found["within_a_point"] or "never")
+            spikes = f"{found['spikes_per_neuron']:.2f}"
+            lines.append([f"`{name}`, seed {seed}", *after, percent(found["ann"]), within, spikes])
+    return markdown(lines) if lines else ""
+
+
+def conversions(names: Sequence[str]) -> str:
+    """The same trained ReLU networks made spiking by each library: accuracy and time by steps."""
+    result = read(f"benchmarks/{names[0]}")
+    tables = []
+    for found in result["networks"] if result else ():
+        steps = found["steps"]
+        title = f"{found['network']}, {percent(found['ann'])} % as trained"
+        lines = [[title, *map(str, steps), "within a point from", f"ms at {steps[-1]}", "times as long"]]
+        times = found["times"][str(steps[-1])]
+        for name, accuracy in found["accuracy"].items():
+            least = times["milliseconds"][name]["least"]
+            after = [percent(accuracy[step - 1]) for step in steps]
+            within = str(found["within_a_point"][name] or "never")
+            lines.append([name, *after, within, f"{least:.0f}", f"{times['ratios'][name]:.2f}"])
+        tables.append(markdown(lines))
+    return "\n".join(tables)
+
+
+MAKERS = {"noise": noise, "curves": curves, "conversions": conversions}
