@@ -254,11 +254,34 @@ def test_in_float32_one_kernel_runs_synapse_and_neurons_and_gives_the_same_spike
     assert torch.equal(spiking(unit)(signal) > 0, spiking(copy.deepcopy(unit).double())(signal.double()) > 0)
 
 
+def test_sums_over_spikes_are_the_dense_products_and_follow_the_weights() -> None:
+    torch.manual_seed(3)
+    layers = ["16c3", "a2", "32c3", "16l3", "48"]
+    model = feedforward((3, 12, 12), 4, layers, lambda: SoftNeuron(SHARP), norm="bias").eval()
+    x = torch.rand(40, 3, 12, 12)
+    few, dense = spiking(model), spiking(model, products="dense")
+    means = [net.present(x, 0.2, [(0.1, 0.2)])[0] for net in (few, dense)]
+    # The image is a current that does not change, and four read-outs are no vector.
+    assert few.by_events() == ["conv3", "local4", "dense5"]
+    assert dense.by_events() == []
+    assert torch.allclose(*means, atol=0.02 * float(means[1].abs().max()))
+    rates = [[unit.spikes for unit in net.units().values()] for net in (few, dense)]
+    assert rates[0] == pytest.approx(rates[1], rel=2e-3)
+    # Whoever trains the model on and shows images again gets what it is then.
+    with torch.no_grad():
+        model.local4.layer.weight.data *= -1
+    for net in (few, dense):
+        net.reset()
+    after = [net.present(x, 0.2, [(0.1, 0.2)])[0] for net in (few, dense)]
+    assert not torch.allclose(after[0], means[0], atol=0.02)
+    assert torch.allclose(*after, atol=0.02 * float(after[1].abs().max()))
+
+
 def test_bfloat16_products_round_weights_and_keep_the_answer_close() -> None:
     model, x = network(SHARP).float(), images(4).float()
     exact, rounded = spiking(model), spiking(model, products="bfloat16")
     want, got = exact.present(x, 0.4, [(0.2, 0.4)])[0], rounded.present(x, 0.4, [(0.2, 0.4)])[0]
     assert not torch.equal(want, got)
     assert float((want - got).abs().max()) < 0.05 * float(want.abs().max())
-    with pytest.raises(BitspikeError, match=r"^spiking products: got 'int8', wanted one of float32, bfloat16"):
+    with pytest.raises(BitspikeError, match=r"^spiking products: got 'int8', wanted one of float32, dense, bfloat16"):
         spiking(model, products="int8")  # type: ignore[arg-type]

@@ -30,7 +30,9 @@ def register(app: typer.Typer) -> None:
         dt: float | None = typer.Option(None, "--dt", help="With --spiking: ms per step (1)."),
         reset: bool = typer.Option(False, "--reset", help="With --spiking: every image begins with neurons at rest."),
         products: str | None = typer.Option(
-            None, "--products", help="With --spiking: float32, or bfloat16: weights of 8 binary digits, faster."
+            None,
+            "--products",
+            help="With --spiking: float32 (sums over spikes), dense (never so), or bfloat16 (8 binary digits).",
         ),
         most: int | None = typer.Option(None, "--most", min=1, help="With --spiking: the first examples only."),
         as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),

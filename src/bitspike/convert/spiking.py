@@ -32,8 +32,8 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
 LARGEST = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 AVERAGE = "average pooling, or pooling before the units"
 CHUNK = 20  # steps
-Products = Literal["float32", "bfloat16"]
-PRODUCTS: tuple[Products, ...] = ("float32", "bfloat16")
+Products = Literal["float32", "dense", "bfloat16"]
+PRODUCTS: tuple[Products, ...] = ("float32", "dense", "bfloat16")
 
 
 class SpikingUnit(nn.Module):
@@ -140,6 +140,18 @@ class Spiking(nn.Module):
         for module in self._stateful():
             module.reset()
 
+    def _begin(self) -> None:
+        if self.resets:
+            self.reset()
+        for module in self.net.modules():
+            if isinstance(module, SynapticLayer):
+                module.refresh()
+
+    def by_events(self) -> list[str]:
+        """Paths of the weight layers whose last product was a sum over the spikes that reached them."""
+        layers = ((name, m) for name, m in self.net.named_modules() if isinstance(m, SynapticLayer))
+        return [name for name, m in layers if m.events is not None and m.events.used]
+
     def keep(self, rows: int) -> None:
         """Go on with the first `rows` examples of the batch alone."""
         for module in self._stateful():
@@ -154,8 +166,7 @@ class Spiking(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (T, B, C) at every step for inputs (T, B, *shape), in chunks; a constant image is best a view."""
         check_finite("spiking input", x[:1] if x.stride(0) == 0 else x)
-        if self.resets:
-            self.reset()
+        self._begin()
         return torch.cat([self.net(part) for part in x.split(self.chunk)])
 
     @torch.no_grad()
@@ -168,8 +179,7 @@ class Spiking(nn.Module):
         steps = self.steps_in(time, "spiking time")
         spans = [self.span_of(window, steps) for window in windows or [(time / 2, time)]]
         check_finite("spiking images", x)
-        if self.resets:
-            self.reset()
+        self._begin()
         sums: list[Any] = [0.0] * len(spans)
         if x.ndim == 4:
             # The order in which convolutions and pools are fastest; what follows keeps it.
@@ -214,9 +224,10 @@ def spiking(
 
     dt: seconds per step. synapse: "alpha", "first-order" or None, with time constant tau_s (seconds; 0 is None), on
     the input of every weight layer. reset: every presentation starts from rest; else where the last one ended.
-    chunk: steps that are computed layer by layer at a time; memory grows with it. products: "bfloat16" rounds weights,
-    and the sums of each step, to 8 binary digits (spikes are exact where amplitude / dt is), which some processors
-    multiply twice as fast. What cannot be run as spikes is refused with its path.
+    chunk: steps that are computed layer by layer at a time; memory grows with it. products: "float32" sums the weights
+    of spikes where these are few and multiplies elsewhere, "dense" always multiplies: the same but for the order of
+    sums. "bfloat16" multiplies and rounds weights, and the sums of each step, to 8 binary digits (spikes are exact
+    where amplitude / dt is). What cannot be run as spikes is refused with its path.
     """
     if products not in PRODUCTS:
         refuse("spiking products", repr(products), f"one of {', '.join(PRODUCTS)}")
@@ -237,7 +248,7 @@ def spiking(
                 refuse(f"spiking {path or 'model'}", type(module).__name__, "bitspike.layers.Stepwise around it")
             rates = False
             filter = Synapse(synapse, tau_s, dt) if synapse is not None and tau_s else None
-            return SynapticLayer(module, filter, products == "bfloat16")
+            return SynapticLayer(module, filter, products)
         if isinstance(module, Stepwise) and any(isinstance(m, (*WEIGHTED, SoftNeuron)) for m in inner.modules()):
             refuse(f"spiking {path}", f"a Stepwise around {type(inner).__name__}", "Stepwise around single layers")
         if isinstance(inner, LARGEST) and rates:

@@ -24,8 +24,10 @@ from torch import Tensor, nn
 from bitspike.errors import refuse
 from bitspike.kernels import Spike
 from bitspike.kernels.products.kinds import Kind
+from bitspike.layers.by_events import EventLayer
 from bitspike.layers.in_order import run_in_order
 from bitspike.layers.one_pass import hooked_anywhere, plain
+from bitspike.layers.stepwise import Stepwise
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import positive
 
@@ -106,8 +108,9 @@ class SynapticLayer(nn.Module):
     """A synapse on the input of a weight layer, computed where there are fewer values, its state kept between calls.
 
     layer: affine, (T, B, *) to (T, B, *), the same at every step. Behind it, the filter starts from what the layer
-    makes of an input that has always been 0 (its bias), which is the same thing. rounded: inputs that change over time
-    are multiplied in bfloat16, before they are filtered: spikes, unlike what a filter makes of them, have few digits.
+    makes of an input that has always been 0 (its bias), which is the same thing. products: of inputs that change over
+    time, before they are filtered: spikes, unlike what a filter makes of them, are few and have few digits. "float32":
+    sums over them where that is faster (`by_events`); "dense": the layer as it is; "bfloat16": the layer in bfloat16.
 
     unit: stands right behind this layer; where nobody watches either of the two, a filter behind the weights is left to
     it, which is told so (`behind`) and filters its input with this layer's synapse and state.
@@ -115,15 +118,22 @@ class SynapticLayer(nn.Module):
 
     unit: Any = None
 
-    def __init__(self, layer: Callable[[Tensor], Tensor], synapse: Synapse | None, rounded: bool = False) -> None:
+    def __init__(self, layer: Callable[[Tensor], Tensor], synapse: Synapse | None, products: str = "dense") -> None:
         super().__init__()
-        self.layer, self.synapse, self.rounded = layer, synapse, rounded
+        self.layer, self.synapse, self.rounded = layer, synapse, products == "bfloat16"
+        inner = layer.layer if isinstance(layer, Stepwise) else layer
+        self.events = EventLayer.make(inner) if products == "float32" else None
         self.behind: bool | None = None
         self.state: Any = None
 
     def reset(self) -> None:
         """Forget what came before."""
         self.state, self.behind = None, None
+
+    def refresh(self) -> None:
+        """Use the layer's weights as they are now; call it before a run."""
+        if self.events is not None:
+            self.events.refresh()
 
     def keep(self, rows: int) -> None:
         """Go on with the first `rows` examples of the batch alone."""
@@ -137,7 +147,8 @@ class SynapticLayer(nn.Module):
         if self.behind is None or self.behind or self.rounded:
             y = self._weigh(x)
             if self.behind is None:
-                self.behind = self.rounded or _constant(x) or y[0].numel() <= x[0].numel()
+                few = self.events is not None and self.events.used
+                self.behind = self.rounded or few or _constant(x) or y[0].numel() <= x[0].numel()
             if self.behind:
                 if self.state is None:
                     # Not rounded: the state is kept in full.
@@ -159,10 +170,19 @@ class SynapticLayer(nn.Module):
         return plain(self) and plain(self.unit)
 
     def _weigh(self, x: Tensor) -> Tensor:
-        if not self.rounded or _constant(x):
+        if _constant(x):
             return self.layer(x)
+        if not self.rounded:
+            y = self._by_events(x)
+            return self.layer(x) if y is None else y
         with torch.autocast(x.device.type, torch.bfloat16):
             return self.layer(x)
+
+    def _by_events(self, x: Tensor) -> Tensor | None:
+        if self.events is None or (isinstance(self.layer, Stepwise) and not plain(self.layer)):
+            return None
+        y = self.events(x.flatten(0, 1))
+        return None if y is None else y.unflatten(0, x.shape[:2])
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle begins anew."""

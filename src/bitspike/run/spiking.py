@@ -50,7 +50,8 @@ def evaluate_spiking(
 
     accuracy is that of the last window; twin: of the network as trained, on the same examples. over_time: the accuracy
     had a presentation been stopped at `time`, from the same presentations: the answer over a window as long as the last
-    one that ends there, or begins with the image. seconds: of showing them, on `threads`. energy: the account of
+    one that ends there, or begins with the image. by_events: layers whose products were sums over spikes at last.
+    seconds: of showing them, on `threads`. energy: the account of
     `metrics.energy` of the first `counted` of them, each from rest.
     """
     if part not in ("train", "validation", "test"):
@@ -96,6 +97,7 @@ def evaluate_spiking(
         "reset": reset,
         "streams": shown.streams,
         "products": products,
+        "by_events": net.by_events(),
         "seconds": seconds,
         "threads": torch.get_num_threads(),
         "accuracy": decided[-1]["accuracy"],
