@@ -415,6 +415,21 @@ def test_the_curve_comes_within_a_point_of_the_network(trained: nn.Module) -> No
     assert len(curve.to_dict()["accuracy"]) == 64
 
 
+def test_sums_over_spikes_are_the_dense_products(trained: nn.Module) -> None:
+    digits = load("digits")
+    test = (digits.test.x, digits.test.y)
+    for scale in ("layer", "channel"):
+        net = relu_to_spiking(trained, digits.train.x[:300], scale=scale)
+        few = accuracy_curve(net, [test], 24)
+        assert [path for path, layer in net._events.items() if layer.used] == ["4"]
+        other = pickle.loads(pickle.dumps(net))
+        other.products = "dense"
+        dense = accuracy_curve(other, [test], 24)
+        assert not any(layer.used for layer in other._events.values())
+        assert few.accuracy == pytest.approx(dense.accuracy, abs=0.006)
+        assert few.spikes == pytest.approx(dense.spikes, rel=1e-3)
+
+
 def test_spikes_are_counted(trained: nn.Module) -> None:
     x = load("digits").test.x[:8]
     net = relu_to_spiking(trained, x)

@@ -19,9 +19,10 @@ from bitspike.convert.checks import check_finite
 from bitspike.convert.rate_units import MaxUnit, RateUnit, Setting
 from bitspike.convert.relu_rules import FIELD, dependent, path_of, size_nodes, spiking_nodes, units_of
 from bitspike.errors import refuse
+from bitspike.layers.by_events import EventLayer
 
-# Bytes of the largest spiking activation in one chunk: more leaves the caches.
-CHUNK_BYTES = 16e6
+# Bytes of the largest spiking activation in one chunk: with fewer, calls cost more than their work.
+CHUNK_BYTES = 32e6
 CHUNK = 16  # steps, where a caller leaves the rows to us
 
 
@@ -30,8 +31,11 @@ class RateNetwork(nn.Module):
 
     largest: values of one example's largest spiking activation. average_pools: paths of the max pools that means stand
     for. unfolded: paths of the batch norms that stayed a gain and an offset at every step. end: the softmax or sigmoid
-    that was left off.
+    that was left off. products: "float32" sums the weights of spikes where these are few, "dense" always multiplies:
+    the same but for the order of sums.
     """
+
+    products = "float32"
 
     def __init__(self, net: fx.GraphModule, setting: Setting, largest: int, **notes: Any) -> None:
         super().__init__()
@@ -50,6 +54,9 @@ class RateNetwork(nn.Module):
             # Spikes are reshaped by the size of the image's batch: then the image itself is repeated.
             self._spiking |= images
         self._images = images - self._spiking
+        modules = {str(n.target): self.net.get_submodule(str(n.target)) for n in self._spiking if n.op == "call_module"}
+        events = {path: EventLayer.make(module) for path, module in modules.items()}
+        self._events = {path: layer for path, layer in events.items() if layer is not None}
         # What nobody reads any more after each node.
         last = {used: node for node in nodes for used in node.all_input_nodes}
         self._done: dict[fx.Node, list[fx.Node]] = {}
@@ -118,6 +125,11 @@ class RateNetwork(nn.Module):
         check_finite("spiking input", x)
         chunk = chunk or max(1, int(CHUNK_BYTES / (x.element_size() * len(x) * self.largest)))
         self.reset()
+        for layer in self._events.values():
+            layer.refresh()
+        if x.ndim == 4:
+            # The order in which convolutions and sums over spikes are fastest; what follows keeps it.
+            x = x.contiguous(memory_format=torch.channels_last)
         still = self._still(x)
         for first in range(0, steps, chunk):
             yield self._chunk(still, x, min(chunk, steps - first))
@@ -158,7 +170,8 @@ class RateNetwork(nn.Module):
                 y = module.over_time(env[source].unflatten(0, (steps, len(x))) if over is None else over)
                 env[node] = y.flatten(0, 1)
             else:
-                env[node] = self._call(node, rows)
+                few = self._by_events(node, rows) if node.op == "call_module" else None
+                env[node] = self._call(node, rows) if few is None else few
             if isinstance(env[node], Tensor) and (env[node].ndim == 0 or len(env[node]) != steps * len(x)):
                 came = f"a value of shape {tuple(env[node].shape)}"
                 refuse(f"{FIELD} {path_of(node)}", came, "the batch as the first dimension throughout")
@@ -168,9 +181,14 @@ class RateNetwork(nn.Module):
         last: Tensor = rows(output.args[0]).unflatten(0, (steps, len(x)))
         return last
 
+    def _by_events(self, node: fx.Node, rows: Any) -> Tensor | None:
+        layer = self._events.get(str(node.target)) if self.products == "float32" and not node.kwargs else None
+        return None if layer is None or len(node.args) != 1 else layer(rows(node.args[0]))
+
     def __getstate__(self) -> dict[str, Any]:
         """The plan names nodes of this graph: a copy makes its own."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_spiking", "_images", "_done")}
+        plan = ("_spiking", "_images", "_done", "_events")
+        return {key: value for key, value in self.__dict__.items() if key not in plan}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """As saved, with a plan."""

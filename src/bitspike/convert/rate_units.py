@@ -24,6 +24,7 @@ from bitspike.convert.units import high_value
 from bitspike.errors import refuse
 from bitspike.kernels import Spike
 from bitspike.kernels.products.kinds import Kind
+from bitspike.layers.in_order import memory_order, run_in_order
 from bitspike.layers.one_pass import LARGEST_POOL
 from bitspike.layers.stepwise import stepwise
 from bitspike.neurons.base import Neuron
@@ -87,7 +88,9 @@ class RateUnit(nn.Module):
 
     def over_time(self, x: Tensor) -> Tensor:
         """Spikes (T, B, *features) for currents of that shape; goes on from the last call."""
-        y, self.state = self.neuron.run(x, self.state)
+        # A threshold per channel fits features in their own order alone.
+        shared = self.neuron.theta.numel() == 1
+        y, self.state = run_in_order(self.neuron, x, self.state) if shared else self.neuron.run(x, self.state)
         self.updates += y.numel()
         self.neurons = y[0, 0].numel()
         return y
@@ -169,8 +172,11 @@ class MaxUnit(nn.Module):
             return stepwise(self.mean, x)
         # The kernel pools what it has just summed: the sums themselves are never stored.
         inside = _plain_size(self.pool) if x.ndim == 5 and x.device.type == "cpu" else 1
-        inside = inside if min(x.shape[-2:]) >= inside else 1
-        totals, self.state = self.sums.run_between(x, self.state, None, inside)
+        inside = inside if min(x.shape[-2:]) >= inside and memory_order(x) == list(range(x.ndim)) else 1
+        if inside > 1:
+            totals, self.state = self.sums.run_between(x, self.state, None, inside)
+        else:
+            totals, self.state = run_in_order(self.sums, x, self.state)
         most = totals if inside > 1 else stepwise(self.pool, totals)
         first = most[:1] if self.last is None else most[:1] - self.last
         self.last = most[-1].clone()
