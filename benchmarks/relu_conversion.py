@@ -218,7 +218,7 @@ def main() -> None:
     if chosen.quick:
         data, plan = load("digits"), (3, 1000, 200, [1, 4, 16], 4.0)
     else:
-        data, plan = load("mnist"), (2, 20_000, 1000, [1, 2, 4, 8, 16, 32, 64, 128, 256], 240.0)
+        data, plan = load("mnist"), (2, 20_000, 1000, [1, 2, 4, 8, 16, 32, 64, 128, 256], 120.0)
     result = []
     for kind in ("average pools", "max pools, residual"):
         result.append(measure(kind, data, *plan))

@@ -85,4 +85,18 @@ def conversions(names: Sequence[str]) -> str:
     return "\n".join(tables)
 
 
-MAKERS = {"noise": noise, "curves": curves, "conversions": conversions}
+def events(names: Sequence[str]) -> str:
+    """How many times as long dense products take as sums over events, by the share of inputs that are not zero."""
+    result = read(f"benchmarks/{names[0]}")
+    if result is None:
+        return ""
+    shares = list(dict.fromkeys(row["share"] for row in result["layers"]))
+    lines = [["layer (dense float32 / bfloat16)", *(f"{share:.0%} not zero" for share in shares)]]
+    for layer in dict.fromkeys(row["layer"] for row in result["layers"]):
+        rows = {row["share"]: row["ratios"] for row in result["layers"] if row["layer"] == layer}
+        cells = [f"{rows[share]['dense']:.1f} / {rows[share]['dense, bfloat16']:.1f}" for share in shares]
+        lines.append([layer, *cells])
+    return markdown(lines)
+
+
+MAKERS = {"events": events, "noise": noise, "curves": curves, "conversions": conversions}
