@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.kernels.events import Packed, pack, product, unavailable
+from bitspike.kernels.events import Packed, lanes_for, pack, product, unavailable
 from bitspike.layers.local import Local2d
 from bitspike.layers.one_pass import hooked_anywhere, plain
 from bitspike.layers.product import FewBitConv2d, FewBitLinear
@@ -36,6 +36,8 @@ class EventLayer:
         """None where no product of this layer can be by events: its kind, its settings, or this machine."""
         if type(layer) not in (*LINEAR, *CONV, Local2d) or unavailable() is not None:
             return None
+        if lanes_for(layer.out_features if type(layer) in LINEAR else layer.out_channels) is None:
+            return None
         if type(layer) in CONV and (
             layer.groups != 1
             or layer.dilation != (1, 1)
@@ -57,9 +59,6 @@ class EventLayer:
         if not self.used:
             return None
         packed = self._packed or self._pack()
-        if packed is None:
-            self.used = False
-            return None
         if type(self.layer) in LINEAR:
             return product(rows.contiguous().view(len(rows), 1, 1, -1), packed).view(len(rows), -1)
         return product(rows.permute(0, 2, 3, 1).contiguous(), packed).permute(0, 3, 1, 2)
@@ -82,18 +81,19 @@ class EventLayer:
         few = rows[::SAMPLE]
         return int(torch.count_nonzero(few)) <= MOST * few.numel()
 
-    def _pack(self) -> Packed | None:
+    def _pack(self) -> Packed:
         layer, weight, bias = self.layer, self.layer.weight.detach(), self.layer.bias
         local = type(layer) is Local2d
         start = None if bias is None else bias.flatten(1).t() if local else bias.view(1, -1)
         if type(layer) in LINEAR:
-            self._packed = pack("own", weight.view(1, len(weight), 1, -1), start)
+            packed = pack("own", weight.view(1, len(weight), 1, -1), start)
         else:
             shaped = weight.flatten(3, 4).flatten(0, 1) if local else weight.permute(0, 2, 3, 1).flatten(1, 2)[None]
             window = (layer.kernel_size, layer.stride, layer.padding)
-            self._packed = pack("own" if local else "shared", shaped, start, *window)
+            packed = pack("own" if local else "shared", shaped, start, *window)
+        self._packed = packed
         self._kept = (weight.clone(), None if bias is None else bias.detach().clone())
-        return self._packed
+        return packed
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy packs anew."""

@@ -64,15 +64,15 @@ def pack(
     kernel: Pair = (1, 1),
     stride: Pair = (1, 1),
     padding: Pair = (0, 0),
-) -> Packed | None:
-    """weight (places, N, kh * kw, C), bias (places, N): one place where "shared". None where N fits no vectors.
+) -> Packed:
+    """weight (places, N, kh * kw, C), bias (places, N): one place where "shared". `lanes_for` says which N it takes.
 
     A linear layer is "own", with one place and a 1 x 1 kernel.
     """
     places, outputs, taps, inputs = weight.shape
     lanes = lanes_for(outputs)
     if lanes is None:
-        return None
+        raise ValueError(f"{outputs} outputs are no whole vectors")
     w = weight.detach().view(places, outputs // lanes, lanes, taps, inputs).permute(1, 0, 3, 4, 2).contiguous()
     start = weight.new_zeros(places, outputs) if bias is None else bias.detach().contiguous()
     return Packed(kind, w, start, kernel, stride, padding)
