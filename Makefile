@@ -57,7 +57,7 @@ $(BENCH)/.installed: pyproject.toml constraints.txt Makefile
 	$(BENCH)/bin/pip install -q -c constraints.txt torch
 	$(BENCH)/bin/pip install -q -c constraints.txt -e .
 	$(BENCH)/bin/pip install -q --no-deps $(PEERS)
-	$(BENCH)/bin/pip install -q --no-deps loguru pbr
+	$(BENCH)/bin/pip install -q --no-deps loguru pbr tqdm
 	@touch $@
 
 benchmark: $(BENCH)/.installed  ## minutes: time and memory of ours and the other libraries, to results/benchmarks

@@ -138,6 +138,18 @@ def summary(found: dict[str, list[Tensor]]) -> dict[str, Any]:
     return content
 
 
+def lost(spikes: dict[str, list[Tensor]], twins: dict[str, list[Tensor]]) -> dict[str, Any]:
+    """By noise, what spikes lose against the rates of the same network, and how that differs from "none"."""
+    content: dict[str, Any] = {}
+    for noise, seeds in spikes.items():
+        loss = torch.stack(twins[noise]).double() - torch.stack(seeds).double()
+        content[noise] = {"loss": float(loss.mean())}
+        if noise != "none" and "none" in spikes:
+            none = torch.stack(twins["none"]).double() - torch.stack(spikes["none"]).double()
+            content[noise]["minus_none"] = asdict(paired_difference(loss, none))
+    return content
+
+
 def study(asked: argparse.Namespace) -> dict[str, Any]:
     """Everything: trainings, presentations, differences."""
     if asked.images < 1 or asked.epochs < 1:
@@ -170,6 +182,7 @@ def study(asked: argparse.Namespace) -> dict[str, Any]:
         "environment": environment,
         "runs": runs,
         "windows": {name: summary(found) for name, found in rights.items()},
+        "lost": {name: lost(found, rights["twin"]) for name, found in rights.items() if name != "twin"},
     }
 
 

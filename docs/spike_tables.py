@@ -28,6 +28,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
+def _interval(paired: dict[str, float]) -> str:
+    low, middle, high = (100 * paired[key] for key in ("low", "difference", "high"))
+    return f"{middle:+.2f}, {low:+.2f} to {high:+.2f}"
+
+
 def noise(names: Sequence[str]) -> str:
     """Accuracy in each window by noise in training, and the paired difference to none with its interval."""
     found = read(names[0])
@@ -40,8 +45,15 @@ def noise(names: Sequence[str]) -> str:
         for each in noises:
             text = f"{percent(cells[each]['accuracy'])} ± {percent(cells[each]['deviation'] or 0)}"
             if (paired := cells[each].get("minus_none")) is not None:
-                low, middle, high = (100 * paired[key] for key in ("low", "difference", "high"))
-                text += f" ({middle:+.2f}, {low:+.2f} to {high:+.2f})"
+                text += f" ({_interval(paired)})"
+            row.append(text)
+        lines.append(row)
+    for window, cells in found["lost"].items():
+        row = [f"lost against rates: {window}"]
+        for each in noises:
+            text = f"{100 * cells[each]['loss']:.2f}"
+            if (paired := cells[each].get("minus_none")) is not None:
+                text += f" ({_interval(paired)})"
             row.append(text)
         lines.append(row)
     rates = [[run["rates"]["5"] for run in found["runs"] if run["noise"] == each] for each in noises]

@@ -34,6 +34,21 @@ def test_the_table_by_hand(noise_study: ModuleType) -> None:
     assert found["gaussian-10"]["minus_none"]["seeds"] == (0.25, 0.25)
 
 
+def test_what_spikes_lose_by_hand(noise_study: ModuleType) -> None:
+    twins = {
+        "none": [torch.tensor([True, True, True, False])],
+        "gaussian-10": [torch.tensor([True, True, False, False])],
+    }
+    spikes = {
+        "none": [torch.tensor([True, False, False, False])],
+        "gaussian-10": [torch.tensor([True, True, True, False])],
+    }
+    found = noise_study.lost(spikes, twins)
+    assert found["none"] == {"loss": 0.5}
+    assert found["gaussian-10"]["loss"] == -0.25
+    assert found["gaussian-10"]["minus_none"]["difference"] == -0.75
+
+
 def test_a_small_study_and_its_second_call(noise_study: ModuleType, tmp_path: Path) -> None:
     tiny = "--recipe soft-lif-digits --layers ['8c3','a2','16'] --epochs 2 --images 40 --precision 32-true"
     asked = noise_study.options([*tiny.split(), "--noises", "none", "alpha-rc-3", "--seeds", "1"])
