@@ -28,6 +28,11 @@ if [ $# -eq 0 ]; then
     as_spikes runs/"$recipe"-seed-[0-1]
     .venv/bin/bitspike results runs/"$recipe"-seed-[0-1] --out results
   done
+  # One network again with rounded products, in a folder of its own: an evaluation replaces the one before it.
+  rm -rf runs/soft-lif-cifar10-bfloat16
+  cp -r runs/soft-lif-cifar10-seed-1 runs/soft-lif-cifar10-bfloat16
+  .venv/bin/bitspike evaluate runs/soft-lif-cifar10-bfloat16 --spiking --time 200 --window 100 --products bfloat16
+  .venv/bin/bitspike results runs/soft-lif-cifar10-bfloat16 --out results/soft-lif-cifar10-bfloat16.json
   .venv/bin/python docs/noise_study.py
 fi
 for recipe in "${recipes[@]}"; do

@@ -7,7 +7,6 @@ Usage: python docs/make_tables.py
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,8 @@ READINGS = {"test_map": "- MAP", "test_single_draw": "- one draw"}
 
 def stored(names: list[str]) -> dict[str, Any]:
     """Results by recipe; what was not measured yet has no row."""
-    paths = {name: ROOT / "results" / f"{name}.json" for name in names}
-    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+    found = {name: spike_tables.read(name) for name in names}
+    return {name: result for name, result in found.items() if result is not None}
 
 
 def at(data: dict[str, Any], path: str) -> Any:

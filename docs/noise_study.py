@@ -140,13 +140,10 @@ def summary(found: dict[str, list[Tensor]]) -> dict[str, Any]:
 
 def lost(spikes: dict[str, list[Tensor]], twins: dict[str, list[Tensor]]) -> dict[str, Any]:
     """By noise, what spikes lose against the rates of the same network, and how that differs from "none"."""
-    content: dict[str, Any] = {}
-    for noise, seeds in spikes.items():
-        loss = torch.stack(twins[noise]).double() - torch.stack(seeds).double()
-        content[noise] = {"loss": float(loss.mean())}
-        if noise != "none" and "none" in spikes:
-            none = torch.stack(twins["none"]).double() - torch.stack(spikes["none"]).double()
-            content[noise]["minus_none"] = asdict(paired_difference(loss, none))
+    losses = {n: torch.stack(twins[n]).double() - torch.stack(seeds).double() for n, seeds in spikes.items()}
+    content: dict[str, Any] = {noise: {"loss": float(loss.mean())} for noise, loss in losses.items()}
+    for noise in losses.keys() - {"none"} if "none" in losses else ():
+        content[noise]["minus_none"] = asdict(paired_difference(losses[noise], losses["none"]))
     return content
 
 

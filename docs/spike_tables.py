@@ -28,9 +28,13 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _interval(paired: dict[str, float]) -> str:
+def _beside_none(text: str, cell: dict[str, Any]) -> str:
+    """A figure, and behind it its paired difference to training without noise, where there is one."""
+    paired = cell.get("minus_none")
+    if paired is None:
+        return text
     low, middle, high = (100 * paired[key] for key in ("low", "difference", "high"))
-    return f"{middle:+.2f}, {low:+.2f} to {high:+.2f}"
+    return f"{text} ({middle:+.2f}, {low:+.2f} to {high:+.2f})"
 
 
 def noise(names: Sequence[str]) -> str:
@@ -41,21 +45,12 @@ def noise(names: Sequence[str]) -> str:
     noises = list(found["noises"])
     lines = [["synapse, from, to (ms)", *noises]]
     for window, cells in found["windows"].items():
-        row = ["as rates" if window == "twin" else window]
-        for each in noises:
-            text = f"{percent(cells[each]['accuracy'])} ± {percent(cells[each]['deviation'] or 0)}"
-            if (paired := cells[each].get("minus_none")) is not None:
-                text += f" ({_interval(paired)})"
-            row.append(text)
-        lines.append(row)
+        row = [f"{percent(cells[n]['accuracy'])} ± {percent(cells[n]['deviation'] or 0)}" for n in noises]
+        name = "as rates" if window == "twin" else window
+        lines.append([name, *(_beside_none(text, cells[n]) for text, n in zip(row, noises, strict=True))])
     for window, cells in found["lost"].items():
-        row = [f"lost against rates: {window}"]
-        for each in noises:
-            text = f"{100 * cells[each]['loss']:.2f}"
-            if (paired := cells[each].get("minus_none")) is not None:
-                text += f" ({_interval(paired)})"
-            row.append(text)
-        lines.append(row)
+        row = [_beside_none(percent(cells[n]["loss"]), cells[n]) for n in noises]
+        lines.append([f"lost against rates: {window}", *row])
     rates = [[run["rates"]["5"] for run in found["runs"] if run["noise"] == each] for each in noises]
     lines.append(["rate at 5 ms (Hz)", *(f"{sum(rate) / len(rate):.1f}" for rate in rates)])
     return markdown(lines)
