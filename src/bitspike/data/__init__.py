@@ -17,6 +17,7 @@ from bitspike.data.mean_image import centred
 from bitspike.data.mnist import fashion_mnist, mnist
 from bitspike.data.nmnist import nmnist
 from bitspike.data.normalise import rescale, restore
+from bitspike.data.options import APART, Option, described
 from bitspike.data.prepare import prepare
 from bitspike.data.svhn import svhn
 from bitspike.data.toy import regression_1d, two_moons, two_moons_grid
@@ -25,8 +26,10 @@ from bitspike.errors import refuse
 __all__ = [
     "DataSet",
     "Events",
+    "Option",
     "Split",
     "centred",
+    "describe_options",
     "load",
     "names",
     "options",
@@ -62,9 +65,18 @@ def options(name: str) -> tuple[str, ...]:
     """The options of the set `name`, beside folder and seed."""
     import inspect
 
+    return tuple(p for p in inspect.signature(_loader(name)).parameters if p not in APART)
+
+
+def describe_options(name: str) -> list[Option]:
+    """Name, type, default and text of every option of the set `name`, as `data.options` of a recipe takes them."""
+    return described(name, _loader(name))
+
+
+def _loader(name: str) -> Callable[..., DataSet]:
     if name not in _LOADERS:
         refuse("data set", repr(name), f"one of {', '.join(_LOADERS)}")
-    return tuple(p for p in inspect.signature(_LOADERS[name]).parameters if p not in ("folder", "seed"))
+    return _LOADERS[name]
 
 
 def load(

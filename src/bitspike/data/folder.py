@@ -25,17 +25,32 @@ TEST = 0.2
 
 def own_folder(
     *,
-    path: Path,
+    path: Annotated[
+        Path,
+        "Class folders of images or event files (with or without train and test above them), an .npz with x and y, or "
+        "a CSV: wide (a row is an example; the target is the column y, label, class or target, else the last) or long "
+        "(columns example and t; a row is one time step of one example).",
+    ],
     folder: Path | None = None,
     seed: int = 0,
     validation: Share = 0.125,
     test: Share | None = None,
-    size: tuple[Positive, Positive] | None = None,
-    channels: Literal[1, 3] | None = None,
-    time: bool = False,
-    steps: Positive | None = None,
-    target: targets.Target | None = None,
-    normalise: Kind | None = None,
+    size: Annotated[
+        tuple[Positive, Positive] | None,
+        "[height, width] of images (default the commonest) or of the event sensor (default the largest addresses + 1).",
+    ] = None,
+    channels: Annotated[Literal[1, 3] | None, "Images: 1 grey, 3 RGB (default 3 if any image has colour)."] = None,
+    time: Annotated[bool, "An .npz or wide CSV: x has a time axis, (N, T, ...)."] = False,
+    steps: Annotated[Positive | None, "Time steps T of a wide CSV; its columns are those of step 1, 2, ..."] = None,
+    target: Annotated[
+        targets.Target | None,
+        "What y is: class names or values. Left out: text is classes, so are whole numbers with few distinct values.",
+    ] = None,
+    normalise: Annotated[
+        Kind | None,
+        "x of a table, by its training part: minmax to [0, 1] and clipped (default), standard (mean 0, variance 1) or "
+        "none.",
+    ] = None,
 ) -> DataSet:
     """The data at `path`; by default .7 training, .1 validation (.125 of what test leaves), .2 test.
 
