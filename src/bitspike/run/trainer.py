@@ -21,6 +21,7 @@ from bitspike.run.evaluation import Evaluation, validate
 from bitspike.run.folder import RunFolder, environment
 from bitspike.run.progress import Board, Progress
 from bitspike.run.recipe import Recipe
+from bitspike.run.shown import shown
 from bitspike.weights import BayesianBinary, binary_parametrizations
 from bitspike.weights.apply import probability_histogram
 
@@ -222,7 +223,8 @@ class Trainer:
                 "noise": evaluation.noise,
             }
             save_checkpoint(self.folder.checkpoints, "shipped", shipped)
-            self.folder.write_arrays("predictions.npz", evaluation.arrays)
+            drawn = shown(self.dataset, self.test, evaluation.arrays["raster_index"])
+            self.folder.write_arrays("predictions.npz", evaluation.arrays | drawn)
             self._write_history()
             self.folder.write("result.json", result)
         return result
