@@ -11,6 +11,7 @@ from torch import Tensor
 from bitspike.draws import generator
 from bitspike.errors import BitspikeError
 from bitspike.metrics import apply_temperature, classification, fit_temperature, regression
+from bitspike.metrics.temperature import choose_temperature
 
 
 def overconfident(true_temperature: float) -> tuple[Tensor, Tensor]:
@@ -57,18 +58,51 @@ def test_by_hand() -> None:
     assert got[0].item() == pytest.approx(math.sqrt(0.8) / (math.sqrt(0.8) + math.sqrt(0.2)))
 
 
-def test_a_separable_set_ends_at_the_bound_and_one_without_evidence_at_one() -> None:
+def test_a_set_whose_best_temperature_is_a_bound_keeps_its_probabilities_and_says_so() -> None:
     right = torch.tensor([[0.6, 0.4], [0.3, 0.7]])
-    assert fit_temperature(right, torch.tensor([0, 1])) == pytest.approx(1 / 20, rel=1e-3)
-    assert fit_temperature(1 - right, torch.tensor([0, 1])) == pytest.approx(20, rel=1e-3)
+    for forecast in (right, 1 - right):
+        with pytest.warns(UserWarning, match="the best T lies beyond"):
+            assert fit_temperature(forecast, torch.tensor([0, 1])) == 1.0
     assert fit_temperature(torch.full((4, 2), 0.5), torch.tensor([0, 1, 0, 1])) == 1.0
+
+
+def test_logits_forty_times_too_large_are_brought_back() -> None:
+    source = generator("forty")
+    logits = torch.randn(4000, 10, generator=source, dtype=torch.float64)
+    y = torch.multinomial(logits.softmax(1), 1, generator=source)[:, 0]
+    assert fit_temperature((40 * logits).softmax(1), y) == pytest.approx(40, rel=0.1)
+
+
+def test_few_held_out_examples_cannot_ruin_a_forecast() -> None:
+    """Calibrated and separable forecasts of 10 to 200 held-out examples: the NLL of new ones is never much worse."""
+    source = generator("small validation sets")
+    for examples in (10, 20, 50, 200):
+        for sharpness in (1.0, 4.0, 12.0):
+            logits = sharpness * torch.randn(examples + 4000, 3, generator=source, dtype=torch.float64)
+            y = torch.multinomial(logits.softmax(1), 1, generator=source)[:, 0]
+            # A forecast that is too unsure by half invites a low temperature.
+            p = (logits / 2).softmax(1)
+            chosen = choose_temperature(p[:examples], y[:examples])
+            raw, scaled = (classification(q[examples:], y[examples:])["nll"]
+                           for q in (p, apply_temperature(p, chosen.value)))  # fmt: skip
+            assert scaled <= raw + 0.01, (examples, sharpness, chosen)
+
+
+def test_what_is_chosen_says_why() -> None:
+    p, y = overconfident(2.5)
+    assert choose_temperature(p[:2000], y[:2000]).value == pytest.approx(2.5, rel=0.1)
+    assert "under cross-validation" in choose_temperature(p[:2000], y[:2000]).why
+    calibrated, labels = overconfident(1.0)
+    assert choose_temperature(calibrated[:200], labels[:200]).value == 1.0
+    assert "too few" in choose_temperature(p[:5], y[:5]).why
 
 
 def test_certain_forecasts_with_zeros_are_cooled() -> None:
     p = torch.tensor([[1.0, 0.0]] * 10)
     y = torch.tensor([0] * 9 + [1])
     fitted = fit_temperature(p, y)
-    assert fitted == pytest.approx(20, rel=1e-3)
+    # The smallest normal float32 stands for 0: its logarithm over T is that of odds of nine to one.
+    assert fitted == pytest.approx(-math.log(torch.finfo(torch.float32).tiny) / math.log(9), rel=1e-3)
     assert classification(apply_temperature(p, fitted), y)["nll"] < classification(p, y)["nll"]
 
 

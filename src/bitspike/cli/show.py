@@ -51,3 +51,17 @@ def show_table(paths: Sequence[Path]) -> None:
     console.width = max(console.width, 140) if not console.is_terminal else console.width
     console.print(table)
     console.print("test set; energy: 45 nm estimate of arithmetic alone, analytic, not measured", style="dim")
+
+
+def show_shipped(paths: Sequence[Path]) -> None:
+    """What each run answers with and why, and its warnings, on standard error; runs of earlier versions say nothing."""
+    import typer
+
+    from bitspike.run.folder import RunFolder
+
+    for path in paths:
+        result: dict[str, Any] = RunFolder(path).result()
+        if "shipped" in result:
+            typer.echo(f"{path.name} ships {result['shipped']['why']}", err=True)
+        for line in result.get("warnings", ()):
+            typer.echo(f"{path.name}  warning: {line}", err=True)

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="Print result.json instead of a table."),
     ) -> None:
         """Train a recipe, measure it, write its report."""
-        from bitspike.cli.show import show_table
+        from bitspike.cli.show import show_shipped, show_table
         from bitspike.errors import BitspikeError, refuse
         from bitspike.run.recipe_files import load_recipe
 
@@ -89,3 +89,4 @@ def register(app: typer.Typer) -> None:
                 typer.echo(json.dumps([run.result for run in finished] if seeds else finished[0].result))
             else:
                 show_table([run.path for run in finished])
+                show_shipped([run.path for run in finished])

@@ -10,7 +10,7 @@ gradient is that of the whole batch whatever the parts' sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 import torch.distributed as dist
@@ -28,6 +28,8 @@ from bitspike.neurons import StepSchedule, Stochastic, redraw_units, set_step
 from bitspike.weights import binary_parametrizations, redraw, use_map
 
 LOSSES = ("final", "every-step")
+# Draws under which batch statistics are averaged: those of one draw suit no other member of an ensemble.
+SETTLING_DRAWS = 40
 
 
 class BackpropLearner(Learner):
@@ -136,7 +138,8 @@ class BackpropLearner(Learner):
     def finish(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Re-estimate the running statistics as averages over training batches: under hard draws, and under MAP.
 
-        Running averages lag behind the weights, and MAP weights were never seen in training.
+        Running averages lag behind the weights, and MAP weights were never seen in training. Drawn weights see the
+        batches again, each time under another draw, until there were at least SETTLING_DRAWS.
         """
         norms = [m for m in self.model.modules() if isinstance(m, TemporalBatchNorm)]
         if not norms:
@@ -151,7 +154,8 @@ class BackpropLearner(Learner):
                 if isinstance(module, Stochastic):
                     module.eval()
             use_map(self.model, on_map)
-            for number, events in enumerate(batches()):
+            draws = SETTLING_DRAWS if self.bayesian and not on_map else 1
+            for number, events in enumerate(_at_least(draws, batches)):
                 for norm in norms:
                     # The k-th value enters with weight 1/k: a plain average.
                     norm.momentum = 1 / (number + 1)
@@ -161,3 +165,17 @@ class BackpropLearner(Learner):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.model.eval()
+
+
+def _at_least(count: int, batches: Callable[[], Iterable[Tensor]]) -> Iterator[Tensor]:
+    """The batches, from the first one again until there were `count`."""
+    done = 0
+    while True:
+        before = done
+        for events in batches():
+            yield events
+            done += 1
+            if done >= count and before:
+                return
+        if done >= count or done == before:
+            return

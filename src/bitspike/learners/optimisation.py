@@ -50,6 +50,10 @@ class Schedule:
         fall = (progress - warmup) / (1 - warmup)
         return self.end + (1 - self.end) * (1 + math.cos(math.pi * fall)) / 2
 
+    def rate_for(self, total: float, updates: int) -> float:
+        """The learning rate whose sum over `updates`, factors included, is `total`."""
+        return total / math.fsum(self.factor(update / max(1, updates)) for update in range(max(1, updates)))
+
 
 @dataclass(frozen=True)
 class OptimiserChoice:

@@ -198,15 +198,21 @@ def build_model(recipe: Recipe, form: Form) -> nn.Module:
 
 
 def build_learner(
-    recipe: Recipe, form: Form, model: nn.Module, total_updates: int, class_weights: Tensor | None = None
+    recipe: Recipe,
+    form: Form,
+    model: nn.Module,
+    total_updates: int,
+    class_weights: Tensor | None = None,
+    epochs: int = 1,
 ) -> Learner:
-    """The learner around a model."""
+    """The learner around a model, for `total_updates` in `epochs`."""
+    schedule = Schedule(**recipe.schedule.model_dump())
 
     def choice(part: OptimizerPart) -> OptimiserChoice:
-        return OptimiserChoice(part.name, part.lr, part.options, part.decay)
+        lr = part.lr if part.lr_sum is None else schedule.rate_for(part.lr_sum, total_updates)
+        return OptimiserChoice(part.name, lr, part.options, part.decay)
 
     latent = None if recipe.latent_optimizer is None else choice(recipe.latent_optimizer)
-    schedule = Schedule(**recipe.schedule.model_dump())
     optimisation = Optimisation(model, choice(recipe.optimizer), latent, schedule, total_updates)
     part = recipe.learner
     common: dict[str, Any] = {"rho": part.rho, "decoder": part.decoder, "class_weights": class_weights}
@@ -223,5 +229,5 @@ def build_learner(
         )
     return BackpropLearner(
         model, optimisation, form.task, recipe.seed, loss=part.loss, draws=part.draws, clip=part.clip,
-        steps=step_schedules(recipe), feed_forward=getattr(recipe.model, "feed_forward", 0.0), **common
+        steps=step_schedules(recipe, epochs), feed_forward=getattr(recipe.model, "feed_forward", 0.0), **common
     )  # fmt: skip

@@ -61,12 +61,12 @@ def _quantisers(
     return memory, spikes
 
 
-def step_schedules(recipe: Recipe) -> dict[str, StepSchedule]:
-    """Module path to schedule, for the learner."""
+def step_schedules(recipe: Recipe, epochs: int) -> dict[str, StepSchedule]:
+    """Module path to schedule over `epochs`, for the learner."""
     hybrid = getattr(recipe.model, "hybrid", None)
     if hybrid is None:
         return {}
     return {
-        path: StepSchedule(hybrid.kind, start, 1.0, hybrid.hold, hybrid.per, recipe.training.epochs)
+        path: StepSchedule(hybrid.kind, start, 1.0, hybrid.hold, hybrid.per, epochs)
         for path, start in (("cell.memory", hybrid.memory_start), ("cell.spikes", hybrid.hidden_start))
     }

@@ -53,17 +53,15 @@ class Batches:
         for rows in examples.split(self.recipe.evaluation.batch):
             yield self.events(rows, 0)
 
-    def statistics(self, most: int) -> Iterator[Tensor]:
+    def statistics(self, most: int, epoch: int) -> Iterator[Tensor]:
         """Events of up to `most` large batches in a seeded order, for settling batch statistics.
 
-        Shuffled, because splits may be sorted by class, and augmented as in the last epoch, because the weights
-        know no other statistics; a short last batch would weigh as much as a whole one.
+        Shuffled, because splits may be sorted by class, and augmented as in `epoch`, because the weights know no
+        other statistics. The batches are of one size, or differ by one, as each weighs as much as any other.
         """
-        size = self.recipe.evaluation.batch
         order = torch.randperm(len(self.split), generator=generator(self.recipe.seed, "statistics order"))
-        batches = [rows for rows in order.split(size) if len(rows) == size] or [order]
-        for rows in batches[:most]:
-            yield self.events(rows, self.recipe.training.epochs)[0]
+        for rows in order.tensor_split(-(-len(order) // self.recipe.evaluation.batch))[:most]:
+            yield self.events(rows, epoch)[0]
 
     def events(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Encoded examples (T, B, ...) and targets of the given rows; augmented from epoch 1 on."""

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from bitspike.run.start import Run
 
 
-def energy_of(recipe: Recipe, learner: Learner, test: Batches) -> metrics.Energy:
-    """Counted on what one member of the ensemble does with the first test examples, times the members."""
-    members = recipe.evaluation.draws if learner.bayesian else 1
+def energy_of(recipe: Recipe, learner: Learner, test: Batches, samples: int) -> metrics.Energy:
+    """Counted on what one member of an ensemble of `samples` (0: MAP) does with the first test examples, times them."""
+    members, one = max(1, samples), min(1, samples)
     batches = test.evaluation(recipe.evaluation.energy_examples)
-    return metrics.energy(learner.model, batches, run=lambda x: learner.predict(x, 1), time_first=True, draws=members)
+    return metrics.energy(learner.model, batches, run=lambda x: learner.predict(x, one), time_first=True, draws=members)
 
 
 def account_again(run: Run, data: Path | None = None) -> dict[str, Any]:
@@ -28,4 +28,4 @@ def account_again(run: Run, data: Path | None = None) -> dict[str, Any]:
     dataset = run.dataset(data)
     dtype = next(run.model.parameters()).dtype
     test = Batches(run.recipe, run.encoder, dataset.test, torch.device("cpu"), dtype, dataset.target)
-    return energy_of(run.recipe, run.learner, test).to_dict()
+    return energy_of(run.recipe, run.learner, test, run.draws).to_dict()

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from bitspike import metrics
-from bitspike.data import rescale, restore
+from bitspike.data import DataSet, restore
 from bitspike.learners import Learner
 from bitspike.neurons import TemporalQuantiser
+from bitspike.run.baselines import baselines
 from bitspike.run.batches import Batches
 from bitspike.run.energy import energy_of
 from bitspike.run.levels import level_bits, watched
+from bitspike.run.outputs import fit_noise, in_data_units, summary, with_noise
 from bitspike.run.recipe import Recipe
+from bitspike.run.shipping import Shipped, candidates, choose
 
 
 def predictions(learner: Learner, batches: Batches, samples: int) -> tuple[Tensor, Tensor]:
@@ -29,35 +32,6 @@ def predictions(learner: Learner, batches: Batches, samples: int) -> tuple[Tenso
     if learner.task == "regression":
         return in_data_units(outputs, batches.target), restore(wanted, batches.target).double()
     return outputs, wanted
-
-
-def in_data_units(outputs: Tensor, target: dict[str, Any] | None) -> Tensor:
-    """Undo the targets' normalisation on value and spread, stacked in the last dimension."""
-    value, spread = outputs.double().chunk(2, -1)
-    return torch.cat([restore(value, target), rescale(spread, target)], -1).double()
-
-
-def with_noise(outputs: Tensor, noise: float) -> Tensor:
-    """Value and spread (..., 2D) with the fitted noise added to the ensemble's spread."""
-    value, spread = outputs.chunk(2, -1)
-    return torch.cat([value, (spread.square() + noise**2).sqrt()], -1)
-
-
-def fit_noise(outputs: Tensor, targets: Tensor) -> float:
-    """Standard deviation of the residuals beyond the ensemble's own spread."""
-    value, spread = outputs.chunk(2, -1)
-    residual = (value - targets.double()).square() - spread.square()
-    smallest = 1e-4 * float(targets.double().std(correction=0))
-    return max(float(residual.mean().clamp_min(0).sqrt()), smallest)
-
-
-def summary(task: str, outputs: Tensor, targets: Tensor, bins: int) -> dict[str, float]:
-    """Metrics of outputs (N, C) at one moment."""
-    if task == "classification":
-        return metrics.classification(outputs, targets, bins=bins)
-    value, spread = outputs.chunk(2, -1)
-    floor = 1e-4 * float(targets.double().std(correction=0))
-    return metrics.regression(value, spread, targets.double(), floor=max(floor, 1e-12))
 
 
 def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, float]:
@@ -76,68 +50,82 @@ def _see(seen: list[Tensor], quantiser: TemporalQuantiser, y: Tensor, new: int) 
 
 
 class Evaluation:
-    """The network as shipped, on validation (where temperature and noise are fitted) and test (once)."""
+    """A trained network on validation (where what is shipped is chosen) and on test (once).
+
+    result.json: `test` is the network as it is shipped, `shipped` says what that is and why; Bayesian weights are also
+    measured as an ensemble, with their most probable values and in a single draw.
+    """
 
     def __init__(self, recipe: Recipe, learner: Learner, validation: Batches, test: Batches) -> None:
         self.recipe, self.learner, self.task = recipe, learner, learner.task
         self.validation, self.test = validation, test
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
-        self.temperature, self.noise = 1.0, 0.0
+        self.shipped = Shipped("single", 1)
 
-    def result(self) -> dict[str, Any]:
+    def result(self, dataset: DataSet) -> dict[str, Any]:
         """The measured part of result.json; `arrays` then holds what predictions.npz stores."""
-        draws, bins = self.recipe.evaluation.draws, self.recipe.evaluation.bins
-        held, held_targets = predictions(self.learner, self.validation, draws)
+        part, bins = self.recipe.evaluation, self.recipe.evaluation.bins
+        samples = candidates(part.ship, self.learner.bayesian, part.draws)
+        held = {name: predictions(self.learner, self.validation, count) for name, count in samples.items()}
+        held_targets = next(iter(held.values()))[1]
+        last = {name: outputs[-1] for name, (outputs, _) in held.items()}
+        self.shipped = choose(self.task, last, held_targets, samples, bins)
         with watched(self.learner) as collector:
-            outputs, targets = predictions(self.learner, self.test, draws)
+            outputs, targets = predictions(self.learner, self.test, self.shipped.samples)
         levels = None if collector is None else collector.levels()
-        self._fit(held[-1], held_targets)
-        result: dict[str, Any] = {"test": self._reading(outputs, targets)}
+        result: dict[str, Any] = {"test": self._reading(outputs, targets), "shipped": self.shipped.to_dict()}
         if self.learner.bayesian:
             result["divergence"] = self.learner.divergence()
-            for name, samples in (("test_map", 0), ("test_single_draw", 1)):
-                other, _ = predictions(self.learner, self.test, samples)
-                result[name] = summary(self.task, self._noisy(other)[-1], targets, bins)
+            result |= self._other_answers(outputs, targets)
         over_time = [summary(self.task, now, targets, bins) for now in self._noisy(outputs)]
         result["over_time"] = [{"step": step, **values} for step, values in enumerate(over_time, 1)]
         if self.task == "classification":
             result["confusion"] = metrics.confusion(outputs[-1], targets).tolist()
             result["reliability"] = metrics.confidence_histogram(outputs[-1], targets, bins=bins)
-            scaled = metrics.apply_temperature(outputs[-1], self.temperature)
+            scaled = metrics.apply_temperature(outputs[-1], self.shipped.temperature)
             result["reliability_scaled"] = metrics.confidence_histogram(scaled, targets, bins=bins)
+        result["baselines"], result["warnings"] = baselines(dataset, outputs[-1])
         result.update(self._cost())
         if levels is not None:
             result["bits"] |= level_bits(self.learner.model, levels)
         self._keep(outputs, targets)
+        name = "probabilities" if self.task == "classification" else "prediction"
+        self.arrays[f"validation_{name}"] = last[self.shipped.answer].float().numpy()
+        self.arrays["validation_targets"] = held_targets.numpy()
         return result
 
-    def _fit(self, held: Tensor, targets: Tensor) -> None:
-        """Fit temperature (classes) or noise variance (values) on the validation split."""
-        if self.task == "classification":
-            self.temperature = metrics.fit_temperature(held, targets)
-        else:
-            self.noise = fit_noise(held, targets)
+    def _other_answers(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        """Readings of an ensemble, of MAP weights and of one draw; one of the first two is shipped."""
+        found = {}
+        for name, samples in (("ensemble", self.recipe.evaluation.draws), ("map", 0), ("single_draw", 1)):
+            if samples != self.shipped.samples:
+                outputs_now = predictions(self.learner, self.test, samples)[0][-1]
+            else:
+                outputs_now = outputs[-1]
+            found[f"test_{name}"] = summary(self.task, self._noisy(outputs_now), targets, self.recipe.evaluation.bins)
+        return found
 
     def _noisy(self, outputs: Tensor) -> Tensor:
         """Regression: add the fitted noise to the ensemble's spread."""
         if self.task == "classification":
             return outputs
-        return with_noise(outputs, self.noise)
+        return with_noise(outputs, self.shipped.noise)
 
     def _reading(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         bins = self.recipe.evaluation.bins
         reading: dict[str, Any] = dict(summary(self.task, self._noisy(outputs)[-1], targets, bins))
         if self.task == "classification":
-            scaled = metrics.apply_temperature(outputs[-1], self.temperature)
-            reading["scaled"] = {"temperature": self.temperature, **metrics.classification(scaled, targets, bins=bins)}
+            temperature = self.shipped.temperature
+            scaled = metrics.apply_temperature(outputs[-1], temperature)
+            reading["scaled"] = {"temperature": temperature, **metrics.classification(scaled, targets, bins=bins)}
             del reading["scaled"]["accuracy"]
         else:
-            reading["noise"] = self.noise
+            reading["noise"] = self.shipped.noise
         return reading
 
     def _cost(self) -> dict[str, Any]:
-        """Bits and energy."""
-        found = energy_of(self.recipe, self.learner, self.test)
+        """Bits and energy, of what is shipped."""
+        found = energy_of(self.recipe, self.learner, self.test, self.shipped.samples)
         return {
             "bits": metrics.bits(self.learner.model, found.counts, draws=found.draws),
             "energy": found.to_dict(),
@@ -147,7 +135,7 @@ class Evaluation:
         name = "probabilities" if self.task == "classification" else "prediction"
         kept = self._noisy(outputs)
         self.arrays = {name: kept.float().numpy(), "targets": targets.numpy(), "index": self.test.split.index.numpy()}
-        self.arrays["temperature"] = np.asarray(self.temperature)
+        self.arrays["temperature"] = np.asarray(self.shipped.temperature)
         x = self.test.split.x
         if self.task == "regression" and isinstance(x, Tensor):
             self.arrays["inputs"] = x.flatten(1).float().numpy()
@@ -174,7 +162,7 @@ class Evaluation:
                 seen.append(output[1].unsqueeze(0) if isinstance(output, tuple) else output)
 
             hooks.append(layer.register_forward_hook(keep))
-        self.learner.predict(events, 1)
+        self.learner.predict(events, min(self.shipped.samples, 1))
         for hook in hooks:
             hook.remove()
         for quantiser, watcher in watched_by:
@@ -208,6 +196,6 @@ class Evaluation:
         for rows in torch.arange(len(grid)).split(self.recipe.evaluation.batch * 2):
             events = self.test.encoder(grid[rows], index[rows], self.recipe.seed, "encode", 0)
             placed = events.to(self.test.device, self.test.dtype)
-            outputs.append(self.learner.predict(placed, self.recipe.evaluation.draws)[-1].cpu())
+            outputs.append(self.learner.predict(placed, self.shipped.samples)[-1].cpu())
         self.arrays["grid_x"] = grid.numpy()
         self.arrays["grid_probability"] = torch.cat(outputs).float().numpy()

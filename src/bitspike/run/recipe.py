@@ -12,7 +12,7 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -36,6 +36,16 @@ def _finite(value: Any) -> Any:
 
 
 Options = Annotated[dict[str, Any], AfterValidator(_finite)]
+
+# Measurements on validation where a recipe counts updates: an epoch of a small set is over in a few.
+MEASUREMENTS = 40
+
+
+def _one_of(part: Part, key: str, instead: str) -> None:
+    """Refuse a `key` that another one stands in for; a stored recipe holds its default."""
+    value, default = getattr(part, key), type(part).model_fields[key].default
+    if getattr(part, instead) is not None and value != default:
+        raise ValueError(f"{key} = {value} beside {instead} = {getattr(part, instead)}: wanted one of the two")
 
 
 class DataPart(Part):
@@ -334,9 +344,17 @@ class OptimizerPart(Part):
 
     name: str = "Adam"
     lr: Positive = 1e-3
+    lr_sum: Positive | None = None
+    """In place of `lr`: the sum of the learning rates of all updates, so that a latent weight can travel as far in few
+    updates as in many; `lr` is then what the schedule and the number of updates leave of it."""
     options: Options = Field(default_factory=dict)
     decay: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Weight decay by path of a layer (wildcards allowed), in the place of the options'; biases keep theirs."""
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> OptimizerPart:
+        _one_of(self, "lr", "lr_sum")
+        return self
 
 
 class SchedulePart(Part):
@@ -352,6 +370,12 @@ class TrainingPart(Part):
     """How long, in what batches, and which epoch is kept."""
 
     epochs: Count = 10
+    updates: Count | None = None
+    """In place of `epochs`: as many whole epochs as it takes to make this many updates, whatever the set's size."""
+    validate_every: Count | None = None
+    """Epochs between two measurements on validation; left out: 1, or with `updates` so many that there are about 40."""
+    patience: Count | None = None
+    """With keep = "best": training stops when this many measurements on validation in a row bring nothing better."""
     batch: Annotated[int, Field(ge=2)] = 64
     keep: Literal["last", "best"] = "last"
     """The epoch shipped: the last, or the best on validation (`criterion`)."""
@@ -359,12 +383,28 @@ class TrainingPart(Part):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
     """Least time between two checkpoints; 0 saves after every update."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingPart:
+        if self.patience is not None and self.keep != "best":
+            raise ValueError(f"patience = {self.patience} wants keep = 'best', not '{self.keep}'")
+        _one_of(self, "epochs", "updates")
+        return self
+
+    def span(self, per_epoch: int) -> tuple[int, int]:
+        """(epochs, epochs between two measurements on validation) where an epoch makes `per_epoch` updates."""
+        epochs = self.epochs if self.updates is None else math.ceil(self.updates / per_epoch)
+        every = self.validate_every or (1 if self.updates is None else max(1, round(epochs / MEASUREMENTS)))
+        return epochs, every
+
 
 class EvaluationPart(Part):
     """How the network is measured."""
 
     draws: Count = 10
     """Members of a Bayesian ensemble."""
+    ship: Literal["auto", "ensemble", "map"] = "auto"
+    """What a network with Bayesian weights answers with: an ensemble of `draws` or its most probable weights;
+    auto: what did better on validation (see `run.shipping`)."""
     validation_draws: Count = 3
     """Members during training."""
     bins: Annotated[int, Field(ge=2)] = 15

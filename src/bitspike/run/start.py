@@ -18,8 +18,9 @@ from bitspike.learners import Learner
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_checkpoint, load_model_state
-from bitspike.run.evaluation import in_data_units, predictions, summary, with_noise
+from bitspike.run.evaluation import predictions
 from bitspike.run.folder import RunFolder
+from bitspike.run.outputs import in_data_units, summary, with_noise
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import load_recipe
 from bitspike.run.trainer import Trainer
@@ -120,6 +121,10 @@ class Run:
         load_model_state(self.model, model_state, source)
         self.temperature, self.noise = float(state["temperature"]), float(state["noise"])
         self.learner: Learner = build_learner(self.recipe, form, self.model, 1)
+        # Runs of earlier versions shipped the ensemble always.
+        as_before = self.recipe.evaluation.draws if self.learner.bayesian else 1
+        self.draws = int(state.get("samples", as_before))
+        """Members of the ensemble as shipped; 0: the most probable weights."""
         self.model.eval()
 
     @property
@@ -127,16 +132,11 @@ class Run:
         """Class names; empty for regression."""
         return self.form.classes
 
-    @property
-    def draws(self) -> int:
-        """Members of the ensemble as shipped."""
-        return self.recipe.evaluation.draws if self.learner.bayesian else 1
-
     def predict(self, x: Any, *, samples: int | None = None, scaled: bool = True, over_time: bool = False) -> Tensor:
         """Class probabilities (N, C), or value and spread (N, 2D), for inputs as the data set gives them.
 
         x: (N, *shape), (N, T, *shape) or Events, normalised (see `bitspike.data.prepare`). samples: ensemble
-        draws (default: as shipped; 0: MAP). scaled: apply the temperature fitted on validation.
+        draws (default: as shipped; 0: MAP). scaled: apply the temperature chosen on validation (1: none was).
         over_time: the answer after every step, (T, N, ...).
         """
         if samples is not None and samples < 0:

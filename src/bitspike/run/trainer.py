@@ -52,17 +52,19 @@ class Trainer:
             Batches(recipe, encoder, part, fabric.device, dtype, self.dataset.target) for part in parts
         )
         self.model = build_model(recipe, form).to(fabric.device, dtype)
-        self.total_updates = self.train.per_epoch() * recipe.training.epochs
+        per_epoch = self.train.per_epoch()
         if recipe.learner.rule == "online":
-            self.total_updates *= max(1, encoder.steps - recipe.learner.burn_in)
+            per_epoch *= max(1, encoder.steps - recipe.learner.burn_in)
+        self.epochs, self.validate_every = recipe.training.span(per_epoch)
+        self.total_updates = per_epoch * self.epochs
         weights = self.dataset.class_weights() if recipe.data.class_weights else None
-        self.learner = build_learner(recipe, form, self.model, self.total_updates, weights)
+        self.learner = build_learner(recipe, form, self.model, self.total_updates, weights, self.epochs)
         self.epoch, self.batch = 0, 0
         self.sums: dict[str, float] = {}
         self.records: list[dict[str, Any]] = []
         self.history: list[list[list[int]]] = []
         self.best: float | None = None
-        self.best_epoch = 0
+        self.best_epoch, self.since_best = 0, 0
         self.seconds = 0.0
         self.stop_asked = False
         self.board: Board | None = None
@@ -89,13 +91,13 @@ class Trainer:
         return self._finish()
 
     def _train(self) -> None:
-        per_epoch, epochs = self.train.per_epoch(), self.recipe.training.epochs
-        progress = Progress(self.recipe.name, per_epoch * epochs, self.epoch * per_epoch + self.batch, self.quiet)
+        per_epoch, patience = self.train.per_epoch(), self.recipe.training.patience
+        progress = Progress(self.recipe.name, per_epoch * self.epochs, self.epoch * per_epoch + self.batch, self.quiet)
         started = saved = time.monotonic()
         for note in (*self.dataset.notes, *self.notes):
             progress.line(f"{self.recipe.name}  note: {note}")
         try:
-            while self.epoch < epochs:
+            while self.epoch < self.epochs and (patience is None or self.since_best < patience):
                 batches = self.train.training(self.epoch + 1, self.fabric.global_rank, self.fabric.world_size)
                 for number, (events, targets) in enumerate(batches):
                     if number < self.batch:
@@ -137,8 +139,10 @@ class Trainer:
                 self.sums[key] = self.sums.get(key, 0.0) + metrics[key] * examples
 
     def _close_epoch(self, progress: Progress) -> None:
-        """Validate, note the epoch, keep the best."""
+        """Where a measurement is due: validate, note what was trained since the last one, keep the best."""
         self.epoch, self.batch = self.epoch + 1, 0
+        if self.epoch % self.validate_every and self.epoch < self.epochs:
+            return
         examples = self.sums.pop("examples")
         train = {key: value / examples for key, value in self.sums.items()}
         self.sums = {}
@@ -155,8 +159,9 @@ class Trainer:
                 self.history.append([[self.epoch], probability_histogram(latent, HISTOGRAM_BINS).tolist()])
         criterion = self.recipe.training.criterion
         score = -validation[criterion] if criterion == "accuracy" else validation[criterion]
+        self.since_best += 1
         if self.best is None or score < self.best:
-            self.best, self.best_epoch = score, self.epoch
+            self.best, self.best_epoch, self.since_best = score, self.epoch, 0
             if self.recipe.training.keep == "best":
                 self._save("best")
         if self.writes:
@@ -177,6 +182,7 @@ class Trainer:
             "history": self.history,
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "since_best": self.since_best,
             "seconds": self.seconds,
             "model": dict(self.model.state_dict()),
             "learner": self.learner.state_dict(),
@@ -202,6 +208,8 @@ class Trainer:
         state = self._load("last")
         for key in ("epoch", "batch", "sums", "records", "history", "best", "best_epoch", "seconds"):
             setattr(self, key, state[key])
+        # Runs begun before there was a patience do not have it.
+        self.since_best = state.get("since_best", 0)
 
     def _finish(self) -> dict[str, Any]:
         """Take the kept epoch, settle its statistics, measure it, and write what describes it."""
@@ -210,17 +218,18 @@ class Trainer:
         if self.recipe.training.keep == "best":
             self._load("best")
             kept = self.best_epoch
-        self.learner.finish(lambda: self.train.statistics(STATISTICS_BATCHES))
+        self.learner.finish(lambda: self.train.statistics(STATISTICS_BATCHES, self.epochs))
         evaluation = Evaluation(self.recipe, self.learner, self.validation, self.test)
-        result = evaluation.result()
+        result = evaluation.result(self.dataset)
         self.seconds += time.monotonic() - started
         result.update(epochs=self.epoch, kept_epoch=kept, seconds=round(self.seconds, 3))
         if self.writes:
             shipped = {
                 "recipe_hash": self.recipe.recipe_hash(),
                 "model": dict(self.model.state_dict()),
-                "temperature": evaluation.temperature,
-                "noise": evaluation.noise,
+                "temperature": evaluation.shipped.temperature,
+                "noise": evaluation.shipped.noise,
+                "samples": evaluation.shipped.samples,
             }
             save_checkpoint(self.folder.checkpoints, "shipped", shipped)
             drawn = shown(self.dataset, self.test, evaluation.arrays["raster_index"])
@@ -234,10 +243,11 @@ class Trainer:
         names = [n for n, p, _ in binary_parametrizations(self.model) if isinstance(p, BayesianBinary)]
         if not names or not self.history:
             return
+        epochs = [row[0][0] for row in self.history[:: len(names)]]
         counts = np.asarray([row[1] for row in self.history]).reshape(-1, len(names), HISTOGRAM_BINS)
         arrays = {f"counts/{name}": counts[:, number] for number, name in enumerate(names)}
         edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
-        self.folder.write_arrays("history.npz", {"epochs": np.arange(1, len(counts) + 1), "edges": edges, **arrays})
+        self.folder.write_arrays("history.npz", {"epochs": np.asarray(epochs), "edges": edges, **arrays})
 
 
 def _same_ground(before: dict[str, Any], now: dict[str, Any]) -> None:
