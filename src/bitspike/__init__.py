@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bitspike.run.spiking import evaluate_spiking
     from bitspike.run.start import Run, load, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "LMU",
     "BitspikeError",
