@@ -4,15 +4,40 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+LONGEST = 1200  # characters of a message
+LONGEST_CAME = 400  # characters of what came: enough to know it again
+
 
 class BitspikeError(Exception):
     """A mistake in what was handed in (file, option, shape, value); the command exits with code 2 on it.
 
-    The message is one line. Bugs of our own stay ordinary exceptions.
+    The message is one line, whatever the values and file names in it hold. Bugs of our own stay ordinary exceptions.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(one_line(message), LONGEST))
+
+
+def one_line(text: str) -> str:
+    """White space as single spaces; what cannot be printed (control characters, halves of code points) as escapes."""
+    joined = " ".join(text.split())
+    if joined.isprintable():
+        return joined
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its beginning and end around a note of how much was left out."""
+    if len(text) <= most:
+        return text
+    head, tail = most * 2 // 3, most // 6
+    return f"{text[:head]} ... ({len(text) - head - tail:,} more characters) ... {text[-tail:]}"
 
 
 def refuse(field: str, came: object, wanted: str) -> NoReturn:
-    """Raise `BitspikeError` with the message "FIELD: got CAME, wanted WANTED"."""
-    line = f"{field}: got {came}, wanted {wanted}"
-    raise BitspikeError(" ".join(line.split()))
+    """Raise `BitspikeError` with the message "FIELD: got CAME, wanted WANTED"; a long CAME is shortened."""
+    try:
+        said = str(came)
+    except ValueError:  # Python does not print whole numbers of more than 4,300 digits
+        said = "a number of thousands of digits"
+    raise BitspikeError(f"{field}: got {shortened(one_line(said), LONGEST_CAME)}, wanted {wanted}")

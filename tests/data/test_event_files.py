@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitspike.data import Events, load, read_recordings, write_events
+from bitspike import train
+from bitspike.data import Events, load, prepare, read_recordings, write_events
+from bitspike.data.events import recordings
 from bitspike.errors import BitspikeError
+from bitspike.run.assemble import check_recipe
 
 
 def random_events(count: int, side: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -110,3 +113,82 @@ def test_folders_that_are_no_digits_or_empty_are_refused(tmp_path: Path) -> None
         path.unlink()
     with pytest.raises(BitspikeError, match=r"/Train/3: got no .bin file, wanted recordings \(an empty class folder\)"):
         load("nmnist", folder=tmp_path)
+
+
+def raw(path: Path, *events: tuple[int, int, int, int]) -> Path:
+    """A recording of events (x, y, p, t), written byte by byte."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(bytes([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]) for x, y, p, t in events))
+    return path
+
+
+def test_marks_of_row_240_are_time_and_no_pixels(tmp_path: Path) -> None:
+    first = raw(tmp_path / "a.bin", (1, 1, 0, 100), (0, 240, 0, 0), (2, 2, 1, 50), (0, 240, 0, 0), (3, 3, 1, 60))
+    second = raw(tmp_path / "b.bin", (2, 1, 1, 7))
+    events, notes = recordings([first, second])
+    assert (events.shape, events.offsets.tolist()) == ((2, 4, 4), [0, 3, 4])
+    assert events.t.tolist() == [100, 50 + 8192, 60 + 2 * 8192, 7]
+    assert (events.x.tolist(), events.p.tolist()) == ([1, 2, 3, 2], [0, 1, 1, 1])
+    marks = "2 marks of row 240 in 1 of 2 recordings are no pixels: each adds 8,192 us to the times behind it"
+    assert notes == (marks,)
+    assert read_recordings([first], (34, 34)).t.tolist() == [100, 8242, 16444]
+    assert sorted(read_recordings([first], (256, 256)).y.tolist()) == [1, 2, 3, 240, 240]
+    with pytest.raises(BitspikeError, match=r"m.bin: got no event, only marks of row 240, wanted one or more events$"):
+        read_recordings([first, raw(tmp_path / "m.bin", (0, 240, 0, 0))])
+
+
+def test_a_row_240_among_higher_rows_is_a_row(tmp_path: Path) -> None:
+    events = read_recordings([raw(tmp_path / "a.bin", (1, 240, 0, 5), (1, 250, 0, 6))])
+    assert (events.y.tolist(), events.t.tolist()) == ([240, 250], [5, 6])
+    one = torch.tensor([240])
+    with pytest.raises(BitspikeError, match=r"^events y: got 240 in the last row, wanted rows up to 239"):
+        write_events(tmp_path / "b.bin", one, one, one, torch.tensor([1]))
+
+
+def test_a_clock_that_runs_over_goes_on_and_events_out_of_order_are_sorted(tmp_path: Path) -> None:
+    end = 1 << 23
+    over = raw(tmp_path / "over.bin", (1, 0, 0, end - 2), (2, 0, 0, 3), (3, 0, 0, end - 1), (4, 0, 0, 0))
+    mixed = raw(tmp_path / "mixed.bin", (1, 0, 1, 30), (2, 0, 0, 10), (3, 0, 1, 20))
+    events, notes = recordings([over, mixed])
+    assert events.t.tolist() == [end - 2, end + 3, 2 * end - 1, 2 * end, 10, 20, 30]
+    assert events.x.tolist() == [1, 2, 3, 4, 2, 3, 1]
+    assert events.p.tolist() == [0, 0, 0, 0, 0, 1, 1]
+    assert notes == (
+        "the clock runs over (2^23 us) in 1 of 2 recordings, first in over.bin",
+        "1 events of 1 of 2 recordings come after later ones and are sorted by time, first in mixed.bin",
+    )
+
+
+def test_recordings_beside_the_window_are_said_and_never_answered(tmp_path: Path) -> None:
+    for name, pixel in (("a", 0), ("b", 2)):
+        for number in range(8):
+            t = [1000 * k + 9_000 * (number == 3) for k in range(4)]
+            raw(tmp_path / "data" / name / f"{number}.bin", *((pixel, pixel, 0, when) for when in t))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'name = "seen"\n[data]\nset = "folder"\n[data.options]\nsize = [3, 3]\n'
+        '[encoder]\nname = "events"\nsteps = 4\ndt = 2.0\n[model]\nlayers = ["4"]\n[training]\nepochs = 1\nbatch = 4\n'
+    )
+    asked = [f"data.options.path={tmp_path / 'data'}"]
+    run = train(recipe, tmp_path / "run", overrides=asked)
+    notes = check_recipe(run.recipe, run.dataset())
+    # Recordings 3 of both classes begin at 9 ms.
+    late = [int(note.split()[0]) for note in notes if "recordings have no event before 8 ms" in note]
+    assert sum(late) == 2
+    late = raw(tmp_path / "late.bin", (1, 1, 0, 8_000), (1, 1, 0, 9_500))
+    x, names = prepare(late, run.environment["data"]["form"])
+    with pytest.raises(
+        BitspikeError, match=r"late.bin: got events from 8.0 to 9.5 ms, wanted some from 0 to 8 ms, the"
+    ):
+        run.check_seen(x, names)
+    with pytest.raises(BitspikeError, match=r"^predict x\[0\]: got events from 8.0"):
+        run.predict(x)
+    early = raw(tmp_path / "early.bin", (1, 1, 0, 7_999))
+    assert run.predict(prepare(early, run.environment["data"]["form"])[0]).shape == (1, 2)
+    for name in "ab":
+        for number in range(8):
+            raw(tmp_path / "data" / name / f"{number}.bin", (1, 1, 0, 50_000 + number))
+    with pytest.raises(
+        BitspikeError, match=r"^encoder: got 8 ms \(steps \* dt\), and no train recording has an event be"
+    ):
+        train(recipe, tmp_path / "again", overrides=asked)

@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
 
         ready = load(run)
         x, names = data.prepare(source if source == "-" else Path(source), ready.environment["data"]["form"])
+        ready.check_seen(x, names)
         outputs = ready.predict(x, samples=draws, scaled=not raw)
         for name, output in zip(names, outputs.tolist(), strict=True):
             if ready.form.task == "regression":

@@ -52,6 +52,13 @@ def bin_events(events: AddressEvents, steps: int, dt: float, rule: str = "or", p
     return grid.view(steps, recordings, channels, height, width)
 
 
+def unseen(events: AddressEvents, steps: int, dt: float) -> Tensor:
+    """The numbers (K,) of the recordings of which no event lies in the window from 0 to steps dt (microseconds)."""
+    inside = ((events.t >= 0) & (events.t.double() / dt < steps)).long()
+    before = torch.cat([inside.new_zeros(1), inside.cumsum(0)])
+    return (before[events.offsets[1:]] == before[events.offsets[:-1]]).nonzero()[:, 0]
+
+
 class EventBins(Encoder):
     """Address events to frames of spikes; `dt` in milliseconds, polarity kept as channels or merged."""
 
@@ -66,6 +73,10 @@ class EventBins(Encoder):
             refuse("encoder polarity", repr(polarity), "'keep' or 'merge'")
         self.steps, self.dt, self.rule, self.polarity = checked_steps(steps), dt, rule, polarity
         self.emits = "spikes" if rule == "or" else "real"
+
+    def unseen(self, x: AddressEvents) -> Tensor:
+        """The numbers (K,) of the recordings that give no spike at all."""
+        return unseen(x, self.steps, self.dt * 1000)
 
     def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(P, H, W) with P = 1 when polarity is merged."""

@@ -19,6 +19,7 @@ from bitspike.data.nmnist import nmnist
 from bitspike.data.normalise import rescale, restore
 from bitspike.data.options import APART, Option, described
 from bitspike.data.prepare import prepare
+from bitspike.data.sameness import equal_examples
 from bitspike.data.svhn import svhn
 from bitspike.data.toy import regression_1d, two_moons, two_moons_grid
 from bitspike.errors import refuse
@@ -93,7 +94,8 @@ def load(
     folder: where files are looked for, and then only there; else BITSPIKE_DATA, else a download of sets
     with a listed SHA-256. validation, test: below 1 a share (of the training part, of all), else a number of
     examples; each set has its default, and one with a test part of its own takes no `test`. `choices` are the
-    set's own options (`options(name)`), checked by name and type. `notes` name each class that is missing in a split.
+    set's own options (`options(name)`), checked by name and type. `notes` name each class that is missing in a split or
+    whose examples are all equal.
     """
     from pydantic import ValidationError, validate_call
 
@@ -114,4 +116,4 @@ def load(
         came = "nothing" if first["type"].startswith("missing") else repr(first["input"])
         wanted = "a value" if came == "nothing" else first["msg"].removeprefix("Input should be ")
         refuse(f"{name} option {option}", came, wanted)
-    return replace(loaded, notes=(*loaded.notes, *loaded.missing_classes()))
+    return replace(loaded, notes=(*loaded.notes, *loaded.missing_classes(), *equal_examples(loaded)))

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from bitspike.data import classfolders, splits, tables, targets
 from bitspike.data.base import DataSet, Events, InputKind, Split, select
-from bitspike.data.events import read_recordings
-from bitspike.data.images import found_shape, read_images
-from bitspike.data.normalise import NONE, Kind, apply, fitted, scaled_from
+from bitspike.data.events import recordings
+from bitspike.data.image_sets import read_set
+from bitspike.data.normalise import NONE, Kind, apply, fitted
 from bitspike.data.sources import search_folders, sha256_of_file, sha256_of_files
 from bitspike.errors import refuse
 
 Share = Annotated[float, Field(gt=0)]
+White = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Positive = Annotated[int, Field(gt=0)]
 
 TEST = 0.2
@@ -40,6 +41,11 @@ def own_folder(
         "[height, width] of images (default the commonest) or of the event sensor (default the largest addresses + 1).",
     ] = None,
     channels: Annotated[Literal[1, 3] | None, "Images: 1 grey, 3 RGB (default 3 if any image has colour)."] = None,
+    white: Annotated[
+        White | None,
+        "Images of more than 8 bits: the pixel that becomes 1 (default 65535 for 16 bits, else 1, 255 or 65535, the "
+        "least that no pixel exceeds).",
+    ] = None,
     time: Annotated[bool, "An .npz or wide CSV: x has a time axis, (N, T, ...)."] = False,
     steps: Annotated[Positive | None, "Time steps T of a wide CSV; its columns are those of step 1, 2, ..."] = None,
     target: Annotated[
@@ -55,7 +61,8 @@ def own_folder(
     """The data at `path`; by default .7 training, .1 validation (.125 of what test leaves), .2 test.
 
     size: (height, width) of images (default the commonest) or of the event sensor (default the largest
-    addresses + 1); channels: 1 grey or 3 RGB (default 3 if any image has colour); time: x has a time axis,
+    addresses + 1); channels: 1 grey or 3 RGB (default 3 if any image has colour); white: the pixel
+    that becomes 1, of images of more than 8 bits; time: x has a time axis,
     (N, T, ...), steps: T of a wide CSV; target: "class" or "value" (default by what y holds); normalise: x by
     "minmax" (default; to [0, 1], clipped), "standard" or "none", fitted on the training split. It concerns x
     alone: values y are always scaled by min-max to the training range, as the network's head is a sigmoid.
@@ -65,13 +72,13 @@ def own_folder(
     if place.is_dir():
         unused = {"time": time or None, "steps": steps, "target": target, "normalise": normalise}
     else:
-        unused = {"size": size, "channels": channels}
+        unused = {"size": size, "channels": channels, "white": white}
     for option, value in unused.items():
         if value is not None:
             other = "an .npz or CSV" if place.is_dir() else "class folders"
             refuse(f"folder option {option}", value, f"it left out ({other} would have it, not {place.name})")
     if place.is_dir():
-        return _from_files(place, seed, validation, test, size, channels)
+        return _from_files(place, seed, validation, test, size, channels, white)
     return _from_table(place, seed, validation, TEST if test is None else test, time, steps, target, normalise)
 
 
@@ -90,6 +97,7 @@ def _from_files(
     test: float | None,
     size: tuple[int, int] | None,
     channels: int | None,
+    white: float | None,
 ) -> DataSet:
     files = classfolders.listed(root)
     notes: tuple[str, ...] = ()
@@ -100,14 +108,16 @@ def _from_files(
     if files.events:
         if channels is not None:
             refuse("folder option channels", channels, "it left out (event files have 2 polarities)")
-        x, kind, normalisation = read_recordings(files.paths, size), "events", dict(NONE)
-        shape = x.shape
+        if white is not None:
+            refuse("folder option white", white, "it left out (event files have no pixels)")
+        x, notes = recordings(files.paths, size)
+        kind, normalisation, shape = "events", dict(NONE), x.shape
         if size is None:
-            notes = (f"the sensor's size, {shape[1]} x {shape[2]}, is taken from the largest addresses",)
+            notes = (f"the sensor's size, {shape[1]} x {shape[2]}, is taken from the largest addresses", *notes)
     else:
-        found = found_shape(files.paths)
-        shape = (channels or found[0], *(size or found[1:]))
-        x, kind, normalisation = read_images(files.paths, shape), "image", scaled_from(255.0)
+        pictures = read_set(files.paths, size, channels, white)
+        x, kind, normalisation, notes = pictures.x, "image", pictures.setting.normalisation(), pictures.notes
+        shape = (pictures.x.shape[1], pictures.x.shape[2], pictures.x.shape[3])
     index, known = torch.arange(len(files.y)), len(files.y) - files.tested
     if files.tested:
         if test is not None:

@@ -42,5 +42,7 @@ def centred(dataset: DataSet, mean: bool = True, pixel_range: float = 1.0) -> Da
         "axis": -3,
         "white": high,
     }
+    if "pixels" in old:
+        normalisation["pixels"] = old["pixels"]
     train, validation, test = moved(dataset.train), moved(dataset.validation), moved(dataset.test)
     return replace(dataset, train=train, validation=validation, test=test, normalisation=normalisation)

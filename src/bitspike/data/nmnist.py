@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bitspike.data import normalise, splits
 from bitspike.data.base import DataSet, Split, select
-from bitspike.data.events import read_recordings
+from bitspike.data.events import recordings
 from bitspike.data.sources import find_folder, sha256_of_files, where_to_put
 from bitspike.errors import BitspikeError, refuse
 
@@ -51,14 +51,15 @@ def nmnist(
     tested = splits.subset(y_test, test_size, seed, "nmnist test_size")
     paths = [paths[row] for row in rows.tolist()]
     paths_test = [paths_test[row] for row in tested.tolist()]
-    events = read_recordings(paths, (SIDE, SIDE))
+    events, notes = recordings(paths, (SIDE, SIDE))
+    events_test, notes_test = recordings(paths_test, (SIDE, SIDE))
     parts = splits.split(y[rows], seed, validation, None, "nmnist")
     return DataSet(
         name="nmnist",
         kind="classification",
         train=select(events, y[rows], rows, parts.train),
         validation=select(events, y[rows], rows, parts.validation),
-        test=Split(read_recordings(paths_test, (SIDE, SIDE)), y_test[tested], len(y) + tested),
+        test=Split(events_test, y_test[tested], len(y) + tested),
         classes=tuple(str(digit) for digit in range(10)),
         shape=(2, SIDE, SIDE),
         steps=None,
@@ -68,6 +69,7 @@ def nmnist(
         },
         input="events",
         normalisation=dict(normalise.NONE),
+        notes=(*(f"Train: {note}" for note in notes), *(f"Test: {note}" for note in notes_test)),
         subset=None if (len(rows), len(tested)) == SIZES else f"subset {len(rows):,}/{len(tested):,}",
     )
 

@@ -13,7 +13,7 @@ from bitspike.data import tables
 from bitspike.data.base import Events
 from bitspike.data.classfolders import EVENT_SUFFIX
 from bitspike.data.events import read_recordings
-from bitspike.data.images import SUFFIXES, read_images
+from bitspike.data.images import SUFFIXES, Setting, read_images
 from bitspike.data.normalise import apply
 from bitspike.errors import refuse
 
@@ -80,10 +80,10 @@ def _example_shape(form: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _images(paths: list[Path], form: dict[str, Any]) -> Tensor:
-    """Image files, in [0, 1] or, where the form has a number per channel, as those say of 8-bit values."""
+    """Image files, in [0, 1] or, where the form has a number per channel, as those say of the files' own values."""
     channels, height, width = form["shape"]
-    x = read_images(paths, (channels, height, width))
     normalisation = form["normalisation"]
+    x = read_images(paths, (channels, height, width), Setting.stored(normalisation))
     return apply(x * normalisation.get("white", 255.0), normalisation) if "axis" in normalisation else x
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.coding import ENCODERS, Encoder
+from bitspike.coding.events import unseen
 from bitspike.errors import refuse
 from bitspike.learners import BackpropLearner, Learner, OnlineLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
@@ -82,6 +83,17 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
         late = float((x.t >= seen * 1000).double().mean()) if len(x.t) else 0.0
         if late > 0.01:
             notes.append(f"{late:.0%} of the events come after steps * dt = {seen:g} ms and are not seen")
+        for part in ("train", "validation", "test"):
+            recordings = getattr(dataset, part).x
+            empty = unseen(recordings, recipe.encoder.steps, recipe.encoder.dt * 1000)
+            if len(empty) and len(empty) == len(recordings):
+                first = int(recordings.t.min()) / 1000
+                came = f"{seen:g} ms (steps * dt), and no {part} recording has an event before {first:,.1f} ms"
+                refuse("encoder", came, "a window with events in it")
+            if len(empty):
+                notes.append(
+                    f"{len(empty):,} of {len(recordings):,} {part} recordings have no event before {seen:g} ms"
+                )
     return notes
 
 

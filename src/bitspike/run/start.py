@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bitspike import metrics
 from bitspike.coding import Encoder
+from bitspike.coding.events import EventBins
 from bitspike.errors import BitspikeError, refuse
 from bitspike.learners import Learner
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
@@ -155,11 +156,26 @@ class Run:
             outputs = with_noise(in_data_units(outputs, target), self.noise)
         return outputs if over_time else outputs[-1]
 
+    def check_seen(self, x: Any, names: Sequence[str] | None = None) -> None:
+        """Refuse recordings (called `names`) without an event in the encoder's window: the answer would be blind."""
+        if not isinstance(self.encoder, EventBins) or not hasattr(x, "offsets"):
+            return
+        empty = self.encoder.unseen(x).tolist()
+        if empty:
+            which, window = empty[0], self.encoder.steps * self.encoder.dt
+            times = x.t[x.offsets[which] : x.offsets[which + 1]]
+            came = "no event"
+            if len(times):
+                came = f"events from {int(times.min()) / 1000:,.1f} to {int(times.max()) / 1000:,.1f} ms"
+            name = names[which] if names else f"predict x[{which}]"
+            refuse(name, came, f"some from 0 to {window:g} ms, the window that this network reads")
+
     def _checked(self, x: Any) -> Any:
         """Inputs as the model takes them, or one line on what is wrong with them."""
         if self.form.input == "events":
             if not hasattr(x, "offsets") or tuple(x.shape) != self.form.shape:
                 refuse("predict x", type(x).__name__, f"Events on a sensor of shape {self.form.shape}")
+            self.check_seen(x)
             return x
         try:
             x = torch.as_tensor(x)
