@@ -19,6 +19,7 @@ from bitspike.run.trainer import Interrupted, Trainer
 
 OWN = str(Path(__file__).parents[2] / "examples" / "own_data.toml")
 FAST = ["training.epochs=2", "model.layers=['32']", "evaluation.draws=3", "encoder.steps=4"]
+FAST += ["evaluation.ship='ensemble'"]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from bitspike.run.recipe import Recipe
 
 # Parts of a recipe that are one of several, and the field that says which.
 CHOICES = {"encoder": "name", "model": "kind"}
+# Keys of a table of which one stands in for the other.
+INSTEAD = (("training", "epochs", "updates"), ("optimizer", "lr", "lr_sum"), ("latent_optimizer", "lr", "lr_sum"))
 
 
 def recipe_names() -> list[str]:
@@ -51,6 +53,8 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), seed: in
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BitspikeError(f"{source}: not valid TOML ({error})") from None
+    overrides = list(overrides)
+    _make_way(data, overrides)
     for override in overrides:
         _override(data, override)
     if seed is not None:
@@ -66,6 +70,15 @@ def print_recipe(recipe: Recipe) -> str:
     import tomli_w
 
     return tomli_w.dumps(recipe.resolved())
+
+
+def _make_way(data: dict[str, Any], overrides: list[str]) -> None:
+    """Of two keys that stand in for each other, the one in the file gives way to an override of the other."""
+    given = [text.partition("=")[0].strip() for text in overrides]
+    for table, *pair in INSTEAD:
+        for key, other in (pair, reversed(pair)):
+            if f"{table}.{key}" in given and f"{table}.{other}" not in given and isinstance(data.get(table), dict):
+                data[table].pop(other, None)
 
 
 def _override(data: dict[str, Any], text: str) -> None:
@@ -110,6 +123,9 @@ def _explain(error: ValidationError) -> str:
         return f"{path}.{CHOICES.get(path, 'name')}: got '{tag}', wanted one of {tags}" + (
             f"; did you mean '{near[0]}'?" if near else ""
         )
+    if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
+        # Two keys that do not go together: the message names both.
+        return f"{path}: {problem['msg'].removeprefix('Value error, ')}"
     came = problem["input"] if not isinstance(problem["input"], Mapping) else "a table"
     return " ".join(f"{path}: got {came!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}".split())
 
