@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bitspike.convert.rate_network import RateNetwork
 from bitspike.errors import refuse
+from bitspike.targets import answers, class_targets, classes_of
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,17 @@ def accuracy_curve(
         if not isinstance(batch, tuple | list) or len(batch) < 2 or not all(isinstance(p, Tensor) for p in batch[:2]):
             refuse("curve data", f"a batch that is a {type(batch).__name__}", "batches of (images, targets)")
         images, targets = batch[:2]
+        if images.ndim < 2 or targets.ndim < 1:
+            came = f"images {tuple(images.shape)} and targets {tuple(targets.shape)}"
+            refuse("curve data", came, "images (B, *shape) and targets (B,)")
         if len(images) != len(targets):
             refuse("curve data", f"{len(images)} images and {len(targets)} targets", "one target for each image")
+        if not len(images):
+            continue
+        scores = network.ann(images[:1])
+        if scores.ndim != 2:
+            refuse("curve read-out", tuple(scores.shape), "scores (B, C)")
+        targets = class_targets("curve targets", targets, len(images), classes_of(scores)).to(scores.device)
         for x, y in zip(images.split(network.rows()), targets.split(network.rows()), strict=True):
             ann += _right(network.ann(x), y)
             limit += _right(network.ann(x, limit=True), y)
@@ -80,7 +90,7 @@ def accuracy_curve(
             for part in network.readouts(x, steps):
                 sums = part.cumsum(0) if total is None else part.cumsum(0) + total
                 total = sums[-1]
-                hits[first : first + len(sums)] += (_answers(sums) == y).sum(1).cpu()
+                hits[first : first + len(sums)] += (answers(sums) == y).sum(1).cpu()
                 first += len(sums)
             examples += len(x)
             if progress is not None:
@@ -96,9 +106,5 @@ def accuracy_curve(
     return RateCurve(accuracy, ann / examples, limit / examples, examples, neurons, spikes, rates, mean)
 
 
-def _answers(readouts: Tensor) -> Tensor:
-    return (readouts[..., 0] > 0).long() if readouts.shape[-1] == 1 else readouts.argmax(-1)
-
-
 def _right(readouts: Tensor, targets: Tensor) -> int:
-    return int((_answers(readouts) == targets).sum())
+    return int((answers(readouts) == targets).sum())

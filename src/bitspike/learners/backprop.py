@@ -25,6 +25,7 @@ from bitspike.learners.base import Learner
 from bitspike.learners.decoding import decode
 from bitspike.learners.optimisation import Optimisation
 from bitspike.neurons import StepSchedule, Stochastic, redraw_units, set_step
+from bitspike.targets import answers
 from bitspike.weights import binary_parametrizations, redraw, use_map
 
 LOSSES = ("final", "every-step")
@@ -74,6 +75,7 @@ class BackpropLearner(Learner):
         means = readout.cumsum(0) / steps.view(-1, 1, 1)
         scored = means if self.loss == "every-step" else means[-1:]
         flat = scored.flatten(0, 1)
+        targets = self.checked_targets(targets, means[-1])
         many = targets.repeat(len(scored), *(1,) * (targets.ndim - 1))
         if self.task == "regression":
             values = F.binary_cross_entropy_with_logits(flat, many.to(flat.dtype), reduction="none").mean(1)
@@ -108,8 +110,7 @@ class BackpropLearner(Learner):
             loss_sum += float(loss.detach()) / self.draws
         hits = 0.0
         if self.task == "classification" and scores is not None:
-            guess = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(1)
-            hits = float((guess == targets).sum())
+            hits = float((answers(scores) == targets.flatten()).sum())
         totals = torch.tensor([loss_sum, hits], dtype=torch.float64, device=events.device)
         if several_processes():
             dist.all_reduce(totals)

@@ -14,6 +14,7 @@ from bitspike.errors import BitspikeError
 from bitspike.learners.decoding import ensemble_outputs
 from bitspike.learners.optimisation import Optimisation
 from bitspike.neurons import redraw_units
+from bitspike.targets import class_targets, classes_of, value_targets
 from bitspike.weights import BayesianBinary, binary_parametrizations, redraw, use_map
 
 
@@ -34,6 +35,12 @@ class Learner(ABC):
     @abstractmethod
     def outputs(self, events: Tensor) -> Tensor:
         """Probabilities (T, B, C) or values (T, B, D) after each step, with the weights as they are set now."""
+
+    def checked_targets(self, targets: Tensor, scores: Tensor) -> Tensor:
+        """targets as scores (B, C) need them: class numbers (B,), or values (B, C); refused if they are not."""
+        if self.task == "regression":
+            return value_targets("batch targets", targets, tuple(scores.shape))
+        return class_targets("batch targets", targets, len(scores), classes_of(scores))
 
     @property
     def bayesian(self) -> bool:

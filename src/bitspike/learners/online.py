@@ -87,6 +87,7 @@ class OnlineLearner(Learner):
                 redraw(self.model, self.seed, "weights", self.updates)
                 self.optimisation.zero_grad()
                 logits, _, states = self.model(x, states)
+                targets = targets if readouts else self.checked_targets(targets, logits[-1])
                 loss = torch.stack([self.local_loss(r, targets) for r in logits]).sum()
                 loss.backward()
                 losses.append(float(loss.detach()))

@@ -21,27 +21,27 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.metrics.calibration import BinSums, bin_sums, equal_mass_edges, equal_width_edges, gap
+from bitspike.targets import class_targets
 
 TINY = torch.finfo(torch.float32).tiny
 
 
 def checked(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The two as float64 (N, C) and int64 (N,) on the CPU; refused if they are anything else."""
+    if not isinstance(probabilities, Tensor) or probabilities.is_complex() or probabilities.device.type == "meta":
+        came = f"{type(probabilities).__name__} without real values"
+        refuse("probabilities", came, "a tensor (N, C) of numbers from 0 to 1")
     if probabilities.ndim != 2 or probabilities.shape[0] == 0 or probabilities.shape[1] < 2:
         refuse("probabilities", f"shape {tuple(probabilities.shape)}", "(N, C) with N >= 1 and C >= 2")
-    if targets.shape != probabilities.shape[:1]:
-        refuse("targets", f"shape {tuple(targets.shape)}", f"({probabilities.shape[0]},)")
-    if targets.is_floating_point() or targets.dtype == torch.bool:
-        refuse("targets", str(targets.dtype), "int64 class numbers")
-    p, y = probabilities.detach().cpu().double(), targets.detach().cpu().long()
+    y = class_targets("targets", targets, *probabilities.shape).cpu()
+    p = probabilities.detach().cpu().double()
     if not torch.isfinite(p).all():
         refuse("probabilities", "a value that is not finite", "numbers from 0 to 1")
     off = max(-p.min().item(), p.max().item() - 1, (p.sum(1) - 1).abs().max().item())
-    if off > 1e-3:
+    # Half precision keeps two or three decimal digits.
+    kept = torch.finfo(probabilities.dtype).eps if probabilities.is_floating_point() else 0.0
+    if off > max(1e-3, kept):
         refuse("probabilities", f"rows that are off by {off:.3g}", "numbers from 0 to 1 that sum to 1")
-    if y.min() < 0 or y.max() >= p.shape[1]:
-        wrong = y.min().item() if y.min() < 0 else y.max().item()
-        refuse("targets", f"class {wrong}", f"classes 0 to {p.shape[1] - 1}")
     # A mean of float32 softmaxes can exceed 1 by a rounding; torchmetrics would take it for logits.
     return p.clamp(0, 1), y
 
@@ -93,8 +93,11 @@ def confidence_histogram(probabilities: Tensor, targets: Tensor, *, bins: int = 
 
 def over_time(probabilities: Tensor, targets: Tensor, *, bins: int = 15) -> list[dict[str, float]]:
     """`classification` after each step of probabilities (T, N, C)."""
-    if probabilities.ndim != 3:
-        refuse("probabilities over time", f"shape {tuple(probabilities.shape)}", "(T, N, C)")
+    if not isinstance(probabilities, Tensor) or probabilities.ndim != 3:
+        came = (
+            f"shape {tuple(probabilities.shape)}" if isinstance(probabilities, Tensor) else type(probabilities).__name__
+        )
+        refuse("probabilities over time", came, "(T, N, C)")
     return [classification(p, targets, bins=bins) for p in probabilities]
 
 

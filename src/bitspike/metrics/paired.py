@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bitspike.convert.checks import check_finite
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 
@@ -34,13 +35,19 @@ def paired_difference(
     a: Tensor, b: Tensor, level: float = 0.95, resamples: int = 2000, keys: tuple[Key, ...] = (0, "bootstrap")
 ) -> Paired:
     """The mean of a - b with its interval; a, b: (seeds, examples), for instance what was answered correctly."""
+    for name, x in (("a", a), ("b", b)):
+        if not isinstance(x, Tensor) or x.is_complex() or x.device.type == "meta":
+            refuse(f"paired {name}", type(x).__name__, "a tensor of real values (seeds, examples)")
     if a.ndim != 2 or a.shape != b.shape or not a.numel():
         refuse("paired values", (tuple(a.shape), tuple(b.shape)), "two equal shapes (seeds, examples), not empty")
     if not 0 < level < 1:
         refuse("paired level", level, "a probability between 0 and 1")
     if resamples < 1:
         refuse("paired resamples", resamples, "1 or more")
-    d = a.double() - b.double()
+    a, b = (x.detach().cpu().double() for x in (a, b))
+    for name, x in (("a", a), ("b", b)):
+        check_finite(f"paired {name}", x)
+    d = a - b
     seeds, examples = d.shape
     source = generator(*keys)
     means = torch.empty(resamples, dtype=torch.float64)

@@ -21,6 +21,11 @@ def regression(mean: Tensor, spread: Tensor, targets: Tensor, *, floor: float = 
 
     floor: smallest standard deviation, in units of the targets; without it one draw (spread 0) has no NLL.
     """
+    given = {"mean": mean, "spread": spread, "targets": targets}
+    for name, x in given.items():
+        if not isinstance(x, Tensor) or x.is_complex() or x.dtype == torch.bool or x.device.type == "meta":
+            came = f"{x.dtype} on '{x.device.type}'" if isinstance(x, Tensor) else type(x).__name__
+            refuse(f"regression {name}", came, "a tensor of real numbers (N, D)")
     if mean.numel() == 0 or not mean.shape == spread.shape == targets.shape:
         came = f"mean {tuple(mean.shape)}, spread {tuple(spread.shape)}, targets {tuple(targets.shape)}"
         refuse("regression", came, "three tensors of one shape (N, D)")

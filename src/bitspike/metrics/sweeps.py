@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.convert.checks import check_finite
 from bitspike.errors import refuse
 from bitspike.metrics.fan_out import fan_outs
 from bitspike.metrics.levels import LevelCollector
 from bitspike.neurons.quantiser_control import at_step, quantisers, redraw_carry
+from bitspike.targets import answers, class_targets, classes_of
 
 FACTORS = (math.inf, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
 Batch = tuple[Tensor, ...]
@@ -74,9 +76,18 @@ def sweep(
 
 
 def _first(batches: Iterable[Batch]) -> Tensor:
-    for x, *_ in batches:
-        return x
+    for batch in batches:
+        return _checked(batch)[0]
     refuse("sweep data", "no example", "batches (x, targets): a list, or a function that makes them at each call")
+
+
+def _checked(batch: Any) -> Batch:
+    if not isinstance(batch, tuple | list) or len(batch) < 2 or not all(isinstance(p, Tensor) for p in batch[:2]):
+        refuse("sweep data", f"a batch that is a {type(batch).__name__}", "batches of tensors (x, targets)")
+    if batch[0].ndim < 1 or not len(batch[0]):
+        refuse("sweep data", f"inputs {tuple(batch[0].shape)}", "batches with examples")
+    check_finite("sweep data", batch[0])
+    return tuple(batch)
 
 
 @torch.no_grad()
@@ -86,15 +97,19 @@ def _row(
     hits = examples = 0
     collector = LevelCollector(model, reach)
     with at_step(model, factor), collector:
-        for number, (x, targets, *index) in enumerate(batches):
+        for number, batch in enumerate(batches):
+            x, targets, *index = _checked(batch)
             if index:
                 redraw_carry(model, seed, "sweep", examples=index[0])
             else:
                 redraw_carry(model, seed, "sweep", number)
             scores = model(x)
-            guess = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(1)
-            hits += int((guess == targets).sum())
-            examples += len(targets)
+            if not isinstance(scores, Tensor) or scores.ndim != 2:
+                came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+                refuse("sweep read-out", came, "scores (B, C)")
+            y = class_targets("sweep targets", targets, len(scores), classes_of(scores))
+            hits += int((answers(scores) == y.to(scores.device)).sum())
+            examples += len(y)
     row: dict[str, Any] = {"factor": None if math.isinf(factor) else factor, "accuracy": hits / examples}
     row["examples"] = examples
     if not math.isinf(factor):

@@ -17,6 +17,8 @@ from bitspike.convert.spiking_run import present_all
 from bitspike.errors import refuse
 from bitspike.run.assemble import encode
 from bitspike.run.start import Run
+from bitspike.targets import answers as answers_of
+from bitspike.targets import class_targets, classes_of
 
 COUNTED_AT_ONCE = 20
 # The curve over time: seconds between its points, and how many there are at most.
@@ -81,7 +83,8 @@ def evaluate_spiking(
         events = encode(run.recipe, run.encoder, split.x[rows], rows, 0).to(dtype)
         twins.append(run.learner.predict(events, run.draws)[-1].argmax(-1))
     twin = torch.cat(twins)
-    answers = [(y[:, 0] > 0).long() if y.shape[1] == 1 else y.argmax(1) for y in shown.outputs]
+    targets = class_targets(f"--split {part} targets", targets, count, classes_of(shown.outputs[0]))
+    answers = [answers_of(y) for y in shown.outputs]
     decided = [
         {"start": start, "end": end, "accuracy": _share(answer == targets), "agreement": _share(answer == twin)}
         for (start, end), answer in zip(shown.windows, answers, strict=True)
