@@ -33,7 +33,7 @@ def test_weights_that_are_right_more_often_beyond_chance_are_shipped():
         held = {name: forecast(y, good if name == better else poor) for name in samples}
         shipped = choose("classification", held, y, samples, 15)
         assert (shipped.answer, shipped.samples) == (better, samples[better])
-        assert "more often right than the other" in shipped.why
+        assert "right more often on validation than" in shipped.why
         assert shipped.validation["map"].keys() >= {"accuracy", "nll", "scaled_nll", "temperature"}
 
 
@@ -47,6 +47,19 @@ def test_of_two_that_are_as_often_right_the_better_calibrated_is_shipped():
     for better in ("map", "ensemble"):
         held = {name: even if name == better else uneven for name in samples}
         assert choose("classification", held, y, samples, 15).answer == better
+
+
+def test_answers_that_do_not_differ_beyond_chance_leave_the_ensemble():
+    y = torch.arange(40) % 3
+    one, other = torch.arange(40) < 36, torch.arange(40) < 37
+    shipped = choose("classification", {"ensemble": forecast(y, one), "map": forecast(y, other)}, y,
+                     candidates("auto", True, 5), 15)  # fmt: skip
+    assert shipped.answer == "ensemble"
+    values = torch.linspace(0, 1, 30, dtype=torch.float64)[:, None]
+    near, far = (torch.cat([values + error, torch.full_like(values, 0.1)], 1) for error in (0.01, 0.3))
+    for better in ("map", "ensemble"):
+        held = {name: near if name == better else far * (1 + 0.01 * values) for name in ("ensemble", "map")}
+        assert choose("regression", held, values, {"ensemble": 5, "map": 0}, 15).answer == better
 
 
 def test_a_recipe_may_say_what_is_shipped_and_real_weights_have_one_answer():

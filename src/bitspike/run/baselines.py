@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bitspike import metrics
 from bitspike.data import DataSet, Events, Split, restore
-from bitspike.run.shipping import lead_of
+from bitspike.run.shipping import lead_of, standard_errors
 
 MOST_EXAMPLES = 10_000
 # Examples times features times classes: some seconds of fitting.
@@ -80,9 +80,7 @@ def _values(dataset: DataSet, outputs: Tensor) -> tuple[dict[str, Any], list[str
     for name, forecast in forecasts.items():
         theirs = (forecast - wanted).square().mean(-1)
         readings[name] = {"rmse": float(theirs.mean().sqrt())}
-        difference = theirs - ours
-        error = float(difference.std()) * math.sqrt(len(difference)) if len(difference) > 1 else 0.0
-        lead = float(difference.sum()) / error if error else 0.0
+        lead = standard_errors(theirs - ours)
         if lead < -1 or (name == "mean" and lead <= 1):
             lines.append(
                 f"{LABELS[name]} has an RMSE of {readings[name]['rmse']:.4g} on the {len(wanted):,} test examples, "

@@ -1,11 +1,12 @@
 """What a finished network answers with, chosen on validation: an ensemble or MAP weights, a temperature or none.
 
 An ensemble of draws is what Bayesian weights are learned for; but a posterior that is still wide (few examples, few
-updates) answers worse than its most probable weights. Of the two, in this order:
+updates) answers worse than its most probable weights. On the same validation examples, and each time beyond one
+standard error of the difference, the one is shipped that
 
-    the one that is right more often (regression: is nearer) on validation, beyond one standard error of the
-    difference between the two on the same examples: more than sqrt(b + c) of the b + c examples where they differ
-    the one with the lower NLL, as it is shipped (with its temperature, or its noise)
+    is right more often: on b examples alone, the other on c, and b - c > sqrt(b + c) (regression: is nearer)
+    else has the lower NLL with its temperature (classification)
+    else the ensemble
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from bitspike import metrics
+from bitspike.metrics.classification import TINY
 from bitspike.metrics.temperature import Temperature, choose_temperature
 from bitspike.run.outputs import fit_noise, summary, with_noise
 
@@ -76,25 +78,28 @@ def _better(task: str, held: dict[str, Tensor], targets: Tensor, found: dict[str
     """The better candidate and why."""
     if len(held) == 1:
         return next(iter(held)), ""
-    gain, what = _lead(task, held["map"], held["ensemble"], targets)
-    if abs(gain) > 1:
-        name = "map" if gain > 0 else "ensemble"
-        return name, f": on validation {what} than the other, beyond one standard error"
-    nll = "scaled_nll" if task == "classification" else "nll"
-    ensemble, most_probable = found["ensemble"][nll], found["map"][nll]
-    name = "map" if most_probable < ensemble else "ensemble"
-    return name, f": on validation NLL {min(ensemble, most_probable):.3f}, the other {max(ensemble, most_probable):.3f}"
-
-
-def _lead(task: str, a: Tensor, b: Tensor, targets: Tensor) -> tuple[float, str]:
-    """By how many standard errors a is better than b on the same examples, and in what."""
     if task == "classification":
-        difference = (a.argmax(-1) == targets).double() - (b.argmax(-1) == targets).double()
-        return lead_of(difference), "more often right"
-    values = [(outputs.chunk(2, -1)[0] - targets).double().square().mean(-1) for outputs in (b, a)]
-    difference = values[0] - values[1]
+        right = {name: (outputs.argmax(-1) == targets).double() for name, outputs in held.items()}
+        scaled = {name: metrics.apply_temperature(held[name], found[name]["temperature"]) for name in held}
+        nll = {name: -p.gather(1, targets[:, None])[:, 0].clamp_min(TINY).log() for name, p in scaled.items()}
+        leads = [
+            (lead_of(right["map"] - right["ensemble"]), "right more often on validation"),
+            (standard_errors(nll["ensemble"] - nll["map"]), "the lower NLL on validation"),
+        ]
+    else:
+        square = {n: (o.chunk(2, -1)[0] - targets).double().square().mean(-1) for n, o in held.items()}
+        leads = [(standard_errors(square["ensemble"] - square["map"]), "nearer on validation")]
+    for lead, what in leads:
+        if abs(lead) > 1:
+            other = "the ensemble" if lead > 0 else "MAP weights"
+            return ("map" if lead > 0 else "ensemble"), f": {what} than {other}, beyond one standard error"
+    return "ensemble", ": MAP weights are not better on validation beyond one standard error"
+
+
+def standard_errors(difference: Tensor) -> float:
+    """Sum of the differences of N examples in its standard errors; 0 where they do not differ."""
     error = float(difference.std()) * math.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return (float(difference.sum()) / error if error > 0 else 0.0), "nearer"
+    return float(difference.sum()) / error if error > 0 else 0.0
 
 
 def lead_of(difference: Tensor) -> float:
