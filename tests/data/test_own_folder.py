@@ -153,11 +153,14 @@ def test_targets_are_scaled_to_the_training_range_whatever_x_is(tmp_path: Path, 
 def test_a_class_missing_in_a_split_is_noted(tmp_path: Path) -> None:
     rows = "".join(f"{i},{'ab'[i % 2]}\n" for i in range(40))
     data = load("folder", path=csv(tmp_path / "a.csv", rows + "40,c\n41,d\n42,d\n"))
-    assert data.notes == (
+    assert data.notes[2:] == (
         "class 'c' has 1 example: 1 train, 0 validation, 0 test",
         "class 'd' has 2 examples: 1 train, 0 validation, 1 test",
     )
-    assert load("folder", path=csv(tmp_path / "a.csv", rows)).notes == ()
+    assert load("folder", path=csv(tmp_path / "a.csv", rows)).notes == (
+        "a.csv: the target is the last column, 2; target_column = ... chooses another",
+        "a.csv column 2: classes, as it is text",
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,12 +230,15 @@ def test_a_long_csv_of_series_is_ordered_by_time(tmp_path: Path) -> None:
             {"target": "value"},
             " column 2: got text such as 'u', wanted numbers, as target = 'value' says",
         ),
-        ("1,.5\n2,.7\n", {"target": "class"}, " column 2: got fractional numbers, wanted one name or whole number"),
+        ("1,.5\n2,nan\n", {}, " row 2, column 2: got 'nan', wanted a finite number or a class name"),
+        ("1_0,u\n2,v\n", {}, " row 1, column 1: got '1_0', wanted a number"),
+        ('1,"u\n2,v\n', {}, " row 1: got a quote that is not closed before the next separator, wanted a CSV row"),
+        ("1 2 3 u\n4 5 6 v\n", {}, ": got a single column, wanted columns of x and one of y, divided by , ; tab or |"),
         ("1,u\n2,\n3,v\n", {}, " row 2, column 2: got an empty cell, wanted a number or a class name"),
         ("", {}, ": got no rows, wanted a CSV with at least one row"),
         ("a,y\n", {}, ": got a header without rows, wanted at least one row of values"),
         ("y,label\n1,2\n", {}, ": got 2 target columns, wanted one column named y, label, class or target"),
-        ("example,t,v,y\np,0,1,u\np,1,1,u\nq,0,1,v\n", {}, " example q: got 1 time steps, wanted 2, as the first"),
+        ("example,t,v,y\np,0,1,u\np,0,1,u\nq,0,1,v\n", {}, " row 3, column 't': got 0, wanted each time once in"),
         ("example,t,v,y\np,0,1,u\np,1,1,v\n", {}, " row 3, column 'y': got 'v', wanted 'u' as in the rows above"),
     ],
 )

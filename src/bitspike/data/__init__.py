@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from bitspike.data.mnist import fashion_mnist, mnist
 from bitspike.data.nmnist import nmnist
 from bitspike.data.normalise import rescale, restore
 from bitspike.data.options import APART, Option, described
-from bitspike.data.prepare import prepare
+from bitspike.data.prepare import ends, prepare, prepare_labelled
 from bitspike.data.sameness import equal_examples
 from bitspike.data.svhn import svhn
 from bitspike.data.toy import regression_1d, two_moons, two_moons_grid
@@ -31,10 +32,12 @@ __all__ = [
     "Split",
     "centred",
     "describe_options",
+    "ends",
     "load",
     "names",
     "options",
     "prepare",
+    "prepare_labelled",
     "read_recordings",
     "rescale",
     "restore",
@@ -64,8 +67,6 @@ def names() -> tuple[str, ...]:
 
 def options(name: str) -> tuple[str, ...]:
     """The options of the set `name`, beside folder and seed."""
-    import inspect
-
     return tuple(p for p in inspect.signature(_loader(name)).parameters if p not in APART)
 
 
@@ -87,9 +88,12 @@ def load(
     seed: int = 0,
     validation: float | None = None,
     test: float | None = None,
+    fold: tuple[int, int] | None = None,
     **choices: Any,
 ) -> DataSet:
     """The data set `name`, split by `seed`.
+
+    fold: (k, of n): the k-th of n disjoint test parts, which together hold every example once.
 
     folder: where files are looked for, and then only there; else BITSPIKE_DATA, else a download of sets
     with a listed SHA-256. validation, test: below 1 a share (of the training part, of all), else a number of
@@ -99,12 +103,18 @@ def load(
     """
     from pydantic import ValidationError, validate_call
 
-    known = options(name)
-    loader = _LOADERS[name]
+    known, loader = options(name), _LOADERS[name]
+    if fold is not None:
+        number, folds = fold
+        if folds < 2 or not 1 <= number <= folds:
+            refuse("data.fold", f"{number} of {folds} folds", "a fold from 1 to the number of folds, 2 or more")
+        if "fold" not in inspect.signature(loader).parameters:
+            refuse("data.folds", f"{folds} for {name}", "it left out: the set has a test part of its own")
+        choices["fold"] = fold
     given = {"validation": validation, "test": test}
     choices |= {option: value for option, value in given.items() if value is not None}
     for option, value in choices.items():
-        if option not in known:
+        if option not in known and option != "fold":
             refuse(f"{name} option {option}", value, f"one of the options {', '.join(known)}")
     if name not in ("digits", "two-moons", "regression-1d", "mackey-glass"):
         choices["folder"] = folder

@@ -46,12 +46,14 @@ class Events:
 class Split:
     """N examples: x (N, *shape), (N, T, *shape) or `Events`; y int64 (N,) or float32 (N, D); index int64 (N,).
 
-    `index` numbers an example within the whole data set; train, validation and test share none.
+    `index` numbers an example within the whole data set; train, validation and test share none. lengths: of sequences
+    of different lengths, int64 (N,); x is 0 behind them. y int64 (N, T) is a class for each step, -1 behind the end.
     """
 
     x: Tensor | Events
     y: Tensor
     index: Tensor
+    lengths: Tensor | None = None
 
     def __len__(self) -> int:
         """The number N of examples."""
@@ -67,7 +69,9 @@ class DataSet:
     examples than the official set; normalisation: of x, applied already; target: that of a regression's
     y, applied already (`normalise.restore` undoes it); columns: names of the columns of x in the CSV read, None
     without a header (or with a name that comes twice); target_column: "name" (or None) and "position" (from 0,
-    None in the long form) of its column of y.
+    None in the long form) of its column of y; aside: names of columns that are no x (a group); lengths: sequences
+    may be shorter than `steps`; padding: the option of that name; audio: the front end of sound files
+    (`data.audio.FrontEnd`).
     """
 
     name: str
@@ -86,6 +90,15 @@ class DataSet:
     notes: tuple[str, ...] = field(default=())
     columns: tuple[str, ...] | None = None
     target_column: dict[str, Any] | None = None
+    aside: tuple[str, ...] = ()
+    lengths: bool = False
+    padding: str | None = None
+    audio: dict[str, Any] | None = None
+
+    @property
+    def per_step(self) -> bool:
+        """Classes for each step of a sequence instead of one for each example."""
+        return self.kind == "classification" and self.train.y.ndim == 2
 
     @property
     def form(self) -> dict[str, Any]:
@@ -98,6 +111,11 @@ class DataSet:
             "target": self.target,
             "columns": None if self.columns is None else list(self.columns),
             "target_column": self.target_column,
+            **({"aside": list(self.aside)} if self.aside else {}),
+            **({"lengths": True} if self.lengths else {}),
+            **({"padding": self.padding} if self.padding else {}),
+            **({"per_step": True} if self.per_step else {}),
+            **({"audio": self.audio} if self.audio else {}),
         }
 
     def class_weights(self) -> Tensor:
@@ -122,15 +140,16 @@ class DataSet:
             if 0 in counts.values():
                 total = sum(counts.values())
                 each = ", ".join(f"{count:,} {part}" for part, count in counts.items())
-                lines.append(f"class {name!r} has {total:,} example{'' if total == 1 else 's'}: {each}")
+                what = "step" if self.per_step else "example"
+                lines.append(f"class {name!r} has {total:,} {what}{'' if total == 1 else 's'}: {each}")
         return tuple(lines)
 
     def _counts(self, split: Split) -> list[int]:
-        """Examples of each class."""
-        counts: list[int] = torch.bincount(split.y, minlength=len(self.classes)).tolist()
+        """Examples (or steps) of each class."""
+        counts: list[int] = torch.bincount(split.y[split.y >= 0], minlength=len(self.classes)).tolist()
         return counts
 
 
-def select(x: Tensor | Events, y: Tensor, index: Tensor, chosen: Tensor) -> Split:
+def select(x: Tensor | Events, y: Tensor, index: Tensor, chosen: Tensor, lengths: Tensor | None = None) -> Split:
     """The split made of the rows `chosen`."""
-    return Split(x[chosen], y[chosen], index[chosen])
+    return Split(x[chosen], y[chosen], index[chosen], None if lengths is None else lengths[chosen])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +13,12 @@ from bitspike.data.images import SUFFIXES
 from bitspike.data.targets import sorted_names
 from bitspike.errors import refuse
 
+Kind = Literal["image", "events"]
+
 EVENT_SUFFIX = ".bin"
+KINDS: dict[Kind, frozenset[str]] = {"image": SUFFIXES, "events": frozenset({EVENT_SUFFIX})}
+IN_WORDS: dict[Kind, str] = {"image": "image", "events": ".bin event file"}
+KNOWN = frozenset().union(*KINDS.values())
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Files:
     y: Tensor
     classes: tuple[str, ...]
     tested: int
-    events: bool
+    kind: Kind
 
 
 def _folders(root: Path) -> list[Path]:
@@ -34,31 +40,41 @@ def _classes(root: Path) -> dict[str, list[Path]]:
     """Class name to its files, sorted by name."""
     found: dict[str, list[Path]] = {}
     for child in _folders(root):
-        files = sorted(path for path in child.iterdir() if path.suffix.lower() in SUFFIXES | {EVENT_SUFFIX})
+        files = sorted(path for path in child.iterdir() if path.suffix.lower() in KNOWN)
         files = [path for path in files if path.is_file() and not path.name.startswith(".")]
         if not files:
-            refuse(str(child), "an empty class folder", "image files or .bin event files in it")
+            others = sorted({path.suffix.lower() or "nameless" for path in child.iterdir() if path.is_file()})
+            came = f"a class folder of {', '.join(others[:3])} files" if others else "an empty class folder"
+            refuse(str(child), came, "image files or .bin event files in it")
         found[child.name] = files
     return found
 
 
-def listed(root: Path) -> Files:
-    """The files below root/CLASS, or root/train/CLASS and root/test/CLASS, by class and file name."""
+def listed(root: Path, classes: tuple[str, ...] | None = None) -> Files:
+    """The files below root/CLASS, or root/train/CLASS and root/test/CLASS, by class and file name.
+
+    classes: root is a folder of test files, of these classes.
+    """
     tops = {path.name.lower(): path for path in _folders(root)}
-    if {"train", "test"} <= set(tops):
+    tested_root = root
+    if classes is not None:
+        parts = [{}, _classes(root)]
+    elif {"train", "test"} <= set(tops):
         extra = sorted(set(tops) - {"train", "test"})
         if extra:
             refuse(str(root), f"a folder {extra[0]!r} beside train and test", "only these two")
-        parts = [_classes(tops["train"]), _classes(tops["test"])]
+        tested_root = tops["test"]
+        parts = [_classes(tops["train"]), _classes(tested_root)]
     else:
         parts = [_classes(root)]
-    names = sorted_names(parts[0])
+    names = sorted_names(parts[0]) if classes is None else list(classes)
     if len(names) < 2:
         came = f"only the class {names[0]!r}" if names else "no class folders"
         refuse(str(root), came, "at least 2 folders, one per class")
-    unknown = [name for name in parts[-1] if name not in parts[0]]
+    unknown = [name for name in parts[-1] if name not in names]
     if unknown:
-        refuse(str(tops["test"] / unknown[0]), "a class without training files", f"one of {', '.join(names)}")
+        came = "a class without training files"
+        refuse(str(tested_root / unknown[0]), came, f"one of {', '.join(names)}")
     paths: list[Path] = []
     labels: list[int] = []
     for part in parts:
@@ -68,8 +84,19 @@ def listed(root: Path) -> Files:
             labels += [number] * len(files)
     tested = sum(len(files) for files in parts[1].values()) if len(parts) == 2 else 0
     if len(parts) == 2 and not tested:
-        refuse(str(tops["test"]), "no class folders", "the classes of train")
-    kinds = {path.suffix.lower() == EVENT_SUFFIX for path in paths}
-    if len(kinds) == 2:
-        refuse(str(root), "both images and .bin event files", "one kind")
-    return Files(paths, torch.tensor(labels), tuple(names), tested, kinds.pop())
+        refuse(str(tested_root), "no class folders", "the classes of train")
+    kinds = [kind for kind, suffixes in KINDS.items() if any(path.suffix.lower() in suffixes for path in paths)]
+    if len(kinds) > 1:
+        refuse(str(root), "both " + " and ".join(f"{IN_WORDS[kind]}s" for kind in kinds), "one kind")
+    return Files(paths, torch.tensor(labels), tuple(names), tested, kinds[0])
+
+
+def joined(training: Files, tested: Files) -> Files:
+    """The files of training and, behind them, those of a test folder."""
+    if training.tested:
+        refuse("folder option test_path", "a second test part", "it left out: there is a test folder")
+    if training.kind != tested.kind:
+        came = f"{IN_WORDS[tested.kind]} files"
+        refuse("folder option test_path", came, f"{IN_WORDS[training.kind]} files, as in training")
+    y = torch.cat([training.y, tested.y])
+    return Files(training.paths + tested.paths, y, training.classes, len(tested.paths), training.kind)

@@ -10,7 +10,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from bitspike.data import normalise, splits
+from bitspike.data import grouped, normalise
 from bitspike.data.base import DataSet, select
 from bitspike.data.sources import sha256_of_arrays
 
@@ -18,7 +18,11 @@ HIGHEST = 16.0
 
 
 def digits(
-    *, seed: int = 0, validation: Annotated[float, Field(gt=0)] = 0.1, test: Annotated[float, Field(gt=0)] = 0.2
+    *,
+    seed: int = 0,
+    fold: tuple[int, int] | None = None,
+    validation: Annotated[float, Field(gt=0)] = 0.1,
+    test: Annotated[float, Field(gt=0)] = 0.2,
 ) -> DataSet:
     """x (N, 1, 8, 8) in [0, 1]; a seeded stratified split, validation being a share of what test leaves."""
     from sklearn.datasets import load_digits
@@ -28,7 +32,7 @@ def digits(
     y = torch.from_numpy(bunch.target).long()
     normalisation = normalise.scaled_from(HIGHEST)
     x, index = normalise.apply(raw, normalisation), torch.arange(len(y))
-    parts = splits.split(y, seed, validation, test, "digits")
+    parts = grouped.divided(y, None, 0, fold, seed, validation, test, "digits")
     return DataSet(
         name="digits",
         kind="classification",

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from annotated_types import Ge, Gt, Le, Lt
 
 # Given by `load` itself and no business of a recipe's options.
-APART = ("folder", "seed")
+APART = ("folder", "seed", "fold")
 
 SHARED = {
     "validation": "Validation part: below 1 a share of what the test part leaves, else a number of examples.",

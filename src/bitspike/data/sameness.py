@@ -24,6 +24,8 @@ def equal_examples(dataset: DataSet) -> tuple[str, ...]:
         return ()
     if all_equal(x):
         return (f"all {len(x):,} training examples are equal: nothing can be learnt from them",)
+    if dataset.per_step:
+        return ()
     lines = []
     for number, name in enumerate(dataset.classes):
         where = (y == number).nonzero()[:, 0]

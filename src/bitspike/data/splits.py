@@ -43,7 +43,8 @@ def shares(counts: Tensor, total: int) -> Tensor:
     return whole
 
 
-def _shuffled_by_class(y: Tensor, seed: int, purpose: str) -> list[Tensor]:
+def shuffled_by_class(y: Tensor, seed: int, purpose: str) -> list[Tensor]:
+    """The row numbers of each class of y (N,), in a drawn order."""
     order = torch.randperm(len(y), generator=generator("split", purpose, seed))
     return [order[y[order] == c] for c in torch.unique(y)]
 
@@ -54,7 +55,7 @@ def split(y: Tensor, seed: int, validation: float, test: float | None, field: st
     With `test` None there is no test part. A class of two examples gives one to the first part, a class
     of one stays in training.
     """
-    groups = _shuffled_by_class(y, seed, "parts")
+    groups = shuffled_by_class(y, seed, "parts")
     counts = torch.tensor([len(group) for group in groups])
     tested = torch.zeros_like(counts)
     if test is not None:
@@ -79,6 +80,6 @@ def subset(y: Tensor, size: int | None, seed: int, field: str) -> Tensor:
         return torch.arange(len(y))
     if size > len(y):
         refuse(field, size, f"at most {len(y)} examples")
-    groups = _shuffled_by_class(y, seed, f"subset {field}")
+    groups = shuffled_by_class(y, seed, f"subset {field}")
     taken = shares(torch.tensor([len(group) for group in groups]), size).tolist()
     return torch.cat([group[:n] for group, n in zip(groups, taken, strict=True)]).sort().values

@@ -75,6 +75,9 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
         refuse("training.criterion", f"'{recipe.training.criterion}'", f"one of {', '.join(wanted)} for {dataset.kind}")
     if recipe.data.class_weights and regression:
         refuse("data.class_weights", "true for regression", "false")
+    if dataset.lengths or dataset.per_step:
+        came = "sequences of different lengths" if dataset.lengths else "labels for each step"
+        refuse("data", came, "sequences of one length and a label for each: training does not know others yet")
     x = dataset.train.x
     check_augmentation(recipe.data, x)
     notes = []
