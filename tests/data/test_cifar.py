@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitspike.data import load, prepare
+from bitspike.data import load, plain_pickle, prepare
 from bitspike.data.plain_pickle import read_plain_pickle
 from bitspike.errors import BitspikeError
 
@@ -194,3 +194,36 @@ def test_plain_data_come_back_as_they_were(tmp_path: Path, protocol: int) -> Non
     for one, other in zip(found["arrays"], arrays, strict=True):
         assert one.dtype == other.dtype
         assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("program", "came"),
+    [
+        (b"]r\xff\xff\xff\x7f.", r"place 2147483647 in a memory of 1"),
+        (b"]" + b"2" * 9 + b".", r"operation DUP"),
+        (b"c__main__\nC\n)\x81.", r"operation NEWOBJ"),
+        (b"\x8b\x00\x01\x00\x00" + b"\x7f" * 256 + b".", r"a number of 2,047 bits"),
+        # l0 = []; l1 = [l0, l0]; ... l60: 2^60 entries to walk through, or 60 deep.
+        (b"]q\x00" + b"".join(b"](h%ch%ceq%c" % (k, k, k + 1) for k in range(60)) + b".", r"parts within parts"),
+        (b"(" * 10_001, r"more than 10,000 operations"),
+    ],
+)
+def test_a_small_pickle_cannot_ask_for_much(
+    tmp_path: Path, program: bytes, came: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain_pickle, "OPERATIONS", 10_000)
+    (tmp_path / "batch").write_bytes(program)
+    with pytest.raises(BitspikeError, match=rf"^.*batch: got a damaged pickle or one of other content \({came}.*\)"):
+        read_plain_pickle(tmp_path / "batch")
+
+
+def test_names_of_classes_that_are_not_text_are_refused_or_shown_as_bytes(tmp_path: Path) -> None:
+    meta = cifar10(tmp_path) / "cifar-10-batches-py" / "batches.meta"
+    meta.write_bytes(python2({b"label_names": [b"caf\xe9", *ANIMALS[1:]]}))
+    assert load("cifar10", folder=tmp_path).classes[0] == "caf\\xe9"
+    for names, shown in (([b"two\nlines", *ANIMALS[1:]], r"'two\nlines'"), ([b"cat", *ANIMALS[1:]], "'cat'")):
+        meta.write_bytes(python2({b"label_names": names}))
+        with pytest.raises(
+            BitspikeError, match=re.escape(f"got {shown}, wanted names of their own that can be printed")
+        ):
+            load("cifar10", folder=tmp_path)

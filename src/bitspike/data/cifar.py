@@ -108,7 +108,11 @@ def _classes(path: Path, key: str) -> tuple[str, ...]:
     names = _entry(path, _content(path), key)
     if not isinstance(names, list) or not all(isinstance(name, bytes | str) for name in names):
         refuse(f"{path} {key}", type(names).__name__, "a list of names")
-    return tuple(name.decode() if isinstance(name, bytes) else name for name in names)
+    read = tuple(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name for name in names)
+    for name in read:
+        if not name.isprintable() or read.count(name) > 1:
+            refuse(f"{path} {key}", ascii(name), "names of their own that can be printed")
+    return read
 
 
 def _read(path: Path, key: str, classes: int) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,17 @@
 
 A pickle is a program: what it names, it can call. Here every name it may use stands for an object of this file
 that can do nothing but collect the parts of an array; any other name is refused, and none is ever imported.
+
+Before it is run, the program is read through once: only the operations that plain data need, at most `OPERATIONS` of
+them, and places of its memory no higher than their number (a single byte could otherwise ask for 16 GB of it). What
+comes out is walked through at most `OPERATIONS` steps and `DEPTH` deep, as parts may be shared many times over.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,15 @@ from bitspike.errors import BitspikeError, refuse
 
 WHOLE_NUMBERS = frozenset(f"{sign}{size}" for sign in "ui" for size in (1, 2, 4, 8))
 CONTENT = "dicts, lists, numbers, text, bytes and arrays of whole numbers only"
+
+# CIFAR-100, the largest set read here, has 0.3 million.
+OPERATIONS = 1_000_000
+DEPTH = 50
+LONGEST_NUMBER = 256  # bits
+# What makes objects of other classes or takes them from elsewhere, and what plain data do without.
+REFUSED_CLASSES = frozenset(("PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"))
+REFUSED = REFUSED_CLASSES | {"NEXT_BUFFER", "READONLY_BUFFER", "DUP", "EMPTY_SET", "ADDITEMS", "FROZENSET"}
+PLACES = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 
 
 class _Name:
@@ -120,23 +134,47 @@ class _Reader(pickle.Unpickler):
         return NAMES[full]()
 
 
-def _plain(value: Any) -> Any:
-    """The value with its arrays made, text keys as str; anything that is not plain data is refused."""
-    if isinstance(value, dict):
-        return {_text(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(entry) for entry in value)
-    if isinstance(value, _Array):
-        return value.array()
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        return value
-    raise pickle.UnpicklingError(f"a {type(value).__name__.strip('_').lower()}")
+def _checked(content: bytes) -> bytes:
+    """The program itself, once every operation of it has been looked at."""
+    for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        if operation.name in REFUSED:
+            raise pickle.UnpicklingError(f"operation {operation.name}")
+        if count >= OPERATIONS:
+            raise pickle.UnpicklingError(f"more than {OPERATIONS:,} operations")
+        if operation.name in PLACES and isinstance(argument, int) and argument > count:
+            raise pickle.UnpicklingError(f"place {argument} in a memory of {count}")
+    return content
+
+
+class _Walk:
+    """The content with its arrays made and text keys as str; anything that is not plain data is refused."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def plain(self, value: Any, depth: int = 0) -> Any:
+        """The value as plain data."""
+        self.steps += 1
+        if self.steps > OPERATIONS or depth > DEPTH:
+            raise pickle.UnpicklingError("parts within parts without end")
+        if isinstance(value, dict):
+            return {_text(key): self.plain(entry, depth + 1) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self.plain(entry, depth + 1) for entry in value)
+        if isinstance(value, _Array):
+            return value.array()
+        if isinstance(value, int) and value.bit_length() > LONGEST_NUMBER:
+            raise pickle.UnpicklingError(f"a number of {value.bit_length():,} bits")
+        if value is None or isinstance(value, bool | int | float | str | bytes):
+            return value
+        raise pickle.UnpicklingError(f"a {type(value).__name__.strip('_').lower()}")
 
 
 def read_plain_pickle(path: Path) -> Any:
     """The content of a pickle file, keys of dicts as str; Python 2's text comes as bytes."""
     try:
-        return _plain(_Reader(path.read_bytes(), str(path)).load())
+        content = _checked(path.read_bytes())
+        return _Walk().plain(_Reader(content, str(path)).load())
     except BitspikeError:
         raise
     except OSError as error:

@@ -8,6 +8,7 @@ Source: Y. Netzer et al., "Reading digits in natural images with unsupervised fe
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ SHAPE = (3, 32, 32)
 SIZES = (73_257, 26_032)
 VALIDATION = 1 / 10
 FOLDERS = ("svhn", "SVHN", "")
+NUMBERS = frozenset({"double", "single", *(f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64))})
 
 
 def svhn(
@@ -85,10 +87,18 @@ def _found(file: str, folder: Path | None) -> Path:
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:
     """Pixels uint8 (N, 3, 32, 32) and labels int64 (N,) of one file."""
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     try:
+        # Shapes and types first, which cost no memory.
+        for name, shape, kind in whosmat(path):
+            if name == "X" and (kind != "uint8" or len(shape) != 4 or shape[:3] != (32, 32, 3)):
+                refuse(f"{path} X", f"{kind} of shape {shape}", "uint8 of shape (32, 32, 3, N)")
+            if name == "y" and (kind not in NUMBERS or max(shape, default=0) != prod(shape)):
+                refuse(f"{path} y", f"{kind} of shape {shape}", "numbers of shape (N, 1)")
         content: dict[str, Any] = loadmat(path, variable_names=["X", "y"])
+    except BitspikeError:
+        raise
     except Exception as error:
         # What a damaged file raises has no common class.
         refuse(str(path), f"a damaged or other file ({error or type(error).__name__})", "a MATLAB 5 file")
