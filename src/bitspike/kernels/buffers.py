@@ -17,6 +17,7 @@ from torch import Tensor
 
 SMALLEST = 1 << 20  # bytes; below, the C library's own pools do
 POOLED = 1 << 30  # bytes
+GRAIN = 1 << 15  # values: what torch never shares out among threads
 
 _lock = threading.RLock()
 _free: dict[int, list[Any]] = defaultdict(list)
@@ -37,6 +38,30 @@ def empty(shape: torch.Size | tuple[int, ...], dtype: torch.dtype) -> Tensor:
     view = memory[:]
     weakref.finalize(view, _give_back, memory).atexit = False
     return torch.from_numpy(view).view(dtype).view(shape)
+
+
+def zeros(shape: torch.Size | tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A CPU tensor of zeros, made on this thread alone: torch would share out work that takes microseconds."""
+    made = empty(shape, dtype)
+    made.numpy().fill(0)
+    return made
+
+
+def zeros_like(like: Tensor) -> Tensor:
+    """As torch.zeros_like, on this thread alone, unless it is being compiled."""
+    made = torch.empty_like(like)
+    if made.device.type != "cpu" or not made.is_contiguous() or torch.compiler.is_compiling():
+        return made.zero_()
+    for part in made.view(-1).split(GRAIN):
+        part.zero_()
+    return made
+
+
+def copy(a: Tensor) -> Tensor:
+    """A contiguous copy of a CPU tensor, without its gradient, made on this thread alone."""
+    made = empty(a.shape, a.dtype)
+    made.numpy()[...] = a.detach().numpy()
+    return made
 
 
 def release() -> None:

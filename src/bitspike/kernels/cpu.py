@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bitspike.kernels import threads
 from bitspike.kernels.adjoint import Adjoint
-from bitspike.kernels.buffers import empty
+from bitspike.kernels.buffers import copy, empty, zeros
 from bitspike.kernels.cache import module
 from bitspike.kernels.cpu_source import (
     Layout,
@@ -30,6 +30,8 @@ from bitspike.kernels.trace import Node, Trace
 
 # Neurons per block: their state fills the second-level cache, and rows over time are read in long stretches.
 BLOCK = 65536
+STRETCH = 4096  # neurons: shorter stretches of a row are read at less than the memory's speed
+SMALL = 200_000  # values; a tenth of a millisecond of one thread, at least
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
@@ -59,7 +61,11 @@ class _OverTime:
             self._kernel(lo, hi, first, last, *self._plane, *self._arrays)
 
         work = self._count * self._size * (last - first)
-        threads.run(part, self._count, work, max(BLOCK // max(self._size, 1), 1), 1 if self._plane else threads.LANES)
+        size = max(self._size, 1)
+        threads.run(
+            part, self._count, work, max(BLOCK // size, 1), 1 if self._plane else threads.LANES, small=SMALL,
+            least=STRETCH // size,
+        )  # fmt: skip
 
 
 class Forward(_OverTime):
@@ -80,7 +86,7 @@ class Forward(_OverTime):
         # Not empty_like: an input expanded over time would give outputs that share their memory.
         self.y = empty(trace.handed_on(shape), x.dtype) if y is None else y
         self.keep = [empty(shape, x.dtype) for _ in stored(trace, kept)]
-        self.state = [s.detach().clone(memory_format=torch.contiguous_format) for s in state]
+        self.state = [copy(s) for s in state]
         over_time = (_flat(a) for a in (self.y, *self.keep))
         self._arrays = [rows, moving, *over_time, *(s.view(-1).numpy() for s in self.state), *values]
 
@@ -100,7 +106,7 @@ class Backward(_OverTime):
         self.gx = empty(shape, dtype) if found.input is not None else None
         names = list(trace.state)
         self.state = {name: _carry(carries[names.index(name)], shape[1:], dtype) for name in found.carries}
-        self.shares = {name: torch.zeros(shape[1:], dtype=dtype) for name in found.constants}
+        self.shares = {name: zeros(shape[1:], dtype) for name in found.constants}
         keeps_x, keeps_y = by_reference(trace, found.kept)
         arrays: list[Any] = [_flat(gy.contiguous())]
         arrays += _rows(x) if keeps_x else []
@@ -148,8 +154,8 @@ def source(found: Adjoint, dtype: str = "float32") -> str:
 
 def _carry(gradient: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if gradient is None:
-        return torch.zeros(shape, dtype=dtype)
-    return gradient.detach().clone(memory_format=torch.contiguous_format)
+        return zeros(shape, dtype)
+    return copy(gradient)
 
 
 def _flat(a: Tensor) -> Any:

@@ -29,13 +29,12 @@ def over(parts: int, make: Callable[[int], Made]) -> list[Made]:
     """make(0), ..., make(parts - 1), at once where there are threads for it."""
     made: dict[int, Made] = {}
 
-    def run(lo: int, hi: int) -> None:
+    def run(part: int) -> None:
         # Threads that are not Python's own record a graph unless told.
         with torch.no_grad():
-            for part in range(lo, hi):
-                made[part] = make(part)
+            made[part] = make(part)
 
-    threads.run(run, parts, threads.SMALL, lanes=1)
+    threads.run_in_team(run, parts)
     return [made[part] for part in range(parts)]
 
 

@@ -58,7 +58,7 @@ class LevelCounts:
         find, count = _kernels()
         # Threads share rows out: columns of a row would cost each of them most of the row's way from memory.
         found: list[tuple[int, int, int, int]] = []
-        threads.run(lambda a, b: found.append(find(a, b, values, factors, slack, LARGEST)), len(n), n.numel())
+        threads.run(lambda a, b: found.append(find(a, b, values, factors, slack, LARGEST)), len(n), n.numel(), each=1)
         lows, highs, large, fraction = zip(*found, strict=True)
         self._check(any(large), any(fraction))
         self._reach(int(min(lows)), int(max(highs)))
@@ -71,7 +71,7 @@ class LevelCounts:
             if not alone:
                 parts.append(own)
 
-        threads.run(part, len(n), n.numel())
+        threads.run(part, len(n), n.numel(), each=1)
         for own in parts:
             self.table += own
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from bitspike.kernels import cpu, threads
 from bitspike.kernels.buffers import empty
 from bitspike.kernels.cache import module
-from bitspike.kernels.events.source import source
+from bitspike.kernels.events.source import TILE, source
 
 VECTOR, MOST_LANES = 16, 96
 Kind = Literal["shared", "own"]
@@ -89,7 +89,7 @@ def product(x: Tensor, packed: Packed) -> Tensor:
     arrays = [part.detach().numpy() for part in (x, packed.w, packed.bias, y)]
     function = compiled(packed.kind, packed.w.shape[-1])
     geometry = (packed.kernel, packed.stride, packed.padding)
-    threads.run(lambda lo, hi: function(lo, hi, *arrays, *geometry), len(x), x.numel(), lanes=1)
+    threads.run(lambda lo, hi: function(lo, hi, *arrays, *geometry), len(x), x.numel(), lanes=1, least=TILE)
     return y
 
 

@@ -38,7 +38,7 @@ def over_rows(loop: Callable[..., None], rows: int, work: int, *arrays: Any) -> 
     function = loops.compiled(loop)
     # Detached: a tensor that requires a gradient has no array.
     views = [a.detach().numpy() if isinstance(a, Tensor) else a for a in arrays]
-    threads.run(lambda lo, hi: function(lo, hi, *views), rows, work)
+    threads.run(lambda lo, hi: function(lo, hi, *views), rows, work, each=1)
 
 
 def to_int8(field: str, a: Tensor, kind: str) -> tuple[Tensor, int]:
