@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from bitspike.errors import refuse
-from bitspike.reports import figures
+from bitspike.reports import figures, style
 from bitspike.reports.page import write_page
 from bitspike.reports.plates import Plate, plate
 from bitspike.reports.rundata import RunData, number, read_run, section
-from bitspike.reports.tables import Table
+from bitspike.reports.tables import Table, counted_spikes
 from bitspike.reports.text import amount, fixed, percent, si
 
-# name, path in result.json, the way it is written, and whether less is better (None: neither)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# name, path in result.json, the way it is written, and whether less is better; "test": the reading of what is shipped
 COLUMNS = (
     ("accuracy", ("test", "accuracy"), lambda v: percent(v, 2), False),
     ("RMSE", ("test", "rmse"), lambda v: fixed(v, 4), True),
     ("NLL", ("test", "nll"), lambda v: fixed(v, 4), True),
     ("ECE", ("test", "ece"), lambda v: fixed(v, 4), True),
     ("Brier", ("test", "brier"), lambda v: fixed(v, 4), True),
-    ("scaled ECE", ("test", "scaled", "ece"), lambda v: fixed(v, 4), True),
     ("weights", ("bits", "weights_stored"), amount, True),
     ("spikes per neuron", ("bits", "spikes_per_neuron"), lambda v: fixed(v, 2), True),
     ("energy", ("energy", "network", "joules_compute"), lambda v: si(v, "J"), True),
@@ -43,15 +50,64 @@ def compare(runs: Sequence[Path], out: Path) -> Path:
     if len(kinds) > 1:
         refuse("compare", f"regression ({kinds[True]}) and classes ({kinds[False]})", "runs of one kind")
     labels = _labels(found)
-    data = sorted({run.data_name for run in found if run.data_name})
+    looks = [figures.look(k) for k in range(len(found))]
+    data, differing = sorted({run.data_name for run in found if run.data_name}), _differing(found)
     return write_page(
         Path(out),
         "compare.html.jinja",
         labels=labels,
+        key=[_swatch(label, look) for label, look in zip(labels, looks, strict=True)],
         data=data,
-        table=_table(found, labels, mark_best=len(found) > 1 and len(data) <= 1),
-        plates=_plates(found, labels),
+        differing=differing,
+        warnings=[(label, line) for label, run in zip(labels, found, strict=True) for line in run.warnings],
+        table=_table(found, labels, mark_best=len(found) > 1 and not differing),
+        plates=_plates(found, labels, looks),
     )
+
+
+def _differing(runs: Sequence[RunData]) -> str:
+    """How the data of the runs differ, in words; empty where all were tested on the same examples."""
+    names = sorted({run.data_name or "a set without a name" for run in runs})
+    if len(names) > 1:
+        return f"different data ({', '.join(names)})"
+    for what, values in (
+        ("different test parts", {run.test_size for run in runs}),
+        ("different examples", {_tested_on(run) for run in runs}),
+        ("different files of the same name", {_printed(run, "digests") for run in runs}),
+        ("different classes", {_printed(run, "classes") for run in runs}),
+    ):
+        known = [value for value in values if value not in (None, "")]
+        if len(known) > 1:
+            sizes = (
+                f" ({', '.join(f'{size:,} examples' for size in sorted(map(int, known)))})" if "parts" in what else ""
+            )
+            return f"{what} of {names[0]}{sizes}"
+    return ""
+
+
+def _tested_on(run: RunData) -> str:
+    """The numbers of the test examples, in few letters."""
+    found = run.arrays.get("index")
+    return "" if found is None else hashlib.sha256(np.sort(found).astype(float).tobytes()).hexdigest()
+
+
+def _printed(run: RunData, key: str) -> str:
+    found = section(run.environment, "data").get(key)
+    return repr(sorted(found.items()) if isinstance(found, dict) else found) if found else ""
+
+
+@dataclass(frozen=True)
+class Swatch:
+    """A run's name with its ink (a name of the page's) and its dashes as in SVG."""
+
+    label: str
+    ink: str
+    dashes: str
+
+
+def _swatch(label: str, look: figures.Look) -> Swatch:
+    colour, dashes = look
+    return Swatch(label, style.VARIABLES[colour], {"-": "", "--": "6 3", ":": "2 2", "-.": "6 2 2 2"}[dashes])
 
 
 def _labels(runs: Sequence[RunData]) -> list[str]:
@@ -64,11 +120,20 @@ def _labels(runs: Sequence[RunData]) -> list[str]:
     return [label if shared[label] == 1 else f"{label} ({place})" for label, place in zip(labels, written, strict=True)]
 
 
+def _value(run: RunData, path: tuple[str, ...]) -> float | None:
+    """One number of a run; of readings that of what is shipped, and no spikes where none were counted."""
+    if path[0] == "test":
+        return number(run.shipped_reading, *path[1:])
+    if path[-1] == "spikes_per_neuron":
+        return counted_spikes(section(run.result, "bits"))
+    return number(run.result, *path)
+
+
 def _table(runs: Sequence[RunData], labels: Sequence[str], mark_best: bool) -> Table:
     """One row per run; the best of each column is emphasised where the runs were tested on the same data."""
     head, columns, best = ["run"], [], set()
     for title, path, write, less in COLUMNS:
-        values = [number(run.result, *path) for run in runs]
+        values = [_value(run, path) for run in runs]
         present = [v for v in values if v is not None]
         if not present:
             continue
@@ -81,16 +146,28 @@ def _table(runs: Sequence[RunData], labels: Sequence[str], mark_best: bool) -> T
     for row, run in zip(rows, runs, strict=True):
         if not section(run.result, "test"):
             row[0] += " (not tested yet)"
-    notes = ["Weights: what is shipped, every draw of an ensemble counted."]
+        if run.warnings:
+            row[0] += " ⚠"
+    notes = ["As shipped, with its temperature where a run has one. Weights: every draw of an ensemble counted."]
+    if any("–" in row for row in rows):
+        notes.append("A dash: not measured, or nothing that spikes.")
+    if any(run.warnings for run in runs):
+        notes.append("⚠: see the warnings above.")
     if "energy" in head:
         notes.append("Energy of one answer, compute only: analytic, not measured.")
     if best:
-        notes.append("Bold: best of its column.")
+        notes.append("Bold: best of its column, by however little; one run says nothing of the next seed.")
     return Table(head, rows, " ".join(notes), best)
 
 
-def _plates(runs: Sequence[RunData], labels: Sequence[str]) -> list[Plate]:
+def _plates(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[figures.Look]) -> list[Plate]:
+    """Curves and calibration; a run keeps its colour and dashes in all of them."""
     named = list(zip(labels, runs, strict=True))
+    look_of = dict(zip(labels, looks, strict=True))
+
+    def drawn_of(lines: list[figures.Curve], title: str, x: str, share: bool) -> Figure:
+        return figures.curves(lines, title, x, percent=share, looks=[look_of[line[0]] for line in lines], named=False)
+
     regression = runs[0].is_regression
     score, word = ("rmse", "Root-mean-square error") if regression else ("accuracy", "Accuracy")
     made = []
@@ -98,7 +175,7 @@ def _plates(runs: Sequence[RunData], labels: Sequence[str]) -> list[Plate]:
     lines = [(label, *run.curve("validation", score)) for label, run in named]
     losses = [(label, *run.curve("validation", "nll")) for label, run in named]
     drawn = [
-        figures.curves(shown, title, "epoch", percent=share)
+        drawn_of(shown, title, "epoch", share)
         for shown, title, share in (
             ([line for line in lines if len(line[1])], f"{word} on validation", not regression),
             ([line for line in losses if len(line[1])], "Negative log-likelihood on validation", False),
@@ -110,14 +187,17 @@ def _plates(runs: Sequence[RunData], labels: Sequence[str]) -> list[Plate]:
         made.append(plate("learning", "How they learned", caption, drawn))
 
     drawn = []
-    for key, title in (("reliability", "As shipped"), ("reliability_scaled", "After temperature scaling")):
-        bins = [(label, b) for label, run in named if (b := run.reliability(key)) is not None]
+    shipped = [(label, b) for label, run in named if (b := run.shipped_reliability()) is not None]
+    scaled = {label for label, run in named if abs(run.temperature - 1) > 1e-6}
+    raw = [(label, b) for label, run in named if (b := run.reliability()) is not None and label in scaled]
+    for bins, title in ((shipped, "As shipped"), (raw, "Before temperature scaling")):
         if bins:
-            drawn.append(figures.reliability_over(bins, title))
+            drawn.append(figures.reliability_over(bins, title, [look_of[label] for label, _ in bins]))
     if drawn:
         caption = (
             "On the dashed line a network is right as often as it says; below it is over-confident, above it "
-            "under-confident. The larger a dot, the more answers it stands for: small dots far away matter little."
+            "under-confident. The larger a dot, the more answers it stands for: hollow ones are few, and a "
+            "line joins only bins of one answer in a hundred and more."
         )
         made.append(plate("reliability", "Do they keep their word?", caption, drawn))
 
@@ -126,7 +206,7 @@ def _plates(runs: Sequence[RunData], labels: Sequence[str]) -> list[Plate]:
         steps = [(label, *run.over_time(name)) for label, run in named]
         shown = [line for line in steps if len(line[1]) > 1]
         if shown:
-            drawn.append(figures.curves(shown, title, "time steps seen", percent=name == "accuracy"))
+            drawn.append(drawn_of(shown, title, "time steps seen", name == "accuracy"))
     if drawn:
         caption = "The answer of each network if it is stopped after so many time steps, on test examples."
         made.append(plate("time", "What waiting brings", caption, drawn))

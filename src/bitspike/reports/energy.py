@@ -1,4 +1,4 @@
-"""The tables of energy: costs side by side, devices, and where a spiking network stops winning."""
+"""Energy of an answer: what it comes to in one small table and in words, and every figure behind it in larger ones."""
 
 from __future__ import annotations
 
@@ -29,9 +29,15 @@ PRICES = ("synop", "neuron", "joules_synops", "joules_neurons", "joules")
 
 @dataclass(frozen=True)
 class Account:
-    """One energy account of a run as tables: of what, its costs, where it stops winning, devices, layers."""
+    """One energy account of a run: of what; in short, in words, and what is not in it; then every figure.
+
+    costs: all operations and bytes; winning: where spikes stop paying; devices; layers.
+    """
 
     title: str
+    short: Table
+    words: str
+    missing: list[str]
     costs: Table
     winning: Table | None
     devices: Table | None
@@ -48,8 +54,68 @@ def accounts(run: RunData) -> list[Account]:
         "as spikes whose rates are its activations": section(run.rates, "energy"),
         shown: section(run.sweep, "energy"),
     }
-    return [Account(title, costs_of(each), winning(each), devices(each), layers(each), assumptions(each))
-            for title, each in found.items() if section(each, "network")]  # fmt: skip
+    return [account(title, each) for title, each in found.items() if section(each, "network")]
+
+
+def account(title: str, found: Mapping[str, Any]) -> Account:
+    """One account; what its assumptions say is not counted comes first."""
+    said = assumptions(found)
+    missing = [line for line in said if line.lower().startswith("not counted")]
+    rest = [line for line in said if line not in missing]
+    every = costs_of(found), winning(found), devices(found), layers(found)
+    return Account(title, in_short(found), in_words(found), missing, *every, rest)
+
+
+def in_short(found: Mapping[str, Any]) -> Table:
+    """Operations, arithmetic, neurons and memory of one answer, beside the same network without spikes."""
+    shown = {key: label for key, label in SIDES.items() if section(found, key)}
+    sides = [section(found, key) for key in shown]
+    arithmetic = [number(side, "joules_compute") for side in sides]
+    neurons = [number(side, "joules_neurons") for side in sides]
+    both = [a + n if a is not None and n is not None else None for a, n in zip(arithmetic, neurons, strict=True)]
+    memory = [section(side, "joules_with_memory") for side in sides]
+    level = next((key for key in memory[0] if number(memory[0], key) is not None), "")
+    rows = [["operations", *(_operations(side) for side in sides), ""]]
+    for label, values in (
+        ("energy of the arithmetic", arithmetic),
+        ("and of neuron updates", both),
+        (f"and of memory ({level.replace('_', ' ')})", [number(each, level) for each in memory] if level else []),
+    ):
+        if any(value is not None for value in values):
+            other = values[1] if len(values) > 1 else None
+            rows.append([label, *(si(value, "J") for value in values), ratio(values[0], other)])
+    than = "against the second column" if len(sides) > 1 else ""
+    return Table(["one answer", *shown.values(), than], rows, str(found.get("label") or "analytic, not measured"))
+
+
+def _operations(side: Mapping[str, Any]) -> str:
+    """'2.11 M additions', '84.5 k MAC', or both."""
+    additions = (number(side, "ac") or 0) + (number(side, "add_real") or 0)
+    products = number(side, "mac") or 0
+    parts = [f"{si(additions, '')} additions"] * (additions > 0) + [f"{si(products, '')} MAC"] * (products > 0)
+    return " + ".join(parts) or NONE
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """How many spikes it sends, and how few it would take to cost less than the same network without spikes."""
+    sets = section(found, "cross_over")
+    here = number(sets, "arithmetic", "here")
+    if here is None:
+        return ""
+    said = f"It sends {_short(here)} spikes per synapse. "
+    for key, counted in (
+        ("arithmetic", "counting arithmetic alone"),
+        ("arithmetic and neurons", "with neuron updates"),
+    ):
+        if section(sets, key):
+            at, cheaper = number(sets, key, "at"), section(sets, key).get("winner") == "network"
+            now = "costs less" if cheaper else "costs more"
+            if at is None:
+                when = "would do so even if no neuron ever fired" if not cheaper else "does so at any rate"
+            else:
+                when = f"costs less below {at:.3g} spikes per synapse"
+            said += f"{counted[:1].upper()}{counted[1:]}, it {now} than the same network without spikes, and {when}. "
+    return said.strip()
 
 
 def costs_of(found: Mapping[str, Any]) -> Table:
@@ -86,14 +152,14 @@ def costs_of(found: Mapping[str, Any]) -> Table:
 
 
 def winning(found: Mapping[str, Any]) -> Table | None:
-    """Spikes per synapse at which each account says that the network stops winning."""
+    """Spikes per synapse below which each account says that the network costs less."""
     sets = section(found, "cross_over")
     rows = []
     for key, label in _shown(found, sets).items():
         cross = section(sets, key)
         ours, theirs, at = (number(cross, name) for name in ("network", "opponent", "at"))
         unit = str(cross.get("unit") or "J").replace("FLOP", "")
-        ends = "wins at no rate" if at is None else f"{at:.3g}"
+        ends = "at no rate, not even 0" if at is None else f"{at:.3g}"
         rows.append([label, si(ours, unit), si(theirs, unit), _short(number(cross, "here")), ends, ratio(ours, theirs)])
     if not rows:
         return None
@@ -101,12 +167,12 @@ def winning(found: Mapping[str, Any]) -> Table | None:
     note = (
         f"The opponent has the same layers, weights of {fixed(bits[1], 0)} bits and activations of {fixed(bits[0], 1)} "
         "bits on average, as many as tell apart what was sent in a whole presentation, and runs once. Below the "
-        "number of spikes per synapse in the fifth column the spiking network costs less."
+        "number of spikes per synapse in the fifth column the spiking network costs less than its opponent."
     )
     draws = number(found, "draws") or 1
     if draws > 1:
         note += f" An ensemble of {draws:.0f} draws stands against one network."
-    head = ["account", "this network", "opponent", "spikes per synapse", "stops winning at", ""]
+    head = ["account", "this network", "opponent", "spikes per synapse", "costs less below", ""]
     return Table(head, rows, note)
 
 
@@ -128,6 +194,8 @@ def devices(found: Mapping[str, Any]) -> Table | None:
     """Joules of one answer on each device of the table."""
     rows = []
     for name, entry in section(found, "devices").items():
+        if not isinstance(entry, Mapping):
+            continue
         what = "its spikes" if entry.get("spiking") else "without spikes, once"
         cells = [si(number(entry, key), "J") for key in PRICES]
         # A device of spikes has no price for a network without them.

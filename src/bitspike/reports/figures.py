@@ -16,12 +16,16 @@ from bitspike.reports.style import (
     INK,
     MUTED,
     PANEL,
+    PAPER,
     RULE,
     VERMILION,
+    ends,
+    ink_image,
     panel,
     percent_axis,
     short,
     styled,
+    tell,
     whole_ticks,
 )
 
@@ -30,6 +34,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curve = tuple[str, Array, Array]
+Look = tuple[str, str]  # colour and dashes
+# Bins of fewer answers are drawn hollow: they say little.
+FEW = 10
+
+
+def look(k: int) -> Look:
+    """The colour and dashes of the k-th of several lines: the same wherever it is drawn."""
+    return CYCLE[k % len(CYCLE)], DASHES[k // len(CYCLE) % len(DASHES)]
 
 
 @styled
@@ -40,18 +52,18 @@ def curves(
     *,
     percent: bool = False,
     mark: float | None = None,
-    colours: Sequence[str] = (),
+    looks: Sequence[Look] = (),
+    named: bool = True,
 ) -> Figure:
-    """Labelled lines (label, x (E,), y (E,)) over epochs or time steps; `mark` draws a dotted upright.
+    """Lines (label, x (E,), y (E,)) over epochs or time steps; `mark` draws a dotted upright.
 
-    colours: one per line, where a colour has a meaning of its own; else they only tell the lines apart.
+    looks: one per line, where it has a meaning of its own. named: several lines have their labels at their ends.
     """
     figure, axes = panel()
-    for k, (label, at, values) in enumerate(lines):
+    looks = looks or [look(k) for k in range(len(lines))]
+    for (label, at, values), (colour, dashes) in zip(lines, looks, strict=True):
         marker = "o" if len(at) <= 12 else ""
-        style = DASHES[k // len(CYCLE) % len(DASHES)]
-        colour = colours[k] if colours else CYCLE[k % len(CYCLE)]
-        axes.plot(at, values, style, color=colour, label=short(label, 40), marker=marker, markersize=3.2)
+        axes.plot(at, values, dashes, color=colour, label=label, marker=marker, markersize=3.2)
     if mark is not None:
         axes.axvline(mark, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     values = np.concatenate([y for _, _, y in lines])
@@ -61,20 +73,18 @@ def curves(
         axes.yaxis.set_minor_formatter(lambda value, _: "")
     if percent:
         percent_axis(axes)
-    if len(lines) > 1 or colours:
-        _legend(axes, len(lines))
     axes.set_title(title)
     axes.set_xlabel(x)
     whole_ticks(axes)
-    return figure
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    if named and len(lines) > 1:
+        ends(axes, [(label, y[-1], colour) for (label, _, y), (colour, _) in zip(lines, looks, strict=True)])
+    said = [f"{label} from {_say(y[0], percent)} to {_say(y[-1], percent)}" for label, _, y in lines]
+    return tell(figure, f"{title} over {x}s: {'; '.join(said)}".replace("seens", "seen"))
 
 
-def _legend(axes: Axes, entries: int) -> None:
-    """Inside where there is room; below the axes when there are many entries."""
-    if entries <= 4:
-        axes.legend(loc="best")
-    else:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+def _say(value: float, percent: bool = False) -> str:
+    return f"{100 * value:.1f} %" if percent else f"{value:.4g}"
 
 
 def wilson(share: Array, count: Array, z: float = 1.96) -> tuple[Array, Array]:
@@ -86,82 +96,110 @@ def wilson(share: Array, count: Array, z: float = 1.96) -> tuple[Array, Array]:
 
 @styled
 def reliability(bins: Reliability, title: str) -> Figure:
-    """Accuracy against confidence with the distance to the diagonal; below, how many answers are in each bin."""
+    """Accuracy against confidence, a dot to a bin; below, how many answers are in each."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(PANEL[0], 4.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
     filled = bins.count > 0
     said, right, count = bins.confidence[filled], bins.accuracy[filled], bins.count[filled]
-    low, high = wilson(right, count)
-    upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
     upper.vlines(said, np.minimum(said, right), np.maximum(said, right), color=VERMILION, linewidth=4, alpha=0.35)
-    upper.vlines(said, low, high, color=BLUE, linewidth=0.9)
-    upper.plot(said, right, color=BLUE, marker="o", markersize=4, linewidth=1.2)
-    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="right")
+    _dots(upper, bins, BLUE)
+    upper.set(xlim=(0, 1.02), ylim=(0, 1.03), ylabel="right")
     upper.grid(axis="both")
     percent_axis(upper)
     upper.set_title(title)
 
     width = np.diff(bins.edges)
     hit = np.where(bins.count > 0, np.nan_to_num(bins.accuracy) * bins.count, 0)
+    miss = bins.count - hit
     lower.bar(bins.edges[:-1], hit, width, align="edge", color=BLUE, alpha=0.75, edgecolor="none", label="right")
-    lower.bar(
-        bins.edges[:-1], bins.count - hit, width, bottom=hit, align="edge", color=VERMILION, alpha=0.85, label="wrong"
-    )
+    lower.bar(bins.edges[:-1], miss, width, bottom=hit, align="edge", color=VERMILION, alpha=0.85, label="wrong")
     lower.set(xlabel="confidence", ylabel="answers")
     lower.grid(axis="y")
-    lower.legend(loc="upper left", ncols=2)
+    # Names beside the bars, not on them.
+    lower.text(1.015, 0.75, "wrong", color=VERMILION, transform=lower.transAxes, va="center", fontsize=8.5)
+    lower.text(1.015, 0.35, "right", color=BLUE, transform=lower.transAxes, va="center", fontsize=8.5)
     percent_axis(lower, "x")
-    return figure
+    each = [
+        f"says {_say(c, True)}, right {_say(a, True)} of {n:.0f}" for c, a, n in zip(said, right, count, strict=True)
+    ]
+    return tell(figure, f"{title}. Answers by confidence: {'; '.join(each)}")
+
+
+def _dots(axes: Axes, bins: Reliability, colour: str, intervals: bool = True) -> None:
+    """A dot to a bin that has answers, its area their share, with its Wilson interval; hollow where they are few."""
+    filled = bins.count > 0
+    said, right, count = bins.confidence[filled], bins.accuracy[filled], bins.count[filled]
+    if intervals:
+        low, high = wilson(right, count)
+        axes.vlines(said, low, high, color=colour, linewidth=0.9)
+    areas = 12 + 130 * count / count.sum()
+    for some, face in ((count >= FEW, colour), (count < FEW, PAPER)):
+        if some.any():
+            axes.scatter(said[some], right[some], areas[some], color=face, edgecolors=colour, linewidths=0.9, zorder=3)
 
 
 @styled
-def reliability_over(runs: Sequence[tuple[str, Reliability]], title: str) -> Figure:
+def reliability_over(runs: Sequence[tuple[str, Reliability]], title: str, looks: Sequence[Look] = ()) -> Figure:
     """Accuracy against confidence of several runs; a dot's area grows with the share of answers in its bin."""
     figure, axes = panel(PANEL[0], 4.2)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
-    for k, (label, bins) in enumerate(runs):
-        filled = bins.count > 0
-        said, right = bins.confidence[filled], bins.accuracy[filled]
-        style, colour = DASHES[k // len(CYCLE) % len(DASHES)], CYCLE[k % len(CYCLE)]
-        axes.plot(said, right, style, color=colour, linewidth=1.2, label=short(label, 40))
-        axes.scatter(said, right, 6 + 70 * bins.count[filled] / bins.count.sum(), color=colour, linewidths=0)
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="right")
+    looks = looks or [look(k) for k in range(len(runs))]
+    for (_, bins), (colour, dashes) in zip(runs, looks, strict=True):
+        many = bins.count >= max(FEW, 0.01 * bins.count.sum())
+        axes.plot(bins.confidence[many], bins.accuracy[many], dashes, color=colour, linewidth=1.0)
+        _dots(axes, bins, colour, intervals=len(runs) <= 2)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.03), xlabel="confidence", ylabel="right")
     axes.grid(axis="both")
     percent_axis(axes)
     percent_axis(axes, "x")
     axes.set_title(title)
-    _legend(axes, len(runs))
-    return figure
+    said = []
+    for label, bins in runs:
+        share = bins.count / bins.count.sum()
+        gap = float(np.nansum(share * np.abs(np.nan_to_num(bins.accuracy) - np.nan_to_num(bins.confidence))))
+        said.append(f"{label} is off by {_say(gap, True)} on average")
+    return tell(figure, f"{title}: right against confidence. {'; '.join(said)}")
+
+
+# Classes up to which names stand at the axes; beyond, numbers with a key.
+NAMED = 40
 
 
 @styled
 def confusion(counts: Array, classes: Sequence[str]) -> Figure:
-    """Counts (C, C), rows true and columns answered; shade: share of the row."""
+    """Counts (C, C), rows true and columns answered; shade: share of the row. Every class is labelled."""
     size = len(classes)
-    figure, axes = panel(PANEL[0], 4.3)
+    side = min(9.0, max(4.3, 0.9 + 0.17 * size))
+    figure, axes = panel(side + 0.1, side)
     axes.grid(False)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # A rare mistake must still be seen: the root lifts small shares, and only off the diagonal.
-    paint = np.empty((size, size, 4))
-    paint[:] = _rgba(VERMILION, 0.9 * np.sqrt(share))
-    paint[np.arange(size), np.arange(size)] = _rgba(BLUE, 0.85 * np.diag(share))
-    axes.imshow(paint, interpolation="nearest")
+    right = np.eye(size, dtype=bool)
+    for strength, colour in (
+        (np.where(right, 0, 0.9 * np.sqrt(share)), VERMILION),
+        (np.where(right, 0.85 * share, 0), BLUE),
+    ):
+        ink_image(axes, strength, colour)
     for edge in axes.spines.values():
         edge.set(visible=True, color=RULE)
-    step = max(1, int(np.ceil(size / 25)))
-    shown = range(0, size, step)
-    classes = [short(name, 16) for name in classes]
-    crowded = sum(len(classes[k]) + 2 for k in shown) > 50
-    axes.set_xticks(list(shown), [classes[k] for k in shown], rotation=90 if crowded else 0)
-    axes.set_yticks(list(shown), [classes[k] for k in shown])
-    axes.tick_params(length=0, labelsize=8.5 if size <= 12 else 6.5)
+    shown = [short(name, 16) for name in classes]
+    if size > NAMED:
+        shown = [str(k) for k in range(1, size + 1)]
+    # Numbers of very many classes stand for those between them as well.
+    step = 1 if size <= 100 else -(-size // 50)
+    at = list(range(0, size, step))
+    crowded = sum(len(shown[k]) + 2 for k in at) > 50
+    axes.set_xticks(at, [shown[k] for k in at], rotation=90 if crowded else 0)
+    axes.set_yticks(at, [shown[k] for k in at])
+    axes.tick_params(length=0, labelsize=8.5 if size <= 12 else max(4.0, min(7.5, 300 / size)))
     axes.set(xlabel="answered", ylabel="true")
-    if size <= 20:
+    if size <= NAMED:
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                strong = share[row, column] > (0.6 if row == column else 0.4)
+                strong = share[row, column] > (0.6 if row == column else 0.35)
                 axes.text(
                     column,
                     row,
@@ -169,20 +207,24 @@ def confusion(counts: Array, classes: Sequence[str]) -> Figure:
                     ha="center",
                     va="center",
                     fontsize=8.5 if size <= 12 else 6,
-                    color="white" if strong else INK,
+                    color=PAPER if strong else INK,
                 )
-    return figure
-
-
-def _rgba(colour: str, alpha: Array) -> Array:
-    from matplotlib.colors import to_rgb
-
-    return np.concatenate([np.broadcast_to(to_rgb(colour), (*alpha.shape, 3)), alpha[..., None]], axis=-1)
+    total, hits = counts.sum(), np.trace(counts)
+    said = f"Confusion of {size} classes: {hits:.0f} of {total:.0f} answers right"
+    wrong = np.argsort(-np.where(right, 0, counts).ravel(), kind="stable")[:5]
+    pairs = [(*divmod(int(k), size), counts.ravel()[k]) for k in wrong if not right.ravel()[k] and counts.ravel()[k]]
+    said += "".join(f"; {classes[true]} taken for {classes[as_]}: {n:.0f}" for true, as_, n in pairs)
+    return tell(figure, said)
 
 
 @styled
-def spread_over_x(x: Array, mean: Array, spread: Array, truth: Array) -> Figure:
-    """One-dimensional regression: mean (N,) with one and two spreads around it, and the true values, over x (N,)."""
+def spread_over_x(
+    x: Array, mean: Array, spread: Array, truth: Array, learned: tuple[Array, Array] | None = None, name: str = "x"
+) -> Figure:
+    """One-dimensional regression: mean (N,) with one and two spreads around it, and the true values, over x (N,).
+
+    learned: x and y of the training points, (n,) each.
+    """
     figure, axes = panel(8.8, 3.6)
     order = np.argsort(x)
     x, mean, spread, truth = x[order], mean[order], spread[order], truth[order]
@@ -191,9 +233,28 @@ def spread_over_x(x: Array, mean: Array, spread: Array, truth: Array) -> Figure:
         axes.fill_between(x, low, high, color=BLUE, alpha=alpha, linewidth=0, label=f"± {times} spread")
     axes.plot(x, truth, ".", color=VERMILION, markersize=3, label="true")
     axes.plot(x, mean, color=BLUE, label="predicted")
-    axes.set(xlabel="x", ylabel="y")
-    axes.legend(loc="best")
-    return figure
+    labels = [
+        ("predicted", mean[-1], BLUE),
+        ("± 2 spreads", mean[-1] + 2 * spread[-1], BLUE),
+        ("true", truth[-1], VERMILION),
+    ]
+    said = f"Prediction over {len(x)} values of {name}: root-mean-square error {_say(_rms(mean - truth))}"
+    said += f", mean spread {_say(float(spread.mean()))}"
+    if learned is not None:
+        axes.plot(
+            *learned, "o", markersize=3.6, markerfacecolor=PAPER, color=INK, markeredgewidth=0.8, label="training"
+        )
+        said += f"; {len(learned[0])} training points between {_say(learned[0].min())} and {_say(learned[0].max())}"
+    axes.set(xlabel=name, ylabel="y")
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    if learned is not None:
+        labels.append(("○ training points", float(np.median(learned[1])), INK))
+    ends(axes, labels, least=0.075)
+    return tell(figure, said)
+
+
+def _rms(errors: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(errors))))
 
 
 @styled
@@ -202,9 +263,9 @@ def predicted_against_true(mean: Array, spread: Array, truth: Array, title: str)
     figure, axes = panel(PANEL[0], 4.0)
     some = np.linspace(0, len(truth) - 1, min(len(truth), 500)).astype(int)
     axes.errorbar(truth[some], mean[some], spread[some], fmt="o", color=BLUE, markersize=2.5, elinewidth=0.6, alpha=0.6)
-    ends = [min(truth.min(), mean.min()), max(truth.max(), mean.max())]
-    axes.plot(ends, ends, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+    limits = [min(truth.min(), mean.min()), max(truth.max(), mean.max())]
+    axes.plot(limits, limits, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set(xlabel="true", ylabel="predicted")
     axes.grid(axis="both")
     axes.set_title(title)
-    return figure
+    return tell(figure, f"{title}: {len(truth)} values, root-mean-square error {_say(_rms(mean - truth))}")

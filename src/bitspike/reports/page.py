@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bitspike.errors import refuse
-from bitspike.reports import tables
+from bitspike.reports import examples, plates, style, tables
 from bitspike.reports.energy import accounts
 from bitspike.reports.levels import levels
-from bitspike.reports.plates import plates
+from bitspike.reports.plates import Plate
 from bitspike.reports.rundata import RunData, read_run, section
-from bitspike.reports.text import summary
+from bitspike.reports.text import ships, summary
 
 
 def report(run: Path) -> Path:
@@ -25,14 +26,34 @@ def report(run: Path) -> Path:
         run=found,
         subtitle=_subtitle(found),
         summary=summary(found),
+        ships=ships(found),
         tiles=tables.tiles(found),
-        plates=plates(found),
+        plates=plates_of(found),
         readings=tables.readings(found),
         bits=tables.bits(found),
         levels=levels(found),
         energy=accounts(found),
         environment=tables.environment(found),
     )
+
+
+def plates_of(run: RunData) -> list[Plate]:
+    """Every figure the run has data for, in reading order."""
+    makers: tuple[Callable[[RunData], Plate | None], ...] = (
+        plates.learning,
+        plates.reliability,
+        plates.time_steps,
+        plates.spiking,
+        plates.soft_rates,
+        plates.relus,
+        examples.regression,
+        examples.series,
+        plates.plane,
+        examples.raster,
+        plates.weights,
+        plates.confusion,
+    )
+    return [made for maker in makers if (made := maker(run)) is not None]
 
 
 def _subtitle(run: RunData) -> list[str]:
@@ -60,7 +81,9 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = engine.get_template(template).render(**values)
+    inks = {"light": style.LIGHT, "dark": style.DARK, "paper": style.PRINT}
+    inks = {f"{name}_inks": style.variables(of) for name, of in inks.items()}
+    text = engine.get_template(template).render(**inks, **values)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

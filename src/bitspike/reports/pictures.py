@@ -9,33 +9,41 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitspike.reports.rundata import Array
-from bitspike.reports.style import BLUE, CYCLE, INK, MUTED, VERMILION, panel, short, styled, whole_ticks
+from bitspike.reports.style import (
+    BLUE,
+    CYCLE,
+    INK,
+    MUTED,
+    VERMILION,
+    ink_image,
+    panel,
+    short,
+    styled,
+    tell,
+    whole_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 MOST_UNITS = 96
 
 
+# Channels of an input up to which each is a trace of its own; more are a heat map.
+TRACES = 4
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One presented example: its class, its image (H, W) if it is one, spikes (T, units) by layer, and the
-    class probabilities after each step (T, C) if they are known."""
+    """One presented example: its class, its image (H, W) if it is one, spikes (T, units) by layer, the class
+    probabilities after each step (T, C) if they are known, and the real input (T, channels) if there is one."""
 
     label: str
     image: Array | None
     spikes: Mapping[str, Array]
     belief: Array | None = None
-
-
-def _fading(colour: str) -> Colormap:
-    """From transparent to a colour, so that light and dark pages both show through."""
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
-
-    red, green, blue = to_rgb(colour)
-    return LinearSegmentedColormap.from_list("fading", [(red, green, blue, 0.0), (red, green, blue, 1.0)])
+    given: Array | None = None
 
 
 def _some(units: int, most: int = MOST_UNITS) -> Array:
@@ -45,35 +53,65 @@ def _some(units: int, most: int = MOST_UNITS) -> Array:
 
 @styled
 def raster(samples: Sequence[Sample], classes: Sequence[str]) -> Figure:
-    """One row per sample: image, then a raster (unit over time step) per layer, then the belief over time."""
+    """One row per sample: image, real input, then a raster (unit over time step) per layer, then the belief."""
     from matplotlib.figure import Figure
 
-    layers = list(samples[0].spikes)
-    images = samples[0].image is not None
-    beliefs = samples[0].belief is not None
-    columns = ["image"] * images + layers + ["belief"] * beliefs
-    ratios = [0.75 if column == "image" else 1.5 for column in columns]
+    first = samples[0]
+    columns = ["shown"] * (first.image is not None) + ["input"] * (first.given is not None)
+    columns += [name for name in first.spikes if name not in columns] + ["probability"] * (first.belief is not None)
+    ratios = [0.75 if column == "shown" else 1.5 for column in columns]
     figure = Figure(figsize=(8.8, 1.35 * len(samples) + 0.5), layout="constrained")
     grid = figure.subplots(len(samples), len(columns), squeeze=False, width_ratios=ratios)
+    given = [sample.given for sample in samples if sample.given is not None]
+    low, high = (min(x.min() for x in given), max(x.max() for x in given)) if given else (0.0, 1.0)
     for row, sample in zip(grid, samples, strict=True):
-        cells = dict(zip(columns, row, strict=True))
-        for column, axes in cells.items():
+        for axes, column in zip(row, columns, strict=True):
             axes.grid(False)
-            if column == "image" and sample.image is not None:
+            if column == "shown" and sample.image is not None:
                 _image(axes, sample.image)
-            elif column == "belief" and sample.belief is not None:
+            elif column == "input" and sample.given is not None:
+                _given(axes, sample.given, float(low), float(high))
+            elif column == "probability" and sample.belief is not None:
                 _belief(axes, sample.belief, classes)
             elif column in sample.spikes:
                 _spikes(axes, sample.spikes[column])
         row[0].set_ylabel(short(sample.label, 12), rotation=0, ha="right", va="center", fontsize=11, color=INK)
     for axes, column in zip(grid[0], columns, strict=True):
-        axes.set_title({"image": "shown", "belief": "probability"}.get(column, column))
+        axes.set_title(column)
     for axes, column in zip(grid[-1], columns, strict=True):
-        if column != "image":
+        if column != "shown":
             axes.set_xlabel("time step")
     for axes in grid[:-1].ravel():
         axes.tick_params(labelbottom=False)
-    return figure
+    fired = {name: float(np.mean([(s.spikes[name] != 0).mean() for s in samples])) for name in first.spikes}
+    steps = len(next(iter(first.spikes.values())))
+    said = f"{len(samples)} test examples ({', '.join(short(s.label, 24) for s in samples)}) over {steps} time steps"
+    said += "".join(f"; {name}: {100 * share:.1f} % of places and steps not zero" for name, share in fired.items())
+    return tell(figure, said)
+
+
+def _given(axes: Axes, given: Array, low: float, high: float) -> None:
+    """A real input (T, channels): its traces, or where there are many channels a heat map from low to high."""
+    steps = np.arange(1, len(given) + 1)
+    if given.shape[1] <= TRACES:
+        for k in range(given.shape[1]):
+            axes.plot(steps, given[:, k], color=CYCLE[k], linewidth=1.0, marker="." if len(given) == 1 else "")
+        axes.set(xlim=(0.5, len(given) + 0.5), ylim=(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1)))
+        axes.tick_params(axis="y", labelsize=7)
+        axes.locator_params(axis="y", nbins=3)
+        whole_ticks(axes)
+        return
+    extent = (0.5, len(given) + 0.5, 0, given.shape[1])
+    # About zero, two inks; else one, from the least to the largest value.
+    if low < 0 < high:
+        most = max(-low, high)
+        for sign, colour in ((1, BLUE), (-1, VERMILION)):
+            ink_image(axes, np.maximum(sign * given.T / most, 0), colour, aspect="auto", origin="lower", extent=extent)
+    else:
+        strength = (given.T - low) / (high - low or 1)
+        ink_image(axes, strength, BLUE, aspect="auto", origin="lower", extent=extent)
+    axes.set_yticks([])
+    whole_ticks(axes)
 
 
 def _bare(axes: Axes) -> None:
@@ -91,18 +129,9 @@ def _image(axes: Axes, image: Array) -> None:
 
 def _spikes(axes: Axes, spikes: Array) -> None:
     """Spikes (T, units) as an image: time to the right, unit numbers upwards."""
-    shown = spikes[:, _some(spikes.shape[1])].T.astype(float)
-    steps = spikes.shape[0]
-    axes.imshow(
-        np.minimum(shown, 1),
-        cmap=_fading(BLUE),
-        vmin=0,
-        vmax=1,
-        aspect="auto",
-        origin="lower",
-        interpolation="none",
-        extent=(0.5, steps + 0.5, 0, shown.shape[0]),
-    )
+    shown = spikes[:, _some(spikes.shape[1])].T != 0
+    extent = (0.5, len(spikes) + 0.5, 0, len(shown))
+    ink_image(axes, shown.astype(float), BLUE, aspect="auto", origin="lower", extent=extent)
     axes.set_yticks([])
     axes.spines["left"].set_visible(True)
     whole_ticks(axes)
@@ -127,13 +156,64 @@ def _belief(axes: Axes, belief: Array, classes: Sequence[str]) -> None:
     whole_ticks(axes)
 
 
+@dataclass(frozen=True)
+class Read:
+    """A series (T, channels) that was read, and at its end the true value, the predicted one and its spread."""
+
+    given: Array
+    truth: float
+    mean: float
+    spread: float
+
+
+@styled
+def series(examples: Sequence[Read], ahead: int | None) -> Figure:
+    """Each series, and the answer `ahead` steps after it; None: beside it, on an axis of its own."""
+    from matplotlib.figure import Figure
+
+    across = 1 if len(examples) == 1 else 2
+    down = -(-len(examples) // across)
+    figure = Figure(figsize=(8.8, 1.75 * down + 0.4), layout="constrained")
+    parts = 1 if ahead else 2
+    ratios = ([4.0] if ahead else [4.0, 1.0]) * across
+    grid = figure.subplots(down, across * parts, squeeze=False, width_ratios=ratios)
+    low, high = min(e.mean - 2 * e.spread for e in examples), max(e.mean + 2 * e.spread for e in examples)
+    low, high = min(low, *(e.truth for e in examples)), max(high, *(e.truth for e in examples))
+    room = 0.08 * (high - low or 1)
+    for cells in grid.ravel()[len(examples) * parts :]:
+        cells.set_axis_off()
+    for k, example in enumerate(examples):
+        cells = grid.ravel()[k * parts : (k + 1) * parts]
+        steps, channels = np.arange(1, len(example.given) + 1), example.given.shape[1]
+        for channel in range(min(channels, TRACES)):
+            cells[0].plot(
+                steps, example.given[:, channel], color=MUTED if channels == 1 else CYCLE[channel], linewidth=1
+            )
+        cells[0].grid(False)
+        at = len(steps) + ahead if ahead else 0
+        for times, width in ((2, 1.0), (1, 3.0)):
+            cells[-1].vlines(at, example.mean - times * example.spread, example.mean + times * example.spread,
+                             color=BLUE, linewidth=width)  # fmt: skip
+        cells[-1].plot([at], [example.mean], "o", color=BLUE, markersize=4)
+        cells[-1].plot([at], [example.truth], "o", color=VERMILION, markersize=8, markerfacecolor="none")
+        if parts == 2:
+            cells[1].set(xticks=[], xlim=(-1, 1), ylim=(low - room, high + room), title="answer" if k < across else "")
+            cells[1].grid(False)
+        if k >= len(examples) - across:
+            cells[0].set_xlabel("time step")
+        whole_ticks(cells[0])
+    said = [f"true {e.truth:.4g}, predicted {e.mean:.4g} ± {e.spread:.2g}" for e in examples]
+    return tell(
+        figure, f"{len(examples)} series of {len(examples[0].given)} steps with their answers: {'; '.join(said)}"
+    )
+
+
 @styled
 def weight_history(epochs: Array, edges: Array, counts: Mapping[str, Array]) -> Figure:
-    """Heat map per weight tensor: share of its weights (colour) with each p(w = +1) (up) over epochs (right).
+    """Heat map per weight tensor: share of its weights (ink) with each p(w = +1) (up) over epochs (right).
 
-    epochs (E,), edges (K+1,) in [0, 1], counts: {tensor: (E, K)}.
+    epochs (E,), edges (K+1,) in [0, 1], counts: {tensor: (E, K)}. Epochs are equally wide, bins too.
     """
-    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     across = min(3, len(counts))
@@ -141,15 +221,15 @@ def weight_history(epochs: Array, edges: Array, counts: Mapping[str, Array]) -> 
     figure = Figure(figsize=(4.4 if across == 1 else 8.8, 2.4 * down + 0.35), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     shares = {name: n / np.maximum(n.sum(axis=1, keepdims=True), 1) for name, n in counts.items()}
-    norm = PowerNorm(0.5, 0, max(float(share.max()) for share in shares.values()) or 1)
-    middle = (epochs[1:] + epochs[:-1]) / 2
-    first = epochs[0] - (epochs[1] - epochs[0]) / 2 if len(epochs) > 1 else epochs[0] - 0.5
-    last = epochs[-1] + (epochs[-1] - epochs[-2]) / 2 if len(epochs) > 1 else epochs[0] + 0.5
-    at = np.concatenate([[first], middle, [last]])
+    most = max(float(share.max()) for share in shares.values()) or 1.0
+    half = 0.5 * (epochs[-1] - epochs[0]) / max(1, len(epochs) - 1) if len(epochs) > 1 else 0.5
+    extent = (epochs[0] - half, epochs[-1] + half, edges[0], edges[-1])
     for axes in grid.ravel()[len(counts) :]:
         axes.set_axis_off()
     for axes, (name, share) in zip(grid.ravel(), shares.items(), strict=False):
-        mesh = axes.pcolormesh(at, edges, share.T, cmap=_fading(BLUE), norm=norm, rasterized=True)
+        axes.grid(False)
+        # The root, so that rare probabilities are seen too.
+        ink_image(axes, np.sqrt(share.T / most), BLUE, aspect="auto", origin="lower", extent=extent)
         axes.set_title(short(name, 28))
         axes.set(yticks=[0, 0.5, 1], ylim=(0, 1))
         whole_ticks(axes)
@@ -157,38 +237,31 @@ def weight_history(epochs: Array, edges: Array, counts: Mapping[str, Array]) -> 
         axes.set_ylabel("p(w = +1)")
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
-    bar = figure.colorbar(mesh, ax=grid, shrink=0.9, aspect=28, pad=0.015)
-    bar.outline.set_visible(False)
-    bar.ax.set_title("share", fontsize=8.5, color=MUTED)
-    bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}\u202f%")
-    return figure
+    sure = {name: float(share[-1][(edges[:-1] < 0.1) | (edges[1:] > 0.9)].sum()) for name, share in shares.items()}
+    said = "".join(f"; {short(name, 40)}: {100 * part:.0f} %" for name, part in sure.items())
+    words = f"Probabilities p(w = +1) of weights over epochs; full ink is {100 * most:.3g} % of a tensor's weights"
+    return tell(figure, f"{words}. Surer than 90 % at the end{said}")
 
 
 @styled
 def predictive_map(x: Array, probability: Array, classes: Sequence[str]) -> Figure:
     """Belief over the plane: x (M, 2), probability (M, C); colour the likeliest class, strength its probability."""
-    from matplotlib.colors import to_rgb
-
     figure, axes = panel(4.4, 4.2)
     axes.grid(False)
     count = probability.shape[1]
     best = probability.argmax(axis=1)
-    sure = (probability.max(axis=1) * count - 1) / (count - 1)
-    colours = np.array([to_rgb(CYCLE[k % len(CYCLE)]) for k in range(count)])
-    paint = np.concatenate([colours[best], 0.9 * np.clip(sure, 0, 1)[:, None]], axis=1)
+    strength = 0.9 * np.clip((probability.max(axis=1) * count - 1) / max(1, count - 1), 0, 1)
     first, second = np.unique(x[:, 0]), np.unique(x[:, 1])
-    if len(first) * len(second) == len(x):
-        order = np.lexsort((x[:, 0], x[:, 1]))
-        extent = (first[0], first[-1], second[0], second[-1])
-        axes.imshow(
-            paint[order].reshape(len(second), len(first), 4),
-            origin="lower",
-            extent=extent,
-            aspect="auto",
-            interpolation="none",
-        )
-    else:
-        axes.scatter(x[:, 0], x[:, 1], c=paint, s=6, linewidths=0, rasterized=True)
+    square = len(first) * len(second) == len(x)
+    order = np.lexsort((x[:, 0], x[:, 1]))
+    for k, colour in enumerate(CYCLE):
+        mine = best % len(CYCLE) == k
+        if square and mine.any():
+            extent = (first[0], first[-1], second[0], second[-1])
+            paint = np.where(mine, strength, 0)[order].reshape(len(second), len(first))
+            ink_image(axes, paint, colour, origin="lower", extent=extent, aspect="auto")
+        elif mine.any():
+            axes.scatter(x[mine, 0], x[mine, 1], color=colour, alpha=strength[mine], s=6, linewidths=0)
     handles = [axes.scatter([], [], color=CYCLE[k % len(CYCLE)], s=22) for k in range(min(count, 8))]
     axes.legend(
         handles,
@@ -200,4 +273,6 @@ def predictive_map(x: Array, probability: Array, classes: Sequence[str]) -> Figu
         title="likelier class" if count == 2 else "likeliest class",
     )
     axes.set(xlabel="x₁", ylabel="x₂")
-    return figure
+    shares = [f"{short(classes[k], 24)} on {100 * (best == k).mean():.0f} %" for k in range(min(count, 8))]
+    doubt = f"{100 * (strength < 0.45).mean():.0f} % of it is nearer to a guess than to certainty"
+    return tell(figure, f"Likeliest class over the plane: {', '.join(shares)}; {doubt}")

@@ -1,8 +1,11 @@
-"""The figures of a run's page with the sentence that tells how to read each; None where the data is missing."""
+"""Figures of a run's page with the sentence that tells how to read each; None where the data is missing.
+
+Those of its examples are in `examples`; `page` puts all in order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,24 +13,22 @@ import numpy as np
 
 from bitspike.errors import refuse
 from bitspike.reports import curve, figures, pictures, spikes
-from bitspike.reports.rundata import Array, RunData, number, section
-from bitspike.reports.style import BLUE, ORANGE, svg
+from bitspike.reports.rundata import RunData, number
+from bitspike.reports.style import BLUE, VERMILION, svg
 from bitspike.reports.tables import Table
 from bitspike.reports.text import NONE, fixed, percent, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_SAMPLES = 4
 MOST_TENSORS = 6
-INPUT = "input"
 
 
 @dataclass(frozen=True)
 class Plate:
     """One numbered figure of the page: its panels as inline SVG. `wide` spans the page and scrolls on a phone.
 
-    table: its numbers, below the panels.
+    table: its numbers, below the panels, behind the words `folded` where there are any.
     """
 
     key: str
@@ -36,32 +37,22 @@ class Plate:
     panels: list[str]
     wide: bool = False
     table: Table | None = None
+    folded: str = ""
 
 
 def plate(
-    key: str, title: str, caption: str, drawn: Sequence[Figure], *, wide: bool = False, table: Table | None = None
+    key: str,
+    title: str,
+    caption: str,
+    drawn: Sequence[Figure],
+    *,
+    wide: bool = False,
+    table: Table | None = None,
+    folded: str = "",
 ) -> Plate:
     """Render the figures; the key makes their ids unique on the page."""
     panels = [svg(figure, f"{key}-{k}") for k, figure in enumerate(drawn, start=1)]
-    return Plate(key, title, caption, panels, wide, table)
-
-
-def plates(run: RunData) -> list[Plate]:
-    """Every figure the run has data for, in reading order."""
-    makers: tuple[Callable[[RunData], Plate | None], ...] = (
-        learning,
-        reliability,
-        time_steps,
-        spiking,
-        soft_rates,
-        relus,
-        regression,
-        plane,
-        raster,
-        weights,
-        confusion,
-    )
-    return [made for maker in makers if (made := maker(run)) is not None]
+    return Plate(key, title, caption, panels, wide, table, folded)
 
 
 def learning(run: RunData) -> Plate | None:
@@ -76,13 +67,14 @@ def learning(run: RunData) -> Plate | None:
     drawn = []
     for lines, heading, percents in ((losses, "Loss", False), (scores, title, name == "accuracy")):
         if lines:
-            colours = [ORANGE if label.startswith("validation") else BLUE for label, _, _ in lines]
-            drawn.append(figures.curves(lines, heading, "epoch", percent=percents, mark=mark, colours=colours))
+            looks = [(VERMILION if label.startswith("validation") else BLUE, "-") for label, _, _ in lines]
+            lines = [(label.removesuffix(" loss"), at, values) for label, at, values in lines]
+            drawn.append(figures.curves(lines, heading, "epoch", percent=percents, mark=mark, looks=looks))
     if not drawn:
         return None
     caption = (
-        "Blue: examples it learns from. Orange: validation examples it does not learn from. "
-        "If blue goes on improving while orange does not, it has begun to learn by heart."
+        "Training: examples it learns from. Validation: examples it does not learn from. "
+        "If training goes on improving while validation does not, it has begun to learn by heart."
     )
     if mark is not None:
         caption += f" The dotted line marks epoch {mark:.0f}, "
@@ -96,27 +88,26 @@ def _curves(run: RunData, *wanted: tuple[str, str, str]) -> list[figures.Curve]:
 
 
 def reliability(run: RunData) -> Plate | None:
-    """Reliability diagrams before and after temperature scaling."""
+    """Reliability diagrams of what is shipped and, where a temperature changes it, of what it was before."""
     drawn = []
     raw, scaled = run.reliability(), run.reliability("reliability_scaled")
-    if raw:
-        title = f"As shipped, ECE {fixed(number(run.result, 'test', 'ece'))}"
+    changed = scaled is not None and raw is not None and abs(run.temperature - 1) > 1e-6
+    if shipped := run.shipped_reliability():
+        title = f"As shipped, ECE {fixed(number(run.shipped_reading, 'ece'))}"
+        drawn.append(figures.reliability(shipped, title))
+    if changed and raw is not None:
+        title = f"Before temperature scaling, ECE {fixed(number(run.result, 'test', 'ece'))}"
         drawn.append(figures.reliability(raw, title))
-    if scaled:
-        title = f"After temperature scaling, ECE {fixed(number(run.result, 'test', 'scaled', 'ece'))}"
-        drawn.append(figures.reliability(scaled, title))
     if not drawn:
         return None
     caption = (
         "Each dot gathers the test answers given with about the same confidence; its height is the share of them "
-        "that is right. On the dashed line the network keeps its word; below it is over-confident, above it "
-        "under-confident (shaded: by how much). Whiskers are 95 % Wilson intervals; the bars below count the answers."
+        "that is right, its area how many they are. On the dashed line the network keeps its word; below it is "
+        f"over-confident, above it under-confident (shaded: by how much). Whiskers are 95 % Wilson intervals; a hollow "
+        f"dot has fewer than {figures.FEW} answers and says little. The bars below count the answers."
     )
-    temperature = number(run.result, "test", "scaled", "temperature")
-    if scaled and temperature is not None:
-        caption += (
-            f" One temperature, {temperature:.2f}, fitted on validation, turns the first picture into the second."
-        )
+    if changed:
+        caption += f" One temperature, {run.temperature:.2f}, fitted on validation, is shipped with the network."
     return plate("reliability", "Does it keep its word?", caption, drawn)
 
 
@@ -209,33 +200,6 @@ def relus(run: RunData) -> Plate | None:
     return plate("relu-spikes", "Activations as spikes", caption, drawn, table=spikes.relu_table(of))
 
 
-def regression(run: RunData) -> Plate | None:
-    """Mean and spread over x, or predicted against true."""
-    prediction, targets = run.array("prediction", 3), run.array("targets", 2) if run.is_regression else None
-    if prediction is None or targets is None:
-        return None
-    last, size = prediction[-1], targets.shape[1]
-    if last.shape != (len(targets), 2 * size):
-        refuse(f"{run.path / 'predictions.npz'} prediction", f"shape {prediction.shape}", "(T, N, 2D)")
-    mean, spread = last[:, :size].astype(float), last[:, size:].astype(float)
-    inputs = run.arrays.get("inputs")
-    if size == 1 and inputs is not None and inputs.size == len(targets):
-        drawn = [figures.spread_over_x(inputs.reshape(-1), mean[:, 0], spread[:, 0], targets[:, 0])]
-        caption = (
-            "The line is the prediction, the bands one and two spreads around it, the dots the true values. "
-            "Where there was nothing to learn from, the bands should open."
-        )
-        return plate("regression", "Prediction and doubt", caption, drawn, wide=True)
-    drawn = [
-        figures.predicted_against_true(
-            mean[:, k], spread[:, k], targets[:, k], f"Output {k + 1}" if size > 1 else "Predicted against true"
-        )
-        for k in range(min(size, 4))
-    ]
-    caption = "A dot on the dashed line is predicted exactly; its whisker is the spread the network admits to."
-    return plate("regression", "Prediction and doubt", caption, drawn)
-
-
 def plane(run: RunData) -> Plate | None:
     """Class probabilities over a two-dimensional input."""
     x, probability = run.array("grid_x", 2), run.array("grid_probability", 2)
@@ -252,88 +216,15 @@ def plane(run: RunData) -> Plate | None:
     return plate("plane", "What it believes, everywhere", caption, drawn)
 
 
-def raster(run: RunData) -> Plate | None:
-    """Spikes of a few real samples, layer by layer; none of a network without a layer that spikes."""
-    samples, classes = _samples(run)
-    if not samples or set(samples[0].spikes) == {INPUT}:
-        return None
-    most = max(spikes.shape[1] for sample in samples for spikes in sample.spikes.values())
-    caption = (
-        "Real test examples on their way through the network: each mark is a spike, time runs to the right, "
-        "one neuron to a row."
-    )
-    if most > pictures.MOST_UNITS:
-        caption += f" Of layers with more than {pictures.MOST_UNITS} neurons, as many are shown, evenly chosen."
-    if section(run.recipe, "encoder").get("name") == "direct":
-        caption += " The input is fed as a steady current, not as spikes: a mark there means that it is not zero."
-    if section(section(run.recipe, "model"), "hybrid"):
-        caption += " A mark is a whole number other than zero."
-    if samples[0].belief is not None:
-        caption += " At the right, the probability of each class as the spikes come in."
-    return plate("raster", "Spikes", caption, [pictures.raster(samples, classes)], wide=True)
-
-
-def _samples(run: RunData) -> tuple[list[pictures.Sample], list[str]]:
-    layers = {INPUT: "raster_events"}
-    hidden = sorted((key for key in run.arrays if key.removeprefix("raster_").isdigit()), key=lambda key: int(key[7:]))
-    layers |= {f"layer {key.removeprefix('raster_')}": key for key in hidden}
-    spikes = {name: _spikes(run, key) for name, key in layers.items() if key in run.arrays}
-    if not spikes:
-        return [], []
-    count = next(iter(spikes.values())).shape[2]
-    if any(events.shape[2] != count for events in spikes.values()):
-        refuse(f"{run.path / 'predictions.npz'} raster", "layers of unequal numbers of samples", "(T, units, S)")
-    targets, images = run.arrays.get("raster_targets"), run.arrays.get("raster_images")
-    index, probabilities = run.arrays.get("raster_index"), run.array("probabilities", 3)
-    classes = run.classes(probabilities.shape[2] if probabilities is not None else 0)
-    samples = []
-    for s in range(min(count, MOST_SAMPLES)):
-        samples.append(
-            pictures.Sample(
-                _label(run, targets[s])
-                if targets is not None and targets.ndim == 1 and s < len(targets)
-                else f"{s + 1}",
-                images[s] if images is not None and images.ndim == 3 and len(images) == count else None,
-                {name: events[:, :, s] for name, events in spikes.items()},
-                _belief(run, probabilities, None if index is None else int(index[s])),
-            )
-        )
-    if any(sample.belief is None for sample in samples):
-        samples = [pictures.Sample(sample.label, sample.image, sample.spikes) for sample in samples]
-    return samples, classes
-
-
-def _spikes(run: RunData, key: str) -> Array:
-    """(T, units, S); a layer with more axes (channels, height, width) has them made one."""
-    found = run.arrays[key]
-    if found.ndim < 3 or 0 in found.shape:
-        refuse(f"{run.path / 'predictions.npz'} {key}", f"shape {found.shape}", "(T, units, S)")
-    return found.reshape(found.shape[0], -1, found.shape[-1])
-
-
-def _label(run: RunData, target: object) -> str:
-    probabilities = run.arrays.get("probabilities")
-    names = run.classes(probabilities.shape[-1]) if probabilities is not None else []
-    k = int(str(target)) if str(target).isdigit() else -1
-    return names[k] if 0 <= k < len(names) else str(target)
-
-
-def _belief(run: RunData, probabilities: Array | None, number_for_good: int | None) -> Array | None:
-    index = run.arrays.get("index")
-    if probabilities is None or index is None or number_for_good is None or len(index) != probabilities.shape[1]:
-        return None
-    rows = np.flatnonzero(index == number_for_good)
-    # One answer, at the end of a sequence, is no curve.
-    shown = len(rows) > 0 and probabilities.shape[2] > 1 and len(probabilities) > 1
-    return probabilities[:, rows[0]] if shown else None
-
-
 def weights(run: RunData) -> Plate | None:
     """Histograms of p(w = +1) over training, by weight tensor; for Bayesian weights only."""
     epochs, edges = run.history.get("epochs"), run.history.get("edges")
     counts = {key.removeprefix("counts/"): n for key, n in run.history.items() if key.startswith("counts/")}
     if epochs is None or edges is None or not counts or len(epochs) == 0:
         return None
+    for name, axis in (("epochs", epochs), ("edges", edges)):
+        if (np.diff(axis.astype(float)) <= 0).any() or len(axis) < (2 if name == "edges" else 1):
+            refuse(f"{run.path / 'history.npz'} {name}", "numbers that do not rise", "rising ones")
     for name, found in counts.items():
         if found.shape != (len(epochs), len(edges) - 1):
             wanted = f"({len(epochs)}, {len(edges) - 1})"
@@ -342,7 +233,7 @@ def weights(run: RunData) -> Plate | None:
     drawn = [pictures.weight_history(epochs, edges, {name: counts[name] for name in counts if name in largest})]
     caption = (
         "Each weight is +1 with a probability of its own: in the middle it is undecided, at 0 or 1 certain. "
-        "The stronger the colour, the more of the tensor's weights have that probability after that epoch."
+        "The stronger the ink, the more of the tensor's weights have that probability after that epoch."
     )
     if len(largest) < len(counts):
         caption += f" Shown are the {len(largest)} largest of {len(counts)} weight tensors."
@@ -350,16 +241,18 @@ def weights(run: RunData) -> Plate | None:
 
 
 def confusion(run: RunData) -> Plate | None:
-    """Confusion matrix with class names."""
+    """Confusion matrix with class names; of many classes, its commonest mistakes and a key to the numbers."""
     rows = run.result.get("confusion")
     if not rows:
         return None
     try:
         counts = np.array(rows, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         counts = np.empty(0)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
         refuse(f"{run.path / 'result.json'} confusion", "rows of unequal length", "a square table of counts")
+    if not ((counts >= 0) & (counts < 1e15)).all():
+        refuse(f"{run.path / 'result.json'} confusion", "an entry that is no count", "a square table of counts")
     classes = run.classes(len(counts))
     wrong = counts * (1 - np.eye(len(counts)))
     total = counts.sum()
@@ -373,4 +266,15 @@ def confusion(run: RunData) -> Plate | None:
         often = int(wrong[true, answered])
         times = "once" if often == 1 else "twice" if often == 2 else f"{often} times"
         caption += f" The commonest mistake: {classes[true]} taken for {classes[answered]}, {times}."
-    return plate("confusion", "What it takes for what", caption, [figures.confusion(counts, classes)])
+    key = None
+    if len(classes) > figures.NAMED:
+        caption += " The classes are numbered; the key is below."
+        rows = [(str(k + 1), name, counts[k, k], counts[k].sum()) for k, name in enumerate(classes)]
+        key = Table(
+            ["number", "class", "right", "of"], [[k, name, whole(right), whole(of)] for k, name, right, of in rows]
+        )
+    wide = len(counts) > 16
+    drawn = [figures.confusion(counts, classes)]
+    return plate(
+        "confusion", "What it takes for what", caption, drawn, wide=wide, table=key, folded="Key to the classes"
+    )

@@ -6,20 +6,18 @@ read is refused, because a page that quietly leaves out what it should show is w
 
 from __future__ import annotations
 
-import json
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bitspike.errors import refuse
+from bitspike.reports import checked
+from bitspike.reports.checked import Array
 
-Array = NDArray[Any]
 Content = TypeVar("Content")
 
 
@@ -64,6 +62,24 @@ class RunData:
         return "prediction" in self.arrays or any("rmse" in reading for reading in readings)
 
     @property
+    def warnings(self) -> list[str]:
+        """What the run itself says against its result, one line each."""
+        said = self.result.get("warnings")
+        return [str(line) for line in said if str(line).strip()] if isinstance(said, list) else []
+
+    @property
+    def shipped_reading(self) -> dict[str, Any]:
+        """The test reading of what `predict` answers: with its temperature, where it has one."""
+        test = section(self.result, "test")
+        return {**test, **section(test, "scaled")}
+
+    @property
+    def temperature(self) -> float:
+        """That of what is shipped; 1 where there is none."""
+        found = number(self.result, "shipped", "temperature"), number(self.result, "test", "scaled", "temperature")
+        return next((value for value in found if value is not None and value > 0), 1.0)
+
+    @property
     def data_name(self) -> str:
         named = section(self.environment, "data").get("name") or section(self.recipe, "data").get("set")
         return str(named or "")
@@ -96,6 +112,10 @@ class RunData:
         pairs = [(s, v) for s, v in found if s is not None and v is not None]
         return np.array([s for s, _ in pairs]), np.array([v for _, v in pairs])
 
+    def shipped_reliability(self) -> Reliability | None:
+        """The bins of what is shipped: after temperature scaling, where a run has it."""
+        return self.reliability("reliability_scaled") or self.reliability()
+
     def reliability(self, key: str = "reliability") -> Reliability | None:
         """The bins under `key` of result.json, or None; refuses bins that do not fit together."""
         bins = section(self.result, key)
@@ -110,8 +130,16 @@ class RunData:
             refuse(f"{self.path / 'result.json'} {key}", "unreadable bins", "edges, count, accuracy, confidence")
         if not len(edges) - 1 == len(count) == len(accuracy) == len(confidence):
             refuse(f"{self.path / 'result.json'} {key}", "lists of other lengths", "K+1 edges and K bins")
+        if np.isnan(edges).any() or (np.diff(edges) <= 0).any() or not (count >= 0).all():
+            refuse(f"{self.path / 'result.json'} {key}", "edges that do not rise, or no counts", "K+1 edges and K bins")
         if not count.sum() > 0:
             return None
+        filled = count > 0
+        shares = np.concatenate([accuracy[filled], confidence[filled]])
+        if not ((shares >= 0) & (shares <= 1 + 1e-9)).all():
+            refuse(
+                f"{self.path / 'result.json'} {key}", "a share outside 0 to 1", "shares in every bin that has answers"
+            )
         return Reliability(edges, count, accuracy, confidence)
 
     def array(self, name: str, ndim: int) -> Array | None:
@@ -128,7 +156,7 @@ def number(values: object, *keys: str) -> float | None:
         if not isinstance(values, Mapping) or key not in values:
             return None
         values = values[key]
-    if isinstance(values, bool) or not isinstance(values, int | float) or not math.isfinite(values):
+    if isinstance(values, bool) or not isinstance(values, int | float) or not abs(values) <= checked.LARGEST:
         return None
     return float(values)
 
@@ -146,19 +174,19 @@ def read_run(path: Path) -> RunData:
         refuse("run", path, "a folder written by `bitspike train`")
     if not any((path / name).is_file() for name in ("result.json", "metrics.jsonl")):
         refuse("run", f"{path} without result.json or metrics.jsonl", "a folder written by `bitspike train`")
-    recipe_text = _read(path / "recipe.toml", _text, "")
+    recipe_text = _read(path / "recipe.toml", checked.text_of, "")
     return RunData(
         path=path,
-        recipe=_read(path / "recipe.toml", _toml, {}),
+        recipe=_read(path / "recipe.toml", checked.toml_of, {}),
         recipe_text=recipe_text,
-        environment=_read(path / "environment.json", _json, {}),
-        epochs=_read(path / "metrics.jsonl", _json_lines, []),
-        history=_read(path / "history.npz", _npz, {}),
-        arrays=_read(path / "predictions.npz", _npz, {}),
-        result=_read(path / "result.json", _json, {}),
-        sweep=_read(path / "sweep.json", _json, {}),
-        spiking=_read(path / "spiking.json", _json, {}),
-        rates=_read(path / "relu_spiking.json", _json, {}),
+        environment=_read(path / "environment.json", checked.environment_of, {}),
+        epochs=_read(path / "metrics.jsonl", checked.json_lines_of, []),
+        history=_read(path / "history.npz", checked.arrays_of, {}),
+        arrays=_read(path / "predictions.npz", checked.arrays_of, {}),
+        result=_read(path / "result.json", checked.json_of, {}),
+        sweep=_read(path / "sweep.json", checked.json_of, {}),
+        spiking=_read(path / "spiking.json", checked.json_of, {}),
+        rates=_read(path / "relu_spiking.json", checked.json_of, {}),
     )
 
 
@@ -169,48 +197,3 @@ def _read(path: Path, reader: Callable[[Path], Content], missing: Content) -> Co
         return reader(path)
     except OSError as error:
         refuse(str(path), error.strerror or "an error", "a file that can be read")
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        refuse(str(path), "bytes that are not UTF-8", "text")
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        refuse(str(path), f"broken TOML ({error})", "a resolved recipe")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return _object(_text(path), str(path))
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    lines = enumerate(_text(path).splitlines(), start=1)
-    return [_object(line, f"{path} line {i}") for i, line in lines if line.strip()]
-
-
-def _object(text: str, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        refuse(where, f"broken JSON ({error.msg}, column {error.colno})", "one JSON object")
-    if not isinstance(found, dict):
-        refuse(where, f"a JSON {type(found).__name__}", "one JSON object")
-    return found
-
-
-def _npz(path: Path) -> dict[str, Array]:
-    from zipfile import BadZipFile
-    from zlib import error as ZlibError
-
-    try:
-        # Opened here, so that it is closed even where numpy gives up on it.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (BadZipFile, ZlibError, ValueError, EOFError, KeyError, AttributeError, TypeError):
-        refuse(str(path), "a broken archive", "an .npz file of plain arrays")

@@ -1,17 +1,23 @@
 """One look for every figure: size, palette, and SVG that follows the page's light or dark colours.
 
-The palette is Okabe and Ito's (2008, "Color universal design"), which people with any common colour-vision
-deficiency can tell apart. Each colour is written as a CSS variable, so that the page can lighten it at night.
+The hues are Okabe and Ito's (2008, "Color universal design"), which people with any common colour-vision deficiency
+can tell apart, each as dark (by day) or light (by night) as text on the page's paper has to be: a contrast of 4.5 at
+least (WCAG 2.2, AA). Figures name their inks by CSS variables; pictures made of points are masks that an ink fills.
 """
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from bitspike.reports.checked import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +26,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INK, MUTED, RULE = "#24272b", "#6d7278", "#d8d5cd"
-BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
-SKY, PURPLE, GREY = "#56b4e9", "#cc79a7", "#8c8f94"
+INK, MUTED, RULE = "#24272b", "#62676d", "#d8d5cd"
+BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#b84f00", "#00795a", "#8f6000"
+SKY, PURPLE, GREY, PAPER = "#27788a", "#a34d7f", "#6f7277", "#fdfcf9"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK, GREY)
 DASHES = ("-", "--", ":", "-.")
 VARIABLES = {
@@ -36,7 +42,15 @@ VARIABLES = {
     SKY: "sky",
     PURPLE: "purple",
     GREY: "grey",
+    PAPER: "paper",
 }
+LIGHT = {"raised": "#f6f4ee", **{name: ink for ink, name in VARIABLES.items()}}
+DARK = {
+    "paper": "#16181b", "raised": "#1f2226", "ink": "#e4e2dc", "muted": "#a0a4a9", "rule": "#383c41", "grey": "#9599a0",
+    "blue": "#4aa8e0", "vermilion": "#f0824a", "green": "#35c39a", "orange": "#f0b53c", "sky": "#86cbf2",
+    "purple": "#dd9cc0",
+}  # fmt: skip
+PRINT = {**LIGHT, "paper": "#ffffff", "raised": "#ffffff", "ink": "#000000", "rule": "#cccccc"}
 PANEL = (4.4, 3.0)  # inches
 RC: Any = {
     "font.size": 9,
@@ -111,6 +125,48 @@ def percent_axis(axes: Axes, which: str = "y") -> None:
     axis.set_major_formatter(lambda share, _: f"{100 * share:.6g}\u202f%".replace("-", "−"))
 
 
+def variables(inks: Mapping[str, str]) -> str:
+    """Inks as declarations of CSS."""
+    return " ".join(f"--{name}: {ink};" for name, ink in inks.items())
+
+
+def ends(axes: Axes, labels: Sequence[tuple[str, float, str]], least: float = 0.085) -> None:
+    """Names of lines at their right ends, outside the axes: (name, last y, colour). They make room for each other.
+
+    least: the distance between two of them, as a share of the axes' height. Call it when the limits are final.
+    """
+    if not labels:
+        return
+    flat = axes.transScale + axes.transLimits
+    left = axes.get_xlim()[1]
+    wanted = np.array([float(flat.transform((left, y))[1]) for _, y, _ in labels])
+    order = np.argsort(np.nan_to_num(wanted, nan=0.5), kind="stable")
+    places = np.clip(np.nan_to_num(wanted, nan=0.5)[order], 0, 1)
+    for k in range(1, len(places)):
+        places[k] = max(places[k], places[k - 1] + least)
+    # Too high a stack comes down as a whole, and then squeezes from above.
+    places -= max(0.0, places[-1] - 1)
+    for k, place in zip(order, places, strict=True):
+        name, _, colour = labels[k]
+        axes.text(
+            1.015, place, short(name, 26), color=colour, transform=axes.transAxes, va="center", ha="left", fontsize=8.5
+        )
+
+
+def ink_image(axes: Axes, strength: Array, colour: str, **how: Any) -> None:
+    """A picture (H, W) of one ink, 0 (bare paper) to 1: drawn as a white mask, which `svg` fills with the ink."""
+    paint = np.ones((*strength.shape, 4))
+    paint[..., 3] = np.clip(strength, 0, 1)
+    drawn = axes.imshow(paint, interpolation="none", **how)
+    drawn.set_gid(f"ink-{VARIABLES[colour]}")
+
+
+def tell(figure: Figure, text: str) -> Figure:
+    """What a screen reader says of the figure."""
+    figure.set_label(text)
+    return figure
+
+
 def short(text: str, most: int = 24) -> str:
     """At most `most` letters, the middle left out: names of files and classes may be of any length."""
     keep = (most - 1) // 2
@@ -118,7 +174,7 @@ def short(text: str, most: int = 24) -> str:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure as an inline <svg>: ids made unique by `name`, colours as CSS variables, text as text."""
+    """The figure as an inline <svg>: ids made unique by `name`, colours as CSS variables, text as text, and a title."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -135,9 +191,38 @@ def svg(figure: Figure, name: str) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
-    text = re.sub(r'^<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', text)
+    said = html.escape(str(figure.get_label()) or _titles(figure), quote=False)
+    text = _masked(text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
-    for colour, variable in VARIABLES.items():
+    head = rf'<svg \1 role="img" aria-labelledby="{name}-says">'
+    text = re.sub(r'^<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', head, text)
+    text = text.replace(">", f'><title id="{name}-says">{said}</title>', 1)
+    # Matplotlib's own word for the colour it draws with where none is set.
+    for colour, variable in (*VARIABLES.items(), ("#000000", "ink")):
         text = text.replace(colour, f"var(--{variable})")
     return text.strip()
+
+
+def _titles(figure: Figure) -> str:
+    """The titles of a figure's axes, where nobody has said more."""
+    titles = [axes.get_title(loc="left") or axes.get_ylabel() for axes in figure.axes]
+    return "; ".join(title for title in titles if title) or "A figure"
+
+
+def _masked(text: str) -> str:
+    """Each image of an ink as a mask over a rectangle of that ink."""
+    found = iter(range(text.count("<image")))
+
+    def one(match: re.Match[str]) -> str:
+        ink = re.search(r'id="ink-([a-z]+)[^"]*"', match[0])
+        if ink is None:
+            return match[0]
+        mask = f"mask{next(found)}"
+        image = match[0].replace(ink[0], "")
+        return (
+            f'<mask id="{mask}" maskUnits="userSpaceOnUse" x="0" y="0" width="100%" height="100%">{image}</mask>'
+            f'<rect width="100%" height="100%" fill="var(--{ink[1]})" mask="url(#{mask})"/>'
+        )
+
+    return re.sub(r"<image\b[^>]*/>", one, text)

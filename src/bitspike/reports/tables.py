@@ -11,6 +11,7 @@ from bitspike.reports.text import NONE, amount, duration, fixed, percent, ratio,
 
 READINGS = {
     "test": "as shipped",
+    "test_ensemble": "an ensemble of draws",
     "test_map": "most probable weights (MAP)",
     "test_single_draw": "a single draw",
     "test_rate": "its non-spiking twin",
@@ -50,28 +51,53 @@ def tiles(run: RunData) -> list[Tile]:
     test, bits = section(run.result, "test"), section(run.result, "bits")
     network, opponent = _compute(run, "network"), _compute(run, "opponent")
     twin = opponent if opponent is not None else _compute(run, "non_spiking_twin")
-    scaled = number(test, "scaled", "ece")
-    after = f"{fixed(scaled)} after temperature scaling" if scaled is not None else f"{_bins(run)} bins"
+    shipped, raw = run.shipped_reading, number(test, "ece")
+    after = f"{_bins(run)} bins"
+    if abs(run.temperature - 1) > 1e-6 and raw is not None:
+        after = f"with its temperature {run.temperature:.2f}; {fixed(raw)} without"
     saving = ratio(network, twin)
     other = "without spikes" if opponent is None else "without spikes at the same bits"
-    spikes = number(bits, "spikes_per_neuron")
+    spikes = counted_spikes(bits)
     than = f"as {other}" if saving.startswith("about") else f"than {other}"
     every = [
-        Tile("Accuracy", percent(number(test, "accuracy")), _tested(run)),
-        Tile("RMSE", fixed(number(test, "rmse"), 4), _tested(run)),
-        Tile("Calibration error (ECE)", fixed(number(test, "ece")), after),
+        Tile("Accuracy", percent(number(test, "accuracy")), _beside(run, "accuracy") or _tested(run)),
+        Tile("RMSE", fixed(number(test, "rmse"), 4), _beside(run, "rmse") or _tested(run)),
+        Tile("Calibration error (ECE)", fixed(number(shipped, "ece")), after),
         Tile(
             "Negative log-likelihood",
-            fixed(number(test, "nll")),
+            fixed(number(shipped, "nll")),
             f"nats per {'value' if run.is_regression else 'example'}; lower is better",
         ),
-        Tile("Brier score", fixed(number(test, "brier")), "0 is perfect"),
+        Tile("Brier score", fixed(number(shipped, "brier")), "0 is perfect"),
         Tile("Weights to ship", amount(number(bits, "weights_stored")), _bits(bits)),
-        Tile("Spikes per neuron", fixed(spikes, 2) if spikes else NONE, "in one presentation"),
+        Tile("Spikes per neuron", fixed(spikes, 2), "in one presentation"),
         Tile("Energy of an answer", si(network, "J"), f"{saving} {than}; analytic" if saving else "analytic"),
         Tile("Training", duration(number(run.result, "seconds")), _trained(run)),
     ]
     return [tile for tile in every if tile.value != NONE]
+
+
+BASELINES = {
+    "majority": "always the commonest class",
+    "logistic": "logistic regression",
+    "mean": "always the mean",
+    "ridge": "ridge regression",
+}
+
+
+def _baselines(run: RunData) -> dict[str, dict[str, Any]]:
+    """Readings of simple opponents on the same test examples, by their names on the page."""
+    found = section(run.result, "baselines")
+    return {BASELINES.get(key, key.replace("_", " ")): value for key, value in found.items() if isinstance(value, dict)}
+
+
+def _beside(run: RunData, name: str) -> str:
+    """'logistic regression 96.0 %; always the commonest class 10.3 %', the best first."""
+    readings = {label: number(reading, name) for label, reading in _baselines(run).items()}
+    known = sorted((value, label) for label, value in readings.items() if value is not None)
+    if name == "accuracy":
+        known.reverse()
+    return "; ".join(f"{label} {percent(v) if name == 'accuracy' else fixed(v, 4)}" for v, label in known)
 
 
 def _bins(run: RunData) -> int:
@@ -93,16 +119,19 @@ def _bits(bits: Mapping[str, Any]) -> str:
 
 
 def readings(run: RunData) -> Table | None:
-    """The network as shipped, after temperature scaling, and in its other readings."""
+    """What is shipped, the same without its temperature, its other readings, and simple opponents."""
     rows: list[tuple[str, dict[str, Any]]] = []
     others = [key for key in run.result if key.startswith("test_") and key not in READINGS]
     for key in (*READINGS, *others):
         reading = section(run.result, key)
-        if reading:
+        if key == "test" and reading:
+            rows.append(("as shipped", run.shipped_reading))
+            if abs(run.temperature - 1) > 1e-6 and section(reading, "scaled"):
+                rows.append((f"without its temperature ({run.temperature:.2f})", reading))
+        elif reading:
             rows.append((READINGS.get(key, key.removeprefix("test_").replace("_", " ")), reading))
-            scaled = section(reading, "scaled")
-            if key == "test" and scaled:
-                rows.append(("as shipped, temperature scaled", {**scaled, "accuracy": reading.get("accuracy")}))
+    if rows:
+        rows += [(label, reading) for label, reading in _baselines(run).items()]
     scores = [name for name in SCORES if any(number(reading, name) is not None for _, reading in rows)]
     if not scores:
         return None
@@ -110,6 +139,9 @@ def readings(run: RunData) -> Table | None:
     note = f"NLL in nats per example. ECE, adaptive and classwise: {_bins(run)} bins. All on test examples, used once."
     if "rmse" in scores:
         note = "NLL in nats per value; RMSE in the units of the target."
+    left_out = section(run.result, "baselines").get("left_out")
+    if isinstance(left_out, str) and left_out:
+        note += f" {left_out[:1].upper()}{left_out[1:].rstrip('.')}."
     return Table(["reading", *(SCORES[name] for name in scores)], cells, note)
 
 
@@ -126,13 +158,19 @@ def bits(run: RunData) -> Table | None:
         ["weights, to ship", whole(number(found, "weights_stored")), "bits; an ensemble counts every draw"],
         ["an activation", fixed(average, 2), "bits as stored"],
         ["of it significant", fixed(number(found, "significant")), "mean of log₂(1 + |n|); for spikes, their rate"],
-        ["spikes", fixed(number(found, "spikes_per_neuron"), 2), "per neuron and presentation, in one draw"],
+        ["spikes", fixed(counted_spikes(found), 2), "per neuron and presentation, in one draw"],
     ]
     if average == 0:
         # Nothing that spikes or counts ran.
         rows[1:] = [["an activation", "32", "bits: real numbers"]]
     rows = [row for row in rows if row[1] != NONE]
     return Table(["", "", ""], rows) if rows else None
+
+
+def counted_spikes(bits: Mapping[str, Any]) -> float | None:
+    """Spikes per neuron and presentation; None where nothing that spikes or counts ran."""
+    spikes = number(bits, "spikes_per_neuron")
+    return None if spikes == 0 and not number(bits, "average") else spikes
 
 
 def _compute(run: RunData, side: str) -> float | None:

@@ -44,7 +44,7 @@ def si(value: float | None, unit: str) -> str:
     """1.23e-6, 'J' -> '1.23 µJ': three significant digits and a prefix."""
     if value is None:
         return NONE
-    if value == 0:
+    if abs(value) < 1e-30:
         return f"0{THIN}{unit}".rstrip(THIN)
     prefixes = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
     exponent = min(12, max(-15, 3 * math.floor(math.log10(abs(value)) / 3)))
@@ -108,22 +108,38 @@ def _network(run: RunData) -> str:
 
 
 def summary(run: RunData) -> str:
-    """The run in one or two plain sentences."""
+    """The run in a few plain sentences: what it is, how often it is right, and how far its word can be trusted.
+
+    All of it is the reading of what is shipped, with its temperature, as `predict` answers.
+    """
     precision = str(section(run.recipe, "weights").get("precision", ""))
     weights = PRECISIONS.get(precision, f"{precision} weights" if precision else "")
-    draws = number(run.recipe, "evaluation", "draws")
-    if precision == "bayesian" and draws is not None and draws > 1:
+    shipped = section(run.result, "shipped")
+    draws = number(shipped, "draws") if shipped else number(run.recipe, "evaluation", "draws")
+    if precision == "bayesian" and shipped.get("answer") == "map":
+        weights = "±1 weights, the most probable of a learnt distribution"
+    elif precision == "bayesian" and draws is not None and draws > 1:
         weights = f"±1 weights, {draws:.0f} draws from a learnt distribution"
     what = _network(run)
     if weights:
         what = f"{what} with {weights}"
-    test = section(run.result, "test")
-    if not test:
+    test = run.shipped_reading
+    if not section(run.result, "test"):
         return f"{what}, trained for {len(run.epochs)} epochs and not tested yet."
     on = f"on {whole(run.test_size)} unseen examples" if run.test_size else "on unseen examples"
     on += f" of {run.data_name}" if run.data_name else ""
     if run.is_regression:
         return f"{what}: a root-mean-square error of {fixed(number(test, 'rmse'), 4)} {on}."
     first = f"{what}: {percent(number(test, 'accuracy'))} correct {on}."
-    bins = run.reliability()
+    bins = run.shipped_reliability()
     return f"{first} {said_and_right(bins)}" if bins else first
+
+
+def ships(run: RunData) -> str:
+    """What is shipped and why, in the run's own words; empty where it says nothing."""
+    why = section(run.result, "shipped").get("why")
+    if isinstance(why, str) and why.strip():
+        return f"Shipped: {why.strip().rstrip('.')}."
+    if abs(run.temperature - 1) > 1e-6 and run.result.get("test"):
+        return f"Shipped with temperature {run.temperature:.2f}, fitted on validation; predictions are made with it."
+    return ""

@@ -1,0 +1,198 @@
+"""The figures of real examples: rasters with their inputs, regressions over x, and series with their answers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitspike.errors import refuse
+from bitspike.reports import figures, pictures
+from bitspike.reports.plates import Plate, plate
+from bitspike.reports.rundata import Array, RunData, section
+
+MOST_SAMPLES = 4
+INPUT = "input"
+
+
+def regression(run: RunData) -> Plate | None:
+    """Mean and spread over x with the training points, or predicted against true."""
+    found = _answers(run)
+    if found is None:
+        return None
+    mean, spread, targets = found
+    size, inputs = targets.shape[1], run.array("inputs", 2)
+    if size == 1 and inputs is not None and inputs.shape == (len(targets), 1):
+        x, y = run.array("train_inputs", 2), run.array("train_targets", 2)
+        learned = None
+        if x is not None and y is not None:
+            if x.shape != y.shape or x.shape[1] != 1:
+                refuse(
+                    f"{run.path / 'predictions.npz'} train_targets", f"shape {y.shape}", "that of train_inputs (n, 1)"
+                )
+            learned = (x[:, 0], y[:, 0])
+        name = next(iter(_columns(run)), "x")
+        drawn = [figures.spread_over_x(inputs[:, 0], mean[:, 0], spread[:, 0], targets[:, 0], learned, name)]
+        caption = (
+            "The line is the prediction, the bands one and two spreads around it, the dots the true values"
+            f"{', the circles what it learned from' if learned is not None else ''}. "
+            "Where there was nothing to learn from, the bands should open."
+        )
+        return plate("regression", "Prediction and doubt", caption, drawn, wide=True)
+    drawn = [
+        figures.predicted_against_true(
+            mean[:, k], spread[:, k], targets[:, k], f"Output {k + 1}" if size > 1 else "Predicted against true"
+        )
+        for k in range(min(size, 4))
+    ]
+    caption = "A dot on the dashed line is predicted exactly; its whisker is the spread the network admits to."
+    return plate("regression", "Prediction and doubt", caption, drawn)
+
+
+def series(run: RunData) -> Plate | None:
+    """Series that a regression has read, each with the value it had to give and the one it gave."""
+    found, given, index = _answers(run), run.array("raster_inputs", 3), run.array("raster_index", 1)
+    numbers = run.array("index", 1)
+    if found is None or given is None or index is None or numbers is None:
+        return None
+    mean, spread, targets = found
+    if len(index) != given.shape[2] or len(numbers) != len(targets):
+        refuse(f"{run.path / 'predictions.npz'} raster_inputs", f"shape {given.shape}", "one example to a raster_index")
+    rows = [np.flatnonzero(numbers == k) for k in index[:MOST_SAMPLES]]
+    if len(given) < 2 or any(len(row) == 0 for row in rows):
+        return None
+    read = [
+        pictures.Read(given[:, :, s], float(targets[row[0], 0]), float(mean[row[0], 0]), float(spread[row[0], 0]))
+        for s, row in enumerate(rows)
+    ]
+    # Of one signal, the value asked for lies on the series' own axis, so many steps beyond its end.
+    options = section(section(run.recipe, "data"), "options")
+    ahead = options.get("ahead", 15) if run.data_name == "mackey-glass" else None
+    ahead = ahead if isinstance(ahead, int) and 0 < ahead < 10_000 else None
+    drawn = [pictures.series(read, ahead)]
+    caption = "Test examples as the network reads them, in the data's own units. "
+    caption += f"It is asked for the value {ahead} steps after the last. " if ahead else "At the right, its answer. "
+    caption += "Circle: the true value; dot: the prediction, with one and two spreads."
+    return plate("series", "What it reads and what it says", caption, drawn, wide=True)
+
+
+def _answers(run: RunData) -> tuple[Array, Array, Array] | None:
+    """Mean, spread and target at the end, (N, D) each; None where a run has none of them."""
+    prediction, targets = run.arrays.get("prediction"), run.arrays.get("targets")
+    if prediction is None or targets is None or not run.is_regression:
+        return None
+    if prediction.ndim != 3 or targets.ndim != 2 or prediction.shape[1:] != (len(targets), 2 * targets.shape[1]):
+        came = f"shape {prediction.shape} beside targets {targets.shape}"
+        refuse(f"{run.path / 'predictions.npz'} prediction", came, "(T, N, 2D) beside (N, D)")
+    size = targets.shape[1]
+    mean, spread = prediction[-1, :, :size].astype(float), prediction[-1, :, size:].astype(float)
+    if (spread < 0).any():
+        refuse(f"{run.path / 'predictions.npz'} prediction", "a negative spread", "value and spread")
+    return mean, spread, targets.astype(float)
+
+
+def _columns(run: RunData) -> list[str]:
+    """Names of the columns of x, where the run has them."""
+    found = section(section(run.environment, "data"), "form").get("columns")
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def raster(run: RunData) -> Plate | None:
+    """Spikes of a few real samples, layer by layer; none of a network without a layer that spikes."""
+    samples, classes = _samples(run)
+    if not samples or set(samples[0].spikes) == {INPUT}:
+        return None
+    first = samples[0]
+    most = max(spikes.shape[1] for sample in samples for spikes in sample.spikes.values())
+    caption = (
+        "Real test examples on their way through the network: each mark is a spike, time runs to the right, "
+        "one neuron to a row."
+    )
+    if most > pictures.MOST_UNITS:
+        caption += f" Of layers with more than {pictures.MOST_UNITS} neurons, as many are shown, evenly chosen."
+    if first.given is not None:
+        channels = first.given.shape[1]
+        names = _columns(run)
+        caption += " The input is no spikes but numbers: "
+        if channels <= pictures.TRACES:
+            named = f" ({', '.join(names)})" if 1 < channels == len(names) else ""
+            caption += f"its trace{'' if channels == 1 else 's'}{named}."
+        else:
+            low, high = (float(f([f(s.given) for s in samples if s.given is not None])) for f in (np.min, np.max))
+            caption += f"one row to a channel, from {low:.3g} (paper) to {high:.3g} (full ink)."
+            if low < 0 < high:
+                caption = caption.replace("(paper)", "(full red)").replace("(full ink)", "(full blue); zero is paper")
+    elif section(run.recipe, "encoder").get("name") == "direct" and INPUT not in first.spikes:
+        caption += " The input is fed as a steady current, not as spikes."
+    if section(section(run.recipe, "model"), "hybrid"):
+        caption += " A mark is a whole number other than zero."
+    if first.belief is not None:
+        caption += " At the right, the probability of each class as the spikes come in."
+    return plate("raster", "Spikes", caption, [pictures.raster(samples, classes)], wide=True)
+
+
+def _samples(run: RunData) -> tuple[list[pictures.Sample], list[str]]:
+    layers = {INPUT: "raster_events"}
+    hidden = sorted((key for key in run.arrays if key.removeprefix("raster_").isdigit()), key=lambda key: int(key[7:]))
+    layers |= {f"layer {key.removeprefix('raster_')}": key for key in hidden}
+    spikes = {name: _spikes(run, key) for name, key in layers.items() if key in run.arrays}
+    if not spikes:
+        return [], []
+    count = next(iter(spikes.values())).shape[2]
+    if any(events.shape[2] != count for events in spikes.values()):
+        refuse(f"{run.path / 'predictions.npz'} raster", "layers of unequal numbers of samples", "(T, units, S)")
+    targets, images, given = (run.arrays.get(f"raster_{name}") for name in ("targets", "images", "inputs"))
+    index, probabilities = run.arrays.get("raster_index"), run.arrays.get("probabilities")
+    if given is not None and given.shape[2] != count:
+        refuse(f"{run.path / 'predictions.npz'} raster_inputs", f"shape {given.shape}", f"(T, channels, {count})")
+    if probabilities is not None and probabilities.ndim != 3:
+        probabilities = None
+    images = images if images is not None and len(images) == count else None
+    steady = given is not None and (given == given[:1]).all()
+    # A mark for "not zero" tells nothing of real numbers; nor does a picture's current that never changes.
+    if given is not None or (INPUT in spikes and _steady_current(run, spikes[INPUT])):
+        if len(spikes) > 1:
+            spikes.pop(INPUT, None)
+        given = None if images is not None and steady else given
+    classes = run.classes(probabilities.shape[2] if probabilities is not None else 0)
+    samples = [
+        pictures.Sample(
+            _label(classes, targets[s])
+            if targets is not None and targets.ndim == 1 and s < len(targets)
+            else f"{s + 1}",
+            None if images is None else images[s],
+            {name: events[:, :, s] for name, events in spikes.items()},
+            _belief(run, probabilities, None if index is None or s >= len(index) else int(index[s])),
+            None if given is None else given[:, :, s].astype(float),
+        )
+        for s in range(min(count, MOST_SAMPLES))
+    ]
+    if any(sample.belief is None for sample in samples):
+        samples = [pictures.Sample(s.label, s.image, s.spikes, None, s.given) for s in samples]
+    return samples, classes
+
+
+def _steady_current(run: RunData, events: Array) -> bool:
+    """True for the marks of a current that never changes, of a run without its values."""
+    return section(run.recipe, "encoder").get("name") == "direct" and bool((events == events[:1]).all())
+
+
+def _spikes(run: RunData, key: str) -> Array:
+    """(T, units, S); a layer with more axes (channels, height, width) has them made one."""
+    found = run.arrays[key]
+    if found.ndim < 3 or 0 in found.shape:
+        refuse(f"{run.path / 'predictions.npz'} {key}", f"shape {found.shape}", "(T, units, S)")
+    return found.reshape(found.shape[0], -1, found.shape[-1])
+
+
+def _label(classes: list[str], target: object) -> str:
+    k = int(str(target)) if str(target).isdecimal() else -1
+    return classes[k] if 0 <= k < len(classes) else str(target)
+
+
+def _belief(run: RunData, probabilities: Array | None, number_for_good: int | None) -> Array | None:
+    index = run.arrays.get("index")
+    if probabilities is None or index is None or number_for_good is None or len(index) != probabilities.shape[1]:
+        return None
+    rows = np.flatnonzero(index == number_for_good)
+    # One answer, at the end of a sequence, is no curve.
+    shown = len(rows) > 0 and probabilities.shape[2] > 1 and len(probabilities) > 1
+    return probabilities[:, rows[0]] if shown else None
