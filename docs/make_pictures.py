@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from bitspike.errors import BitspikeError
-from bitspike.reports import plates
+from bitspike.reports import examples, plates
 from bitspike.reports.rundata import read_run
 from bitspike.reports.style import VARIABLES
 
@@ -26,14 +26,15 @@ def standalone(svg: str) -> str:
         f'width="{size[1]}" height="{size[2]}" font-family="DejaVu Sans, sans-serif" '
     )
     ground = '<rect width="100%" height="100%" fill="white"/>'
-    return re.sub(r"^<svg ([^>]*)>", lambda match: f"{head}{match[1]}>{ground}", svg) + "\n"
+    svg = re.sub(r"^<svg ([^>]*)>", lambda match: f"{head}{match[1]}>", svg)
+    return svg.replace("</title>", f"</title>{ground}", 1) + "\n"
 
 
 def main() -> None:
     """Write docs/pictures/*.svg."""
     OUT.mkdir(exist_ok=True)
     run = read_run(Path("runs/digits-bayes"))
-    wanted = {"reliability": plates.reliability, "raster": plates.raster, "weights": plates.weights}
+    wanted = {"reliability": plates.reliability, "raster": examples.raster, "weights": plates.weights}
     for name, draw in wanted.items():
         drawn = draw(run)
         for number, panel in enumerate(drawn.panels if drawn else [], 1):

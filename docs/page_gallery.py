@@ -19,14 +19,14 @@ import tempfile
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --virtual-time-budget=4000"
-).split()
+SWITCHED_OFF = ("gpu", "quic", "background-networking", "component-update", "sync")
+FLAGS = ["--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars", "--virtual-time-budget=4000"]
+FLAGS += [f"--disable-{name}" for name in SWITCHED_OFF]
 WIDTHS = (1400, 390)
 # A page as a frame of its own: windows are not as narrow as telephones.
-FRAME = """<!doctype html><body style="margin:0"><iframe id="f" style="border:0;display:block;width:{width}px;height:{height}px"
- srcdoc="{page}"></iframe><p id="size" hidden></p><script>
+FRAME = """<!doctype html><body style="margin:0"><iframe id="f"
+ style="border:0;display:block;width:{width}px;height:{height}px" srcdoc="{page}"></iframe>
+<p id="size" hidden></p><script>
 document.getElementById("f").onload = (e) => {{
   const root = e.target.contentDocument.documentElement;
   document.getElementById("size").textContent = root.scrollWidth + "x" + root.scrollHeight;

@@ -37,9 +37,9 @@ def test_runs_are_tabled_and_drawn(make_run: MakeRun, tmp_path: Path) -> None:
 
 def test_lower_is_better_except_accuracy(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run("a"), make_run("b", seed=1)]
-    change(runs[0], "test", nll=0.1, ece=0.5)
+    change(runs[0], "test", scaled={"temperature": 1.3, "nll": 0.1, "ece": 0.5, "brier": 0.131})
     page = compare(runs, tmp_path / "c.html").read_text(encoding="utf-8")
-    assert re.findall(r'<td class="best">([^<]*)</td>', page) == ["0.1000", "0.0468"]
+    assert re.findall(r'<td class="best">([^<]*)</td>', page) == ["0.1000", "0.0234"]
 
 
 def test_runs_with_parts_missing_are_still_compared(make_run: MakeRun, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bitspike.reports import figures, pictures, text
 from bitspike.reports.rundata import Reliability
-from bitspike.reports.style import VARIABLES, svg
+from bitspike.reports.style import BLUE, VARIABLES, VERMILION, svg
 
 BINS = Reliability(
     np.array([0.0, 0.5, 0.75, 1.0]),
@@ -27,15 +27,20 @@ def test_curves_draw_each_line_and_the_mark() -> None:
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.stack([x, x / 4], axis=1))
     np.testing.assert_array_equal(axes.lines[1].get_ydata(), x / 5)
     assert list(axes.lines[2].get_xdata()) == [2, 2]
-    assert [entry.get_text() for entry in axes.get_legend().get_texts()] == ["a", "b"]
+    # Each name at the end of its line, outside the axes, with room between them.
+    assert axes.get_legend() is None
+    places = {text.get_text(): text.get_position() for text in axes.texts}
+    assert places["a"][0] == places["b"][0] > 1
+    assert places["a"][1] - places["b"][1] >= 0.08
 
 
-def test_a_colour_with_a_meaning_is_kept_and_explained() -> None:
+def test_a_look_with_a_meaning_is_kept() -> None:
     x = np.array([1.0, 2.0])
-    axes = figures.curves([("validation", x, x)], "T", "epoch", colours=["#e69f00"]).axes[0]
-    assert axes.lines[0].get_color() == "#e69f00"
-    assert [entry.get_text() for entry in axes.get_legend().get_texts()] == ["validation"]
-    assert figures.curves([("alone", x, x)], "T", "epoch").axes[0].get_legend() is None
+    lines = [("a", x, x), ("validation", x, x + 1)]
+    axes = figures.curves(lines, "T", "epoch", looks=[(BLUE, "-"), (VERMILION, "--")]).axes[0]
+    assert [(line.get_color(), line.get_linestyle()) for line in axes.lines] == [(BLUE, "-"), (VERMILION, "--")]
+    assert [text.get_color() for text in axes.texts] == [BLUE, VERMILION]
+    assert list(figures.curves([("alone", x, x)], "T", "epoch").axes[0].texts) == []
 
 
 def test_curves_over_decades_are_logarithmic() -> None:
@@ -49,7 +54,11 @@ def test_curves_over_decades_are_logarithmic() -> None:
 
 def test_reliability_leaves_empty_bins_out_and_counts_all_answers() -> None:
     upper, lower = figures.reliability(BINS, "T").axes
-    np.testing.assert_array_equal(upper.lines[1].get_xydata(), [[0.6, 0.5], [0.95, 0.9]])
+    # No line but the diagonal: a dot to a bin, its area the share of answers, hollow where they are few.
+    assert len(upper.lines) == 1
+    (many,) = upper.collections[2:]
+    np.testing.assert_array_equal(many.get_offsets(), [[0.6, 0.5], [0.95, 0.9]])
+    np.testing.assert_allclose(many.get_sizes(), [12 + 130 * 0.25, 12 + 130 * 0.75])
     right, wrong = lower.containers
     np.testing.assert_allclose([bar.get_height() for bar in right], [0, 5, 27])
     np.testing.assert_allclose([bar.get_height() for bar in wrong], [0, 5, 3])
@@ -69,9 +78,9 @@ def test_wilson_interval_by_hand() -> None:
 def test_confusion_writes_counts_and_shades_mistakes() -> None:
     axes = figures.confusion(np.array([[9.0, 1.0], [0.0, 5.0]]), ["$a", "b"]).axes[0]
     assert sorted((t.get_position(), t.get_text()) for t in axes.texts) == [((0, 0), "9"), ((1, 0), "1"), ((1, 1), "5")]
-    paint = axes.images[0].get_array()
-    assert paint[1, 0, 3] == 0
-    assert 0 < paint[0, 1, 3] < paint[1, 1, 3]
+    mistakes, right = (image.get_array()[..., 3] for image in axes.images)
+    assert mistakes[1, 0] == mistakes[0, 0] == right[0, 1] == 0
+    assert 0 < mistakes[0, 1] < right[1, 1]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["$a", "b"]
 
 
@@ -88,7 +97,7 @@ def test_raster_shows_every_spike_of_a_small_layer() -> None:
     sample = pictures.Sample("3", np.eye(2), {"input": spikes}, np.array([[0.5, 0.5], [0.1, 0.9]]))
     image, shown, belief = pictures.raster([sample], ["a", "b"]).axes
     np.testing.assert_array_equal(image.images[0].get_array(), np.eye(2))
-    np.testing.assert_array_equal(shown.images[0].get_array(), spikes.T)
+    np.testing.assert_array_equal(shown.images[0].get_array()[..., 3], spikes.T)
     assert shown.images[0].get_extent() == [0.5, 2.5, 0, 3]
     assert belief.texts[0].get_text() == "b"
     np.testing.assert_array_equal(belief.lines[1].get_ydata(), [0.5, 0.9])
@@ -98,7 +107,7 @@ def test_raster_thins_large_layers_evenly() -> None:
     spikes = np.zeros((4, 1000), dtype=np.uint8)
     spikes[:, [0, 999]] = 1
     (axes,) = pictures.raster([pictures.Sample("x", None, {"input": spikes})], []).axes
-    drawn = axes.images[0].get_array()
+    drawn = axes.images[0].get_array()[..., 3]
     assert drawn.shape == (pictures.MOST_UNITS, 4)
     assert drawn[0].all()
     assert drawn[-1].all()
@@ -107,7 +116,8 @@ def test_raster_thins_large_layers_evenly() -> None:
 def test_weight_history_is_a_share_per_epoch() -> None:
     counts = np.array([[2.0, 6.0], [0.0, 4.0]])
     axes = pictures.weight_history(np.array([1, 2]), np.array([0, 0.5, 1]), {"w": counts}).axes[0]
-    np.testing.assert_allclose(axes.collections[0].get_array(), [[0.25, 0.0], [0.75, 1.0]])
+    np.testing.assert_allclose(axes.images[0].get_array()[..., 3] ** 2, [[0.25, 0.0], [0.75, 1.0]])
+    assert axes.images[0].get_extent() == [0.5, 2.5, 0, 1]
 
 
 @pytest.mark.parametrize("epochs", [[5], [1, 2, 4]])
@@ -120,10 +130,10 @@ def test_weight_history_of_any_epochs(epochs: list[int]) -> None:
 def test_predictive_map_orders_the_grid_and_fades_with_doubt() -> None:
     x = np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     p = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5], [0.75, 0.25]])
-    paint = pictures.predictive_map(x, p, ["a", "b"]).axes[0].images[0].get_array()
-    assert paint.shape == (2, 2, 4)
-    np.testing.assert_allclose(paint[..., 3], [[0.9, 0.0], [0.45, 0.9]], atol=1e-7)
-    assert not np.allclose(paint[0, 0, :3], paint[1, 1, :3])
+    first, second = pictures.predictive_map(x, p, ["a", "b"]).axes[0].images
+    np.testing.assert_allclose(first.get_array()[..., 3], [[0.9, 0.0], [0.45, 0.0]], atol=1e-7)
+    np.testing.assert_allclose(second.get_array()[..., 3], [[0.0, 0.0], [0.0, 0.9]], atol=1e-7)
+    assert [image.get_gid() for image in (first, second)] == ["ink-blue", "ink-vermilion"]
 
 
 def test_predictive_map_of_scattered_points() -> None:

@@ -164,7 +164,7 @@ def test_points_are_written_with_their_sign(difference: float, text: str) -> Non
     ("name", "content", "changes", "message"),
     [
         ("spiking", SOFT, {"over_time": [{"time": 0.1}]}, "over_time: got an unreadable row, wanted time, accuracy"),
-        ("spiking", SOFT, {"windows": "all"}, "windows: got an unreadable row, wanted start, end, accuracy"),
+        ("spiking", SOFT, {"windows": "all"}, "windows: got 'all', wanted a list"),
         ("spiking", SOFT, {"layers": [{"name": "a"}]}, "layers: got an unreadable row, wanted neurons, rate"),
         ("relu_spiking", RELUS, {"accuracy": [0.5, None]}, "accuracy: got no list of numbers, wanted one number for"),
         ("relu_spiking", RELUS, {"neurons": {}}, "rates: got an unreadable layer, wanted a rate and a number"),

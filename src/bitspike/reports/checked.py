@@ -37,7 +37,7 @@ NUMBERS = _names(
     "add_real neuron_updates filter_updates joules joules_compute joules_neurons joules_synops synop neuron here at "
     "joules_compute_zeros_skipped joules_compute_input_zeros_skipped activation_bits weight_bits dense "
     "spikes_per_synapse time dt tau_s twin agreement start end mean_rate rate examples limit ann within_a_point "
-    "seed train validation test network opponent"
+    "seed train validation test network opponent bits"
 )
 TABLES = _names(
     "train validation test scaled test_map test_single_draw test_rate shipped baselines bits levels energy "

@@ -6,8 +6,9 @@ import numpy as np
 
 from bitspike.errors import refuse
 from bitspike.reports import figures, pictures
+from bitspike.reports.checked import Array
 from bitspike.reports.plates import Plate, plate
-from bitspike.reports.rundata import Array, RunData, section
+from bitspike.reports.rundata import RunData, section
 
 MOST_SAMPLES = 4
 INPUT = "input"
@@ -195,4 +196,4 @@ def _belief(run: RunData, probabilities: Array | None, number_for_good: int | No
     rows = np.flatnonzero(index == number_for_good)
     # One answer, at the end of a sequence, is no curve.
     shown = len(rows) > 0 and probabilities.shape[2] > 1 and len(probabilities) > 1
-    return probabilities[:, rows[0]] if shown else None
+    return run.tempered(probabilities[:, rows[0]]) if shown else None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitspike.reports.rundata import Array, Reliability
+from bitspike.reports.checked import Array
+from bitspike.reports.rundata import Reliability
 from bitspike.reports.style import (
     BLUE,
     CYCLE,

@@ -81,8 +81,8 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    inks = {"light": style.LIGHT, "dark": style.DARK, "paper": style.PRINT}
-    inks = {f"{name}_inks": style.variables(of) for name, of in inks.items()}
+    kinds = {"light": style.LIGHT, "dark": style.DARK, "paper": style.PRINT}
+    inks = {f"{name}_inks": style.variables(of) for name, of in kinds.items()}
     text = engine.get_template(template).render(**inks, **values)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitspike.reports.rundata import Array
+from bitspike.reports.checked import Array
 from bitspike.reports.style import (
     BLUE,
     CYCLE,

@@ -69,6 +69,7 @@ def learning(run: RunData) -> Plate | None:
         if lines:
             looks = [(VERMILION if label.startswith("validation") else BLUE, "-") for label, _, _ in lines]
             lines = [(label.removesuffix(" loss"), at, values) for label, at, values in lines]
+            heading = f"{heading} on {lines[0][0]}" if len(lines) == 1 else heading
             drawn.append(figures.curves(lines, heading, "epoch", percent=percents, mark=mark, looks=looks))
     if not drawn:
         return None
@@ -114,7 +115,8 @@ def reliability(run: RunData) -> Plate | None:
 def time_steps(run: RunData) -> Plate | None:
     """Accuracy and ECE (or rmse) after each time step."""
     drawn = []
-    titles = (("accuracy", "Accuracy"), ("ece", "Calibration error (ECE)"))
+    before = ", before its temperature" if abs(run.temperature - 1) > 1e-6 else ""
+    titles = (("accuracy", "Accuracy"), ("ece", f"Calibration error (ECE){before}"))
     if run.is_regression:
         titles = (("rmse", "Root-mean-square error"), ("nll", "Negative log-likelihood"))
     for name, title in titles:
@@ -208,7 +210,7 @@ def plane(run: RunData) -> Plate | None:
     if len(x) != len(probability):
         came = f"{len(probability)} rows for {len(x)} points"
         refuse(f"{run.path / 'predictions.npz'} grid_probability", came, "one row per grid_x")
-    drawn = [pictures.predictive_map(x, probability, run.classes(probability.shape[1]))]
+    drawn = [pictures.predictive_map(x, run.tempered(probability), run.classes(probability.shape[1]))]
     caption = (
         "Colour shows the likeliest class at each point, and strength how sure the network is: "
         "full colour is certainty, none is a guess. Doubt should lie between the classes and far from all data."

@@ -79,6 +79,13 @@ class RunData:
         found = number(self.result, "shipped", "temperature"), number(self.result, "test", "scaled", "temperature")
         return next((value for value in found if value is not None and value > 0), 1.0)
 
+    def tempered(self, probabilities: Array) -> Array:
+        """Class probabilities (..., C) with the temperature that is shipped, as `predict` gives them."""
+        logs = np.log(np.clip(probabilities.astype(float), 1e-30, None)) / self.temperature
+        powers = np.exp(logs - logs.max(axis=-1, keepdims=True))
+        tempered: Array = powers / powers.sum(axis=-1, keepdims=True)
+        return tempered
+
     @property
     def data_name(self) -> str:
         named = section(self.environment, "data").get("name") or section(self.recipe, "data").get("set")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitspike.errors import refuse
-from bitspike.reports.rundata import Array, RunData, number, section
+from bitspike.reports.checked import Array
+from bitspike.reports.rundata import RunData, number, section
 from bitspike.reports.style import BLUE, INK, MUTED, ORANGE, PANEL, panel, percent_axis, short, styled
 from bitspike.reports.tables import Table
 from bitspike.reports.text import NONE, fixed, percent, whole
