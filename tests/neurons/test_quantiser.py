@@ -101,8 +101,11 @@ def test_half_precision_is_quantised_in_float32(dtype):
     x = normal(30, 2, 5).to(dtype)
     neuron = TemporalQuantiser(300.0)
     y, state = neuron.run(x)
-    assert y.dtype == state.v.dtype == torch.float32
-    error = (y.double() - x.double()).cumsum(0) * 300
+    assert y.dtype == dtype
+    assert state.v.dtype == torch.float32
+    wide, _ = neuron.run(x.float())
+    assert torch.equal(y, wide.to(dtype))
+    error = (wide.double() - x.double()).cumsum(0) * 300
     assert error.abs().max() < 1 + 1e-3
     one, _ = neuron.advance(x[0])
     assert torch.equal(one, y[0])

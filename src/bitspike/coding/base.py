@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bitspike.draws import Key
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing
 
 ENCODERS: dict[str, type[Encoder]] = {}
 
@@ -39,8 +40,22 @@ def checked_steps(steps: int) -> int:
     return int(steps)
 
 
+def floating(x: Tensor) -> Tensor:
+    """Integers and booleans as floating-point numbers; others as they are."""
+    return x if x.is_floating_point() else computing(x)
+
+
+def checked_examples(x: Tensor, examples: Tensor, encoder: str) -> None:
+    """Refuse numbers of examples that are not those of the batch."""
+    if len(examples) != len(x):
+        refuse(f"{encoder} examples", f"{len(examples)} numbers", f"one for each of the {len(x)} examples")
+
+
 def checked_unit(x: Tensor, encoder: str) -> Tensor:
-    """Refuse values outside [0, 1], which a probability or a latency cannot show."""
+    """x in its computing dtype; refuses values outside [0, 1], which a probability or a latency cannot show."""
+    x = computing(x)
+    if x.numel() == 0:
+        return x
     low, high = float(x.min()), float(x.max())
     if not (low >= 0 and high <= 1):
         refuse(f"{encoder} input", f"values from {low:.4g} to {high:.4g}", "values in [0, 1] (normalise the data)")

@@ -14,6 +14,9 @@ from bitspike.coding.base import Encoder, checked_steps
 from bitspike.draws import Key
 from bitspike.errors import refuse
 
+RULES = ("or", "count")
+POLARITIES = ("keep", "merge")
+
 
 class AddressEvents(Protocol):
     """Ragged events of B recordings: t in microseconds, x, y, p; recording i is offsets[i]:offsets[i+1]."""
@@ -34,6 +37,13 @@ class AddressEvents(Protocol):
 
 def bin_events(events: AddressEvents, steps: int, dt: float, rule: str = "or", polarity: str = "keep") -> Tensor:
     """Events as (T, B, P, H, W) float32; P is 1 when polarity is "merge". dt in microseconds."""
+    checked_steps(steps)
+    if not 0 < dt < float("inf"):
+        refuse("event bins dt", dt, "a positive number of microseconds")
+    if rule not in RULES:
+        refuse("event bins rule", repr(rule), " or ".join(map(repr, RULES)))
+    if polarity not in POLARITIES:
+        refuse("event bins polarity", repr(polarity), " or ".join(map(repr, POLARITIES)))
     polarities, height, width = events.shape
     channels = polarities if polarity == "keep" else 1
     counts = events.offsets.diff()
@@ -67,9 +77,9 @@ class EventBins(Encoder):
     def __init__(self, steps: int = 20, dt: float = 15.0, rule: str = "or", polarity: str = "keep") -> None:
         if not dt > 0:
             refuse("encoder dt", dt, "a positive number of milliseconds")
-        if rule not in ("or", "count"):
+        if rule not in RULES:
             refuse("encoder rule", repr(rule), "'or' or 'count'")
-        if polarity not in ("keep", "merge"):
+        if polarity not in POLARITIES:
             refuse("encoder polarity", repr(polarity), "'keep' or 'merge'")
         self.steps, self.dt, self.rule, self.polarity = checked_steps(steps), dt, rule, polarity
         self.emits = "spikes" if rule == "or" else "real"

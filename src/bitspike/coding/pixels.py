@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitspike.coding.base import Encoder
+from bitspike.coding.base import Encoder, floating
 from bitspike.draws import Key
 from bitspike.errors import refuse
 
@@ -42,7 +42,7 @@ class PixelSequence(Encoder):
 
     def __call__(self, x: Tensor, examples: Tensor, *keys: Key) -> Tensor:
         """(B, *shape) to (T, B, g)."""
-        flat = x.flatten(1)
+        flat = floating(x).flatten(1)
         if flat.shape[1] != self.pixels:
             refuse("pixel sequence", f"examples of {flat.shape[1]} values", f"{self.pixels}")
         sequence: Tensor = flat[:, self.order.to(x.device)].unflatten(1, (self.steps, self.group))

@@ -13,13 +13,15 @@ import math
 import torch
 from torch import Tensor
 
-from bitspike.coding.base import Encoder, checked_steps
+from bitspike.coding.base import Encoder, checked_examples, checked_steps, floating
 from bitspike.draws import Key, uniform_per_example
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing
 
 
 def cosine_rates(x: Tensor, neurons: int, spread: float = 1.0) -> Tensor:
     """Rates (*x.shape, neurons) in [0, 1] for x in [0, 1]."""
+    x = computing(x)
     centres = torch.arange(neurons, dtype=x.dtype, device=x.device) / (neurons - 1)
     phase = math.pi * (x.unsqueeze(-1) - centres) * (neurons - 1) / spread
     return 0.5 + 0.5 * torch.cos(phase.clamp(-math.pi, math.pi))
@@ -43,6 +45,8 @@ class PopulationCode(Encoder):
 
     def __call__(self, x: Tensor, examples: Tensor, *keys: Key) -> Tensor:
         """(B, *shape) to 0/1 spikes (T, B, values * neurons)."""
+        checked_examples(x, examples, "population encoder")
+        given, x = floating(x).dtype, computing(x)
         rates = cosine_rates(x.flatten(1), self.neurons, self.spread).flatten(1)
         u = uniform_per_example(examples, (self.steps, rates.shape[1]), *keys, dtype=torch.float32)
-        return (u.to(x.device).transpose(0, 1) < rates).to(x.dtype)
+        return (u.to(x.device).transpose(0, 1) < rates).to(given)

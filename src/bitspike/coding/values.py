@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitspike.coding.base import Encoder, checked_steps, checked_unit
+from bitspike.coding.base import Encoder, checked_examples, checked_steps, checked_unit, floating
 from bitspike.draws import Key, uniform_per_example
 from bitspike.errors import refuse
 
@@ -25,6 +25,7 @@ class DirectCurrent(Encoder):
 
     def __call__(self, x: Tensor, examples: Tensor, *keys: Key) -> Tensor:
         """(B, *shape) to (T, B, *shape)."""
+        x = floating(x)
         return x.unsqueeze(0).expand(self.steps, *x.shape)
 
 
@@ -40,9 +41,10 @@ class BernoulliRate(Encoder):
 
     def __call__(self, x: Tensor, examples: Tensor, *keys: Key) -> Tensor:
         """(B, *shape) in [0, 1] to 0/1 spikes (T, B, *shape)."""
+        checked_examples(x, examples, "rate encoder")
         p = self.gain * checked_unit(x, "rate encoder")
         u = uniform_per_example(examples, (self.steps, *x.shape[1:]), *keys, dtype=torch.float32)
-        return (u.to(x.device).transpose(0, 1) < p).to(x.dtype)
+        return (u.to(x.device).transpose(0, 1) < p).to(floating(x).dtype)
 
 
 class Latency(Encoder):
@@ -57,7 +59,7 @@ class Latency(Encoder):
         """(B, *shape) in [0, 1] to 0/1 spikes (T, B, *shape)."""
         when = ((1 - checked_unit(x, "latency encoder")) * (self.steps - 1)).round().long()
         spikes = F.one_hot(when, self.steps) * (x > 0).unsqueeze(-1)
-        return spikes.movedim(-1, 0).to(x.dtype)
+        return spikes.movedim(-1, 0).to(floating(x).dtype)
 
 
 class Sequence(Encoder):
@@ -70,6 +72,6 @@ class Sequence(Encoder):
 
     def __call__(self, x: Tensor, examples: Tensor, *keys: Key) -> Tensor:
         """(B, T, *shape) to (T, B, *shape)."""
-        if x.shape[1] != self.steps:
-            refuse("sequence length", x.shape[1], f"{self.steps} steps")
-        return x.transpose(0, 1)
+        if x.ndim < 2 or x.shape[1] != self.steps:
+            refuse("sequence length", x.shape[1] if x.ndim > 1 else "none", f"{self.steps} steps")
+        return floating(x).transpose(0, 1)

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels import cpu, operator
+from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.recurrence import Recurrence, keeping, variant
-from bitspike.kernels.run import Choice, as_tensors, back_end_for, fitting, single
+from bitspike.kernels.run import Choice, as_tensors, back_end_for, fitting
 from bitspike.kernels.scan import check
 
 
@@ -35,7 +36,7 @@ def run_with_feedback(
 
     x: (T, B, N); weight: (N, N), row i into neuron i; before: the output of the step before the first, (B, N).
     """
-    x = single(x)
+    given, x = x.dtype, computing(x)
     check(x, state)
     constants = type(constants)(*(fitting(c, x) for c in constants)) if constants else constants
     units = x.shape[-1]
@@ -44,14 +45,20 @@ def run_with_feedback(
         refuse("feedback", came, "(T, B, N) with at least one step, (N, N) and (B, N)")
     if x.device.type == "cuda" and back_end == "auto":
         back_end = "reference"
+    # In full under autocast as well: what is fed back is a state.
+    weight, before = weight.to(x.dtype), before.to(x.dtype)
     choice = back_end_for(recurrence, x, back_end)
     if choice.back_end == "cuda":
         refuse("back end", "'cuda' with feedback", "'auto', 'reference' or, for tensors on the processor, 'cpu'")
     if choice.back_end != "cpu":
-        return _loop(recurrence, x, weight, state, constants, before)
+        state = type(state)(*(part.to(x.dtype) for part in state))
+        with torch.autocast(x.device.type, enabled=False):
+            y, end = _loop(recurrence, x, weight, state, constants, before)
+        return given_back(y, given), end
     parts, values = as_tensors(x, state, constants)
-    y, *last = _apply(choice, len(parts), x, weight, before, *parts, *values)
-    return y, type(state)(*last)
+    with torch.autocast(x.device.type, enabled=False):
+        y, *last = _apply(choice, len(parts), x, weight, before, *parts, *values)
+    return given_back(y, given), type(state)(*last)
 
 
 def _loop(

@@ -31,11 +31,13 @@ Into = Callable[[Tensor, Tensor, State], State]
 
 
 class Work(NamedTuple):
-    """What is run over time: f; `into(y, x, s)`, which writes f's output into y (None: it is copied there); int8."""
+    """What is run over time: f; `into(y, x, s)`, which writes f's output into y (None: it is copied there); int8;
+    dtype: of the output (None: the state's)."""
 
     function: Function
     into: Into | None
     int8: bool
+    dtype: torch.dtype | None
 
     def fill(self, y: Tensor, x: Tensor, state: State) -> State:
         """The output into y; returns the state after the last step."""
@@ -56,7 +58,7 @@ class _Recompute(torch.autograd.Function):
         kept = x if packed is None else packed.bits
         dtype = torch.int8 if work.int8 and packed is not None and not ctx.needs_input_grad[3] else x.dtype
         ctx.dtype = dtype
-        shape, own = (len(x), *state[0].shape), state[0].dtype
+        shape, own = (len(x), *state[0].shape), work.dtype or state[0].dtype
         y = empty(shape, own) if x.device.type == "cpu" else x.new_empty(shape, dtype=own)
         starts: list[Tensor] = []
         for part in _segments(len(x), segment):
@@ -121,13 +123,14 @@ def recompute(
     segment: int | None = None,
     into: Into | None = None,
     int8: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, State]:
     """y (T, ...) and the final state of `function` over x (T, ...), keeping little; see the module.
 
     y has the state's shape at every step. parameters: the tensors `function` reads that need a gradient. segment: steps
     per segment; default sqrt(T), or more where that would leave a product fewer than ROWS rows (T B rows would be kept
     otherwise). into: as `function`, without a gradient, its output written into its first argument. int8: `function`
-    takes spikes as int8 too.
+    takes spikes as int8 too. dtype: of the output; the state's if left out.
     """
     if x.shape[0] == 0:
         refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
@@ -135,5 +138,5 @@ def recompute(
         segment = max(math.ceil(math.sqrt(x.shape[0])), ROWS // max(x.shape[1], 1))
     if segment < 1:
         refuse("segment", segment, "one step or more")
-    y, *last = _recompute(Work(function, into, int8), segment, len(state), x, *state, *parameters)
+    y, *last = _recompute(Work(function, into, int8, dtype), segment, len(state), x, *state, *parameters)
     return y, tuple(last)

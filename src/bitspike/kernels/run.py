@@ -12,6 +12,7 @@ from torch import Tensor
 from bitspike.errors import refuse
 from bitspike.kernels import cpu, cuda, operator
 from bitspike.kernels.differentiable import Call, differentiable_scan
+from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.recurrence import Recurrence
 from bitspike.kernels.scan import Spike, Step, check, scan
 
@@ -87,18 +88,14 @@ def _obstacle(recurrence: Recurrence, device: str, dtype: torch.dtype, back_end:
 def run(recurrence: Recurrence, x: Tensor, state: Any, constants: Any, back_end: str = "auto") -> tuple[Tensor, Any]:
     """Output (T, B, *features) and the state after the last step.
 
-    x: (T, B, *features), also in half precision (computed in float32); state: NamedTuple of tensors
-    (B, *features); constants: NamedTuple of numbers or tensors that broadcast to (B, *features).
+    x: (T, B, *features) of any real dtype (see `dtypes`); state: NamedTuple of tensors (B, *features); constants:
+    NamedTuple of numbers or tensors that broadcast to (B, *features).
     Gradients reach x, the state and every constant that is a tensor. Raises BitspikeError for a shape that does not
     fit and for a back end that cannot run. Where the recurrence pools, the output is (T, B, *, H // pool, W // pool).
     """
-    x = single(x)
-    return run_on(back_end_for(recurrence, x, back_end), recurrence, x, state, constants)
-
-
-def single(x: Tensor) -> Tensor:
-    """Half precision to float32: membranes need the digits."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    given, x = x.dtype, computing(x)
+    y, last = run_on(back_end_for(recurrence, x, back_end), recurrence, x, state, constants)
+    return given_back(y, given), last
 
 
 def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, constants: Any) -> tuple[Tensor, Any]:
@@ -109,6 +106,7 @@ def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, consta
         refuse("pooled neurons", tuple(x.shape), f"(T, B, *, H, W) of at least {size} neurons")
     constants = type(constants)(*(fitting(c, x) for c in constants)) if constants else constants
     if choice.back_end == "reference":
+        state = type(state)(*(part.to(x.dtype) for part in state))
         y, last = scan(recurrence.step, x, state, constants, recurrence.spike)
         return pooled(y, recurrence.pool), last
     parts, values = as_tensors(x, state, constants)
@@ -132,8 +130,11 @@ def run_into(y: Tensor, choice: Choice, recurrence: Recurrence, x: Tensor, state
         return last
     check(x, state)
     constants = type(constants)(*(fitting(c, x) for c in constants)) if constants else constants
-    loop = cpu.Forward(operator.TABLE[choice.key], (), x, *as_tensors(x, state, constants), y)
+    parts, values = as_tensors(x, state, constants)
+    loop = cpu.Forward(operator.TABLE[choice.key], (), x, parts, values, y if y.dtype == x.dtype else None)
     loop.run(0, len(x))
+    if y.dtype != x.dtype:
+        y.copy_(loop.y)
     return type(state)(*loop.state)
 
 
@@ -156,9 +157,11 @@ def as_tensors(x: Tensor, state: Any, constants: Any) -> tuple[list[Tensor], lis
 
 
 def fitting(value: Any, x: Tensor) -> Any:
-    """A constant that broadcasts to one time step of x; in x's dtype if there is one per neuron."""
-    if not isinstance(value, Tensor) or value.numel() == 1:
+    """A constant that broadcasts to one time step of x; in x's dtype, but for bare numbers."""
+    if not isinstance(value, Tensor) or value.ndim == 0:
         return value
+    if value.numel() == 1:
+        return value.to(x.dtype)
     try:
         fits = torch.broadcast_shapes(value.shape, x.shape[1:]) == x.shape[1:]
     except RuntimeError:

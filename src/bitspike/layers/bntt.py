@@ -9,11 +9,10 @@ momentum 0.1). All steps are one call: steps and channels together are the chann
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
-from bitspike.layers.norm import several_processes
+from bitspike.layers.norm import batch_norm, several_processes
 
 
 class BNTT(nn.Module):
@@ -42,6 +41,6 @@ class BNTT(nn.Module):
         together = x.transpose(0, 1).flatten(1, 2)
         mean, var = self.running_mean[:steps].view(-1), self.running_var[:steps].view(-1)
         weight = self.weight[:steps].reshape(-1)
-        y = F.batch_norm(together, mean, var, weight, None, self.training, self.momentum, self.eps)
+        y = batch_norm(together, mean, var, weight, None, self.training, self.momentum, self.eps)
         apart: Tensor = y.unflatten(1, (steps, channels)).transpose(0, 1)
         return apart

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bitspike.draws import Key
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing, given_back
 from bitspike.neurons.stochastic import Stochastic
 
 
@@ -26,10 +27,10 @@ class Dropout(Stochastic, nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x."""
         if not self.training or self.p == 0:
-            return x
-        source = self.next_draw(x.device)
+            return x if x.is_floating_point() else computing(x)
+        source, given, x = self.next_draw(x.device), x.dtype, computing(x)
         kept = torch.rand(x.shape[1:], generator=source, device=x.device, dtype=x.dtype) >= self.p
-        return x * (kept / (1 - self.p)).to(x.dtype)
+        return given_back(x * (kept / (1 - self.p)).to(x.dtype), given)
 
     def extra_repr(self) -> str:
         """The share."""

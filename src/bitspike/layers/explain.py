@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from bitspike.kernels import Recurrence, back_end_for
 from bitspike.kernels.cpu_source import stored
+from bitspike.kernels.dtypes import computing
 from bitspike.kernels.products.kinds import Part
 from bitspike.kernels.recurrence import variant
-from bitspike.kernels.run import Choice, single
+from bitspike.kernels.run import Choice
 from bitspike.layers.lmu import LMU
 from bitspike.layers.one_pass import OnePass, hooked_anywhere, passes
 from bitspike.layers.product import FewBitConv2d, FewBitLinear, weight_kind
@@ -75,7 +76,7 @@ Explainer = Callable[[str, Any, Tensor], Explained]
 
 
 def _neuron(name: str, module: Neuron, x: Tensor) -> Explained:
-    x = single(x)
+    x = computing(x)
     state, constants = module.initial(x[0]), module.constants()
     recurrence = Recurrence(module.step, type(state), type(constants), module.spike)
     choice: Choice = back_end_for(recurrence, x, module.back_end)

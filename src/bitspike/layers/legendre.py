@@ -30,6 +30,14 @@ def continuous(order: int) -> tuple[Any, Any]:
     return a, (2 * i + 1) * (-1.0) ** i
 
 
+def check_memory(order: int, window: float) -> None:
+    """Refuse what is no order or no window."""
+    if order < 1:
+        refuse("memory order", order, "1 or more")
+    if not 0 < window < float("inf"):
+        refuse("memory window", window, "a positive number of steps")
+
+
 @lru_cache(maxsize=32)
 def _discrete(order: int, window: float) -> tuple[Tensor, Tensor]:
     from scipy.linalg import expm
@@ -43,10 +51,7 @@ def _discrete(order: int, window: float) -> tuple[Tensor, Tensor]:
 
 def discrete(order: int, window: float) -> tuple[Tensor, Tensor]:
     """Abar (d, d) and Bbar (d,) in float64, by exponentiating [[A, B], [0, 0]] / theta."""
-    if order < 1:
-        refuse("memory order", order, "1 or more")
-    if not window > 0:
-        refuse("memory window", window, "a positive number of steps")
+    check_memory(order, window)
     a, b = _discrete(order, float(window))
     return a.clone(), b.clone()
 

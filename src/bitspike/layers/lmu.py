@@ -28,11 +28,12 @@ from torch import Tensor, nn
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing, computing_dtype, given_back
 from bitspike.kernels.run import Choice
 from bitspike.layers.legendre import all_states, discrete, last_states
 from bitspike.layers.lmu_cell import Cell, Start
 from bitspike.layers.lmu_scan import scan
-from bitspike.layers.without_graph import check_back_end, choose
+from bitspike.layers.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
 from bitspike.neurons.quantiser import QuantiserState, TemporalQuantiser
 
 
@@ -89,10 +90,9 @@ class LMU(nn.Module):
         products: str = "exact",
     ) -> None:
         super().__init__()
-        for name, size in (("inputs", inputs), ("hidden", hidden), ("signals", signals)):
-            if size < 1:
-                refuse(f"lmu {name}", size, "1 or more")
+        check_sizes("lmu", inputs=inputs, hidden=hidden, signals=signals, order=order)
         check_back_end("lmu", back_end)
+        check_products("lmu", products)
         if spikes is not None and spikes.nonlinearity is not torch.tanh:
             refuse("lmu hidden quantiser", f"nonlinearity {spikes.nonlinearity}", "'tanh'")
         if memory is not None and memory.nonlinearity is not None:
@@ -127,8 +127,9 @@ class LMU(nn.Module):
 
     def initial(self, like: Tensor) -> LMUState:
         """Zeros, and new carries, for one time step of input `like` (B, F)."""
-        h = like.new_zeros(len(like), self.hidden)
-        m = like.new_zeros(len(like), self.signals * self.order)
+        dtype = computing_dtype(like.dtype)
+        h = like.new_zeros(len(like), self.hidden, dtype=dtype)
+        m = like.new_zeros(len(like), self.signals * self.order, dtype=dtype)
         states = [
             QuantiserState(torch.zeros_like(z)) if q is None else q.initial(z)
             for q, z in ((self.memory, m), (self.spikes, h))
@@ -143,20 +144,24 @@ class LMU(nn.Module):
         """Hidden states after the `last` final steps (all, if left out), (last, B, H), and the state after them."""
         if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != self.inputs:
             refuse("lmu input", tuple(x.shape), f"(T, B, {self.inputs}) with at least one step")
-        last = len(x) if last is None else last
-        if not 1 <= last <= len(x):
-            refuse("lmu last", last, f"1 to the {len(x)} steps of the input")
-        if self.training and not bool(self.calibrated):
+        last = checked_last(last, len(x))
+        given, x = x.dtype, computing(x).to(torch.promote_types(computing_dtype(x.dtype), self.e_x.dtype))
+        with torch.autocast(x.device.type, enabled=False):
+            y, state = self._run(x, state, last)
+        return given_back(y, given), state
+
+    def _run(self, x: Tensor, state: LMUState | None, last: int) -> tuple[Tensor, LMUState]:
+        if self.training and x.shape[1] and not bool(self.calibrated):
             self.calibrate(x)
         new = x.shape[1] if state is None else 0
         if self.training and self.feed_forward and state is None:
             return self._without_feedback(x, last)
-        state = self.initial(x[0]) if state is None else state
-        if self.choice(x).back_end == "reference":
+        state = self.initial(x[0]) if state is None else self._checked(state, x)
+        if self.choice(x).back_end == "reference" or x.shape[1] == 0:
             return self._loop(x, state, last, new)
         watched = bool(self.watchers) or any(q is not None and q.observers for q in (self.memory, self.spikes))
         y, (m, held, v_m, v_h) = scan(
-            self._cell(x), Start(state.h, state.m, state.held, state.memory.v, state.hidden.v), x, self.weights(),
+            self._cell(x), Start(state.h, state.m, state.held, state.memory.v, state.hidden.v), x, self.weights(x),
             len(x) if watched else last, watched,
         )  # fmt: skip
         for quantiser, seen in ((self.memory, m), (self.spikes, y)):
@@ -167,13 +172,21 @@ class LMU(nn.Module):
         end = LMUState(y[-1].detach(), m[-1], held, QuantiserState(v_m), QuantiserState(v_h))
         return y[len(y) - last :], end
 
+    def _checked(self, state: LMUState, x: Tensor) -> LMUState:
+        """A state in x's dtype; refuses one of another batch or cell."""
+        batch, units = x.shape[1], self.signals * self.order
+        for name, part, size in (("h", state.h, self.hidden), ("m", state.m, units), ("held", state.held, units)):
+            if part.shape != (batch, size):
+                refuse(f"lmu state {name}", tuple(part.shape), f"({batch}, {size})")
+        return LMUState(state.h.to(x), state.m.to(x), state.held.to(x), state.memory, state.hidden)
+
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
         """From x (T, B, F): Q_m's step sizes, limit / (memory_range RMS), and `scale`, per unit of the static memory.
 
         The ratio of the step in use to the final one, which a schedule sets, is kept.
         """
-        states = all_states(x @ self.e_x.t(), self.order, self.window).flatten(2)
+        states = all_states(x @ self.e_x.to(x).t(), self.order, self.window).flatten(2)
         size = states.double().square().mean((0, 1)).sqrt().clamp_min(1e-6)
         memory = self.memory
         if memory is not None and memory.limit is not None and self.memory_range is not None:
@@ -184,9 +197,13 @@ class LMU(nn.Module):
             self.scale = (1 / size).to(self.scale)
         self.calibrated = torch.ones_like(self.calibrated)
 
-    def weights(self) -> tuple[Tensor, ...]:
-        """e_x, e_h, e_m, W_x, W_h, W_m, bias; e_m and W_m as they meet the memory."""
-        return self.e_x, self.e_h, self.e_m * self.scale, self.w_x, self.w_h, self.w_m * self.scale, self.bias
+    def weights(self, like: Tensor | None = None) -> tuple[Tensor, ...]:
+        """e_x, e_h, e_m, W_x, W_h, W_m, bias, in like's dtype; e_m and W_m as they meet the memory."""
+        dtype = self.e_x.dtype if like is None else like.dtype
+        named = (self.e_x, self.e_h, self.e_m, self.w_x, self.w_h, self.w_m, self.bias)
+        e_x, e_h, e_m, w_x, w_h, w_m, bias = (weight.to(dtype) for weight in named)
+        scale = self.scale.to(dtype)
+        return e_x, e_h, e_m * scale, w_x, w_h, w_m * scale, bias
 
     def choice(self, x: Tensor) -> Choice:
         """The back end for input x and why: the one asked for, or an error that says why not."""
@@ -224,7 +241,7 @@ class LMU(nn.Module):
 
     def _without_feedback(self, x: Tensor, last: int) -> tuple[Tensor, LMUState]:
         """The final steps with e_h = e_m = W_h = 0; the carries before them are drawn (see `parallel_lmu`)."""
-        e_x, _, _, w_x, _, w_m, bias = self.weights()
+        e_x, _, _, w_x, _, w_m, bias = self.weights(x)
         m = raw = last_states(x @ e_x.t(), self.order, self.window, last).flatten(2)
         inner: Any = QuantiserState(torch.zeros_like(raw[-1]))
         outer: Any = QuantiserState(torch.zeros(x.shape[1], self.hidden, dtype=x.dtype, device=x.device))
@@ -239,7 +256,7 @@ class LMU(nn.Module):
 
     def _loop(self, x: Tensor, state: LMUState, last: int, new: int) -> tuple[Tensor, LMUState]:
         """The plain loop under autograd, any dtype and device: the oracle."""
-        e_x, e_h, e_m, w_x, w_h, w_m, bias = self.weights()
+        e_x, e_h, e_m, w_x, w_h, w_m, bias = self.weights(x)
         a, b, leak = self.a.to(x), self.b.to(x), self.leak(x)
         h, m, held, inner, outer = state
         shape = (-1, self.signals, self.order)

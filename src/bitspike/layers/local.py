@@ -7,6 +7,7 @@ with zeros outside x. The "local" layer of cuda-convnet (Krizhevsky 2012).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import mixed
 
 Pair = int | tuple[int, int]
 
@@ -132,13 +134,19 @@ class Local2d(nn.Module):
             # Before they are copied to many windows, not behind.
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
+        y = mixed(self._product, x, weight)
+        return y if self.bias is None else y + self.bias.to(y.dtype)
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         # One product per place: windows (HO WO, B, kh kw C) with weights (HO WO, kh kw C, O).
         (ph, pw), places = self.padding, self.out_size[0] * self.out_size[1]
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph))
         windows = _windows(padded, self.kernel_size, self.stride)
-        y = torch.bmm(windows.reshape(places, len(x), -1), weight.flatten(3).flatten(0, 1).transpose(1, 2))
-        y = y.transpose(0, 1).reshape(len(x), *self.out_size, self.out_channels).permute(0, 3, 1, 2)
-        return y if self.bias is None else y + self.bias
+        y = torch.bmm(
+            windows.reshape(places, len(x), math.prod(weight.shape[3:])),
+            weight.flatten(3).flatten(0, 1).transpose(1, 2),
+        )
+        return y.transpose(0, 1).reshape(len(x), *self.out_size, self.out_channels).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         """Sizes."""

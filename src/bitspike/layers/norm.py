@@ -17,6 +17,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing, given_back
 from bitspike.layers.stepwise import stepwise
 
 
@@ -44,6 +46,31 @@ def several_processes() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def batch_norm(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor | None, training: bool, momentum: float,
+    eps: float,
+) -> Tensor:  # fmt: skip
+    """`F.batch_norm` of x (B, C, *space) in its computing dtype, whatever the parameters are kept in.
+
+    Nothing is made of no examples, and no statistics of them. Refuses to train on one value per channel.
+    """
+    z = computing(x)
+    if z.numel() == 0 or (training and z.numel() == z.shape[1]):
+        if z.numel():
+            refuse("normalisation input", f"{tuple(x.shape)} in training", "two values per channel or more")
+        return given_back(z * weight.sum().to(z.dtype), x.dtype)
+    if mean.dtype == z.dtype == weight.dtype:
+        y: Tensor = F.batch_norm(z, mean, var, weight, bias, training, momentum, eps)
+        return given_back(y, x.dtype)
+    wide_mean, wide_var, wide_bias = mean.to(z.dtype), var.to(z.dtype), None if bias is None else bias.to(z.dtype)
+    y = F.batch_norm(z, wide_mean, wide_var, weight.to(z.dtype), wide_bias, training, momentum, eps)
+    if training:
+        with torch.no_grad():
+            mean.copy_(wide_mean)
+            var.copy_(wide_var)
+    return given_back(y, x.dtype)
+
+
 class TemporalBatchNorm(nn.Module):
     """Normalise channel c of (T, B, C, *space) by its mean and variance over time, batch and space."""
 
@@ -69,13 +96,15 @@ class TemporalBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x (T, B, C, *space)."""
+        if x.ndim < 3 or x.shape[2] != len(self.weight):
+            refuse("normalisation input", tuple(x.shape), f"(T, B, {len(self.weight)}, *)")
         return stepwise(self._normalise, x)
 
     def _normalise(self, x: Tensor) -> Tensor:
         mean, var = self.statistics()
         if self.training and several_processes():
-            return self._synchronised(x, mean, var)
-        return F.batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps)
+            return given_back(self._synchronised(computing(x), mean, var), x.dtype)
+        return batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps)
 
     def _synchronised(self, x: Tensor, running_mean: Tensor, running_var: Tensor) -> Tensor:
         axes = [d for d in range(x.ndim) if d != 1]
@@ -87,7 +116,7 @@ class TemporalBatchNorm(nn.Module):
         # Two passes: the one-pass E[x^2] - mean^2 loses the digits that make ranks agree with one process.
         var = _sum_over_processes(centred.square().sum(axes)) / count
         with torch.no_grad():
-            running_mean.lerp_(mean, self.momentum)
-            running_var.lerp_(var * count / (count - 1).clamp_min(1), self.momentum)
+            running_mean.lerp_(mean.to(running_mean), self.momentum)
+            running_var.lerp_((var * count / (count - 1).clamp_min(1)).to(running_var), self.momentum)
         y: Tensor = centred * torch.rsqrt(var + self.eps).view(shape)
         return y * self.weight.view(shape) + self.bias.view(shape)

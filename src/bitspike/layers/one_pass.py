@@ -53,8 +53,10 @@ def run_pass(part: Pass, x: Tensor) -> Tensor:
         y: Tensor = neuron(x)
         return y
     scale: Any = part.scale
-    # A scale of what does not change over time is computed once; its result stays a view.
-    if scale is not None and x.ndim >= 3 and x.shape[0] > 1 and x.stride(0) == 0:
+    # A scale of what does not change over time is computed once; its result stays a view. One in half precision rounds
+    # between the modules, as it does where they run apart.
+    still = x.ndim >= 3 and x.shape[0] > 1 and x.stride(0) == 0
+    if scale is not None and (still or x.dtype.itemsize < 4 or x.ndim < 3 or x.shape[2] != len(scale.weight)):
         x, scale = scale(x), None
     pool = part.pool
     # Elsewhere torch pools faster than the reference loop would let it.

@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels import cpu
-from bitspike.layers.legendre import all_states, last_states
+from bitspike.kernels.dtypes import computing, given_back
+from bitspike.layers.legendre import all_states, check_memory, last_states
 from bitspike.layers.legendre_readings import all_readings, pays
 from bitspike.layers.lmu import signal_weights
 from bitspike.layers.stepwise import stepwise
+from bitspike.layers.without_graph import check_sizes, checked_last
 from bitspike.neurons.quantiser import TemporalQuantiser
 from bitspike.neurons.static import STATIC
 
@@ -42,6 +44,7 @@ class ParallelLMU(nn.Module):
     """
 
     calibrated: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -56,10 +59,14 @@ class ParallelLMU(nn.Module):
         keys: tuple[Key, ...] = (0, "init"),
     ) -> None:
         super().__init__()
+        check_sizes("lmu", inputs=inputs, hidden=hidden, signals=signals, order=order)
+        check_memory(order, window)
         if nonlinearity not in NONLINEARITIES:
             refuse("lmu nonlinearity", repr(nonlinearity), " or ".join(map(repr, NONLINEARITIES)))
         if spikes is not None and spikes.nonlinearity is not STATIC[nonlinearity]:
             refuse("lmu hidden quantiser", f"nonlinearity {spikes.nonlinearity}", repr(nonlinearity))
+        if memory is not None and memory.nonlinearity is not None:
+            refuse("lmu memory quantiser", f"nonlinearity {memory.nonlinearity}", "none: the memory is linear")
         self.inputs, self.hidden, self.order, self.window, self.signals = inputs, hidden, order, float(window), signals
         self.nonlinearity = nonlinearity
         # e_x, W_m with the bias, and W_x: Linear layers, so that operations on them are counted as any other's.
@@ -92,23 +99,27 @@ class ParallelLMU(nn.Module):
             refuse("lmu input", tuple(x.shape), f"(T, B, {self.inputs}) with at least one step")
         if state is not None:
             refuse("parallel lmu state", "a state", "none: it reads a whole sequence")
-        last = len(x) if last is None else last
-        if self.training and not bool(self.calibrated):
+        last = checked_last(last, len(x))
+        with torch.autocast(x.device.type, enabled=False):
+            return given_back(self._run(computing(x), last), x.dtype), None
+
+    def _run(self, x: Tensor, last: int) -> Tensor:
+        if self.training and x.shape[1] and not bool(self.calibrated):
             self.calibrate(x)
-        u = stepwise(self.to_signal, x)
+        u = _weighed(self.to_signal, x)
         if self._readable(x, last):
-            return self._readings(u, x), None
+            return self._readings(u, x)
         watched = any(q is not None and (q.observers or q._forward_hooks) for q in (self.memory, self.spikes))
         if last < len(x) and (self.training or not watched):
             m, x = last_states(u, self.order, self.window, last), x[len(x) - last :]
         else:
             m = all_states(u, self.order, self.window)
-        m = m.flatten(2) * self.scale
+        m = m.flatten(2) * self.scale.to(m.dtype)
         if self.memory is not None:
             m = self.memory(m)
-        current = stepwise(self.from_memory, m) + stepwise(self.from_input, x)
+        current = _weighed(self.from_memory, m) + _weighed(self.from_input, x)
         h: Tensor = STATIC[self.nonlinearity](current) if self.spikes is None else self.spikes(current)
-        return h[len(h) - last :], None
+        return h[len(h) - last :]
 
     def _readable(self, x: Tensor, last: int) -> bool:
         """Whether every step is wanted and nobody needs the memory's states themselves; see `legendre_readings`."""
@@ -116,13 +127,14 @@ class ParallelLMU(nn.Module):
         looked_at = any(
             layer._forward_hooks or layer._forward_pre_hooks for layer in (self.from_memory, self.from_input)
         )
-        every = last == len(x) and pays(len(x), x.shape[1], self.hidden)
+        every = last == len(x) and x.shape[1] > 0 and pays(len(x), x.shape[1], self.hidden)
         return self.memory is None and every and on_cpu and not looked_at
 
     def _readings(self, u: Tensor, x: Tensor) -> Tensor:
         """Hidden states of all steps."""
         w_m, w_x, tanh = self.from_memory, self.from_input, self.spikes is None and self.nonlinearity == "tanh"
-        current = all_readings(u, x, self.window, w_m.weight * self.scale, w_x.weight, w_m.bias, tanh)
+        weights = (w_m.weight.to(x.dtype) * self.scale.to(x.dtype), w_x.weight.to(x.dtype), w_m.bias.to(x.dtype))
+        current = all_readings(u, x, self.window, *weights, tanh)
         if self.spikes is not None:
             made: Tensor = self.spikes(current)
             return made
@@ -139,6 +151,11 @@ class ParallelLMU(nn.Module):
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
         """Set `scale` from x (T, B, F)."""
-        states = all_states(stepwise(self.to_signal, x), self.order, self.window).flatten(2)
-        self.scale = 1 / states.square().mean((0, 1)).sqrt().clamp_min(1e-6)
+        states = all_states(_weighed(self.to_signal, x), self.order, self.window).flatten(2)
+        self.scale = (1 / states.square().mean((0, 1)).sqrt().clamp_min(1e-6)).to(self.scale)
         self.calibrated = torch.ones_like(self.calibrated)
+
+
+def _weighed(layer: nn.Linear, x: Tensor) -> Tensor:
+    """The layer at every step, on operands of its weights' dtype, in x's."""
+    return stepwise(layer, x.to(layer.weight.dtype)).to(x.dtype)

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from bitspike.kernels.dtypes import mixed
 from bitspike.kernels.products import Geometry, Kind, Policy, conv2d, explain_product, linear
 from bitspike.kernels.products.kinds import Part, check_names
 from bitspike.weights import BayesianBinary, StraightThrough
@@ -48,7 +49,7 @@ class FewBitLinear(_FewBit, nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., K) to (..., N)."""
         y = linear(x, self.weight, self.x_kind, weight_kind(self), self.policy)
-        return y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def explain(self, x_shape: tuple[int, ...], part: Part = "forward") -> tuple[str, str]:
         """(method, reason) that an input of this shape takes."""
@@ -63,9 +64,13 @@ class FewBitConv2d(_FewBit, nn.Conv2d):
         """x (B, C, H, W) to (B, O, HO, WO)."""
         geometry = self._geometry()
         if geometry is None or x.ndim != 4:
-            return super().forward(x)
+            return mixed(
+                lambda a, w: self._conv_forward(a, w, None if self.bias is None else self.bias.to(w.dtype)),
+                x,
+                self.weight,
+            )
         y = conv2d(x, self.weight, self.x_kind, weight_kind(self), self.policy, *geometry)
-        return y if self.bias is None else y + self.bias[:, None, None]
+        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
 
     def explain(self, x_shape: tuple[int, ...], part: Part = "forward") -> tuple[str, str]:
         """(method, reason) that an input of this shape takes."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing, computing_dtype
 from bitspike.kernels.recompute import recompute
 from bitspike.layers.norm import TemporalBatchNorm
 from bitspike.layers.product import FewBitLinear
@@ -41,9 +42,12 @@ class Recomputed(nn.Module):
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """As `forward`, from a given state; returns the spikes and the state after the last step."""
-        if state is None:
-            with torch.no_grad():
-                state = self.neuron.initial(self.layer(x[:1])[0])
+        if not x.is_floating_point():
+            x = computing(x)
+        with torch.no_grad():
+            current = self.layer(x[:1])[0]
+        dtype = current.dtype if current.is_floating_point() else computing_dtype(current.dtype)
+        state = self.neuron.initial(current) if state is None else state
         kind = type(state)
         first = self.layer.layer if isinstance(self.layer, Stepwise) else None
         int8 = isinstance(first, FewBitLinear) and first.x_kind == "spikes" and not x.requires_grad
@@ -55,5 +59,5 @@ class Recomputed(nn.Module):
         def into(y: Tensor, part: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return tuple(self.neuron.run_into(y, self.layer(part), kind(*before)))
 
-        y, last = recompute(function, x, tuple(state), list(self.parameters()), self.segment, into, int8)
+        y, last = recompute(function, x, tuple(state), list(self.parameters()), self.segment, into, int8, dtype)
         return y, kind(*last)

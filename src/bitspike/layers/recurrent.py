@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels import Recurrence
+from bitspike.kernels.dtypes import rest
 from bitspike.kernels.feedback import run_with_feedback
 from bitspike.neurons.base import Neuron
 
@@ -37,7 +37,7 @@ class Recurrent(nn.Module):
         """As `forward`, from (spikes of the step before, neuron state); returns the spikes and that pair."""
         if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != self.feedback.in_features:
             refuse("recurrent input", tuple(x.shape), f"(T, B, {self.feedback.in_features}) with at least one step")
-        before, inner = state if state is not None else (torch.zeros_like(x[0]), self.neuron.initial(x[0]))
+        before, inner = state if state is not None else (rest(x[0]), self.neuron.initial(x[0]))
         constants = self.neuron.constants()
         recurrence = Recurrence(self.neuron.step, type(inner), type(constants), self.neuron.spike)
         y, last = run_with_feedback(recurrence, x, self.feedback.weight, inner, constants, before, self.neuron.back_end)

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bitspike.errors import refuse
 from bitspike.kernels import Spike
-from bitspike.kernels.run import Chooser, run_on, single
+from bitspike.kernels.dtypes import computing, given_back
+from bitspike.kernels.run import Chooser, run_on
 
 
 class NoState(NamedTuple):
@@ -50,8 +52,11 @@ class ChannelScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x; an input that does not change over time (stride 0) stays so."""
+        if x.ndim < 3 or x.shape[2] != len(self.weight):
+            refuse("channel scale input", tuple(x.shape), f"(T, B, {len(self.weight)}, *)")
         constant = x.shape[0] > 1 and x.stride(0) == 0
-        part = single(x[:1] if constant else x)
+        part = computing(x[:1] if constant else x)
         recurrence, choice = self._chooser(scale_step, NoState, Scale, _no_spike, part, "auto")
         y, _ = run_on(choice, recurrence, part, NoState(), self.gains(x.ndim))
+        y = given_back(y, x.dtype)
         return y.expand(x.shape) if constant else y

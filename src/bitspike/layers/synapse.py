@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels import Spike
+from bitspike.kernels.dtypes import computing, rest
 from bitspike.kernels.products.kinds import Kind
 from bitspike.layers.by_events import EventLayer
 from bitspike.layers.in_order import run_in_order
@@ -32,6 +33,7 @@ from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import positive
 
 SYNAPSES = ("first-order", "alpha")
+PRODUCTS = ("float32", "dense", "bfloat16")
 
 
 class FirstOrderState(NamedTuple):
@@ -89,7 +91,7 @@ class Synapse(Neuron):
 
     def initial(self, like: Tensor) -> FirstOrderState | AlphaState:
         """The state of an input that has always been 0."""
-        return self.settled(torch.zeros_like(like))
+        return self.settled(rest(like))
 
     def settled(self, value: Tensor) -> FirstOrderState | AlphaState:
         """The state of an input that has always been `value` (B, *features)."""
@@ -120,6 +122,8 @@ class SynapticLayer(nn.Module):
 
     def __init__(self, layer: Callable[[Tensor], Tensor], synapse: Synapse | None, products: str = "dense") -> None:
         super().__init__()
+        if products not in PRODUCTS:
+            refuse("synaptic layer products", repr(products), ", ".join(PRODUCTS))
         self.layer, self.synapse, self.rounded = layer, synapse, products == "bfloat16"
         inner = layer.layer if isinstance(layer, Stepwise) else layer
         self.events = EventLayer.make(inner) if products == "float32" else None
@@ -143,7 +147,9 @@ class SynapticLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output for the filtered x; goes on from the last call's state."""
         if self.synapse is None:
-            return self._weigh(x)
+            y = self._weigh(x)
+            # A loop of the unit's own reads few bits as they lie; any other would answer in them.
+            return computing(y) if self.rounded and not self._leaves_it(y) else y
         if self.behind is None or self.behind or self.rounded:
             y = self._weigh(x)
             if self.behind is None:
@@ -158,7 +164,8 @@ class SynapticLayer(nn.Module):
                 if self._leaves_it(y):
                     self.unit.behind = self
                     return y
-                y, self.state = run_in_order(self.synapse, y, self.state)
+                # The filter's output is not rounded again.
+                y, self.state = run_in_order(self.synapse, computing(y) if self.rounded else y, self.state)
                 return y
         filtered, self.state = run_in_order(self.synapse, x, self.state)
         return self.layer(filtered)

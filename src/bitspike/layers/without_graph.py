@@ -9,12 +9,35 @@ from bitspike.kernels import cpu
 from bitspike.kernels.run import Choice
 
 BACK_ENDS = ("auto", "reference", "cpu")
+PRODUCTS = ("exact", "fast", "float32")
 
 
 def check_back_end(cell: str, back_end: str) -> None:
     """Refuse a name that is none."""
     if back_end not in BACK_ENDS:
         refuse(f"{cell} back end", repr(back_end), ", ".join(BACK_ENDS))
+
+
+def check_products(cell: str, products: str) -> None:
+    """Refuse a name that is none."""
+    if products not in PRODUCTS:
+        refuse(f"{cell} products", repr(products), ", ".join(PRODUCTS))
+
+
+def check_sizes(cell: str, **sizes: int) -> None:
+    """Refuse what is no whole number of 1 or more."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            refuse(f"{cell} {name}", size, "1 or more")
+
+
+def checked_last(last: int | None, steps: int, cell: str = "lmu") -> int:
+    """How many final steps are wanted: all if left out; refuses what the input has not."""
+    if last is None:
+        return steps
+    if isinstance(last, bool) or not isinstance(last, int) or not 1 <= last <= steps:
+        refuse(f"{cell} last", last, f"1 to the {steps} steps of the input")
+    return last
 
 
 def choose(cell: str, back_end: str, x: Tensor, where: str, obstacle: str | None = None) -> Choice:

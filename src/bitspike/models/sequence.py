@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Choice
 from bitspike.layers.gated_scan import gated_scan
-from bitspike.layers.without_graph import check_back_end, choose
+from bitspike.layers.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
 
 GATED = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -49,6 +50,8 @@ class Gated(nn.Module):
         if kind not in GATED:
             refuse("gated cell", repr(kind), " or ".join(map(repr, GATED)))
         check_back_end("gated", back_end)
+        check_products("gated", products)
+        check_sizes("gated", inputs=inputs, hidden=hidden)
         self.kind, self.hidden, self.back_end, self.products = kind, hidden, back_end, products
         self.layer = GATED[kind](inputs, hidden)
         with torch.no_grad():
@@ -57,17 +60,28 @@ class Gated(nn.Module):
 
     def run(self, x: Tensor, state: Any = None, last: int | None = None) -> tuple[Tensor, Any]:
         """Hidden states (last, B, hidden) and the layer's own state."""
-        y, state = self.layer(x, state)
-        return y[len(y) - (last or len(y)) :], state
+        last = self._checked(x, last)
+        dtype = self.layer.weight_ih_l0.dtype
+        # Under autocast too: PyTorch would keep the states in its few bits.
+        with torch.autocast(x.device.type, enabled=False):
+            y, state = self.layer(x.to(dtype), state)
+        return given_back(y[len(y) - last :], x.dtype), state
+
+    def _checked(self, x: Tensor, last: int | None) -> int:
+        if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != self.layer.input_size:
+            refuse("gated input", tuple(x.shape), f"(T, B, {self.layer.input_size}) with at least one step")
+        return checked_last(last, len(x), "gated")
 
     def forward(self, x: Tensor, last: int | None = None) -> Tensor:
         """Hidden states (last, B, hidden)."""
-        last = len(x) if last is None else last
-        if not self.training or self.choice(x).back_end == "reference":
-            return self.run(x, last=last)[0]
+        last, given, x = self._checked(x, last), x.dtype, computing(x)
+        if not self.training or x.shape[1] == 0 or self.choice(x).back_end == "reference":
+            return given_back(self.run(x, last=last)[0], given)
         layer, low = self.layer, torch.bfloat16 if self.products == "fast" else x.dtype
         weights = (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0)
-        return gated_scan(self.kind, x, weights, last, low)
+        with torch.autocast(x.device.type, enabled=False):
+            y = gated_scan(self.kind, x, tuple(w.to(x.dtype) for w in weights), last, low)
+        return given_back(y, given)
 
     def choice(self, x: Tensor) -> Choice:
         """The back end that trains on x and why: the one asked for, or an error that says why not."""

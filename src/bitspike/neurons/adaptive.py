@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike, Step
+from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
 from bitspike.neurons.reset import hard, none, soft, step_with
@@ -95,7 +95,7 @@ class AdaptiveLIF(Neuron):
 
     def initial(self, like: Tensor) -> AdaptiveState:
         """Membrane at rest, no adaptation."""
-        return AdaptiveState(torch.zeros_like(like), torch.zeros_like(like))
+        return AdaptiveState(rest(like), rest(like))
 
     def constants(self) -> AdaptiveConstants:
         """Decays, threshold and strength."""

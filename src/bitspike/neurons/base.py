@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels import Recurrence, Spike, Step
+from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.products.kinds import Kind
-from bitspike.kernels.run import Choice, Chooser, run_into, run_on, single
+from bitspike.kernels.run import Choice, Chooser, run_into, run_on
 from bitspike.kernels.scaled import Scaled, scaled_constants
 
 
@@ -17,7 +18,8 @@ class Neuron(nn.Module):
     """A neuron model as a module: currents (T, B, *features) in, spikes of the same shape out.
 
     A subclass gives `step` (pure), `initial(like)` (state before the first step) and `constants()` (the
-    step's parameters, possibly learnable). State is never stored in the module: `run` takes and returns it.
+    step's parameters, possibly learnable). State is never stored in the module: `run` takes and returns it. Currents
+    may have any real dtype: see `kernels.dtypes` for what is computed and answered in which.
     back_end: "auto" (the fastest that can run), "reference", "cpu" or "cuda"; see `kernels.run`.
     """
 
@@ -56,7 +58,8 @@ class Neuron(nn.Module):
 
         g and b broadcast to one time step of x; spikes are those of the three one after the other, bit for bit.
         """
-        return run_on(*self._prepared(x, state, scale, pool))
+        y, state = run_on(*self._prepared(x, state, scale, pool))
+        return given_back(y, x.dtype), state
 
     def run_into(self, y: Tensor, x: Tensor, state: Any) -> Any:
         """As `run` without a gradient, spikes written into y (contiguous); returns the state after the last step."""
@@ -68,7 +71,7 @@ class Neuron(nn.Module):
         """What `kernels.run.run_on` takes."""
         if x.ndim < 2 or x.shape[0] == 0:
             refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
-        x = single(x)
+        x = computing(x)
         if state is None:
             state = self.initial(x[0])
         step, constants = self.step, self.constants()

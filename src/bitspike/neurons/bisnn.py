@@ -18,10 +18,10 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike, stop
+from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import positive
 from bitspike.neurons.surrogate import Surrogate
@@ -104,7 +104,7 @@ class BiSNN(Neuron):
 
     def initial(self, like: Tensor) -> BiSNNState:
         """All states 0."""
-        return BiSNNState(*(torch.zeros_like(like) for _ in BiSNNState._fields))
+        return BiSNNState(*(rest(like) for _ in BiSNNState._fields))
 
     def constants(self) -> BiSNNConstants:
         """The three decays."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import at_least_single
 
 Constant = float | Tensor
 
@@ -57,8 +58,11 @@ def hold(module: nn.Module, values: Mapping[str, Constant], learn: Collection[st
 
 def held(module: nn.Module, name: str) -> Tensor:
     """The constant `name`, with its gradient if it is learned."""
-    found: Tensor = getattr(module, name) if hasattr(module, name) else getattr(module, f"log_{name}").exp()
-    return found
+    if hasattr(module, name):
+        fixed: Tensor = at_least_single(getattr(module, name))
+        return fixed
+    learned: Tensor = at_least_single(getattr(module, f"log_{name}")).exp()
+    return learned
 
 
 def decay(tau: Tensor) -> Tensor:

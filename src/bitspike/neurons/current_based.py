@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike, Step
+from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
 from bitspike.neurons.reset import hard, none, soft, step_with
@@ -90,7 +90,7 @@ class CurrentLIF(Neuron):
 
     def initial(self, like: Tensor) -> CurrentState:
         """No current, membrane at rest."""
-        return CurrentState(torch.zeros_like(like), torch.zeros_like(like))
+        return CurrentState(rest(like), rest(like))
 
     def constants(self) -> CurrentConstants:
         """The two decays and the threshold."""

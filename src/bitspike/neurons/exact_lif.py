@@ -24,10 +24,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike, choose, expm1, log1p, maximum, minimum, stop, with_gradient
+from bitspike.kernels.dtypes import rest
 from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, held, hold, positive
@@ -90,7 +90,7 @@ class ExactLIF(Neuron):
 
     def initial(self, like: Tensor) -> ExactLIFState:
         """Membrane at rest, outside the refractory time."""
-        return ExactLIFState(torch.zeros_like(like), torch.zeros_like(like))
+        return ExactLIFState(rest(like), rest(like))
 
     def constants(self) -> ExactLIFConstants:
         """The times and the height of a spike."""

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike, Step
+from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, held, hold
 from bitspike.neurons.reset import hard, none, soft, step_with
@@ -81,7 +81,7 @@ class IF(Neuron):
 
     def initial(self, like: Tensor) -> IFState:
         """Membrane at rest."""
-        return IFState(torch.zeros_like(like))
+        return IFState(rest(like))
 
     def constants(self) -> IFConstants:
         """theta."""

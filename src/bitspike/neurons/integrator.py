@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike
+from bitspike.kernels.dtypes import rest
 from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
@@ -57,7 +57,7 @@ class Integrator(Neuron):
 
     def initial(self, like: Tensor) -> IntegratorState:
         """Membrane at rest."""
-        return IntegratorState(torch.zeros_like(like))
+        return IntegratorState(rest(like))
 
     def constants(self) -> IntegratorConstants:
         """The decay."""

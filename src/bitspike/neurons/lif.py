@@ -25,6 +25,7 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels import Spike, Step, choose, maximum, stop
+from bitspike.kernels.dtypes import at_least_single, rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import constant, positive
 from bitspike.neurons.reset import hard, none, soft, step_with
@@ -147,12 +148,12 @@ class LIF(Neuron):
 
     def initial(self, like: Tensor) -> LIFState | RefractoryLIFState:
         """Membrane at rest, ready to fire."""
-        rest = torch.zeros_like(like)
-        return RefractoryLIFState(rest, torch.zeros_like(like)) if self.refractory else LIFState(rest)
+        v = rest(like)
+        return RefractoryLIFState(v, rest(like)) if self.refractory else LIFState(v)
 
     def constants(self) -> LIFConstants | RefractoryLIFConstants:
         """beta = exp(-exp(-log tau)), theta, and the refractory period if there is one."""
-        beta = torch.exp(-torch.exp(-self.log_tau))
+        beta, theta = torch.exp(-torch.exp(-at_least_single(self.log_tau))), at_least_single(self.theta)
         if self.refractory:
-            return RefractoryLIFConstants(beta, self.theta, float(self.refractory))
-        return LIFConstants(beta, self.theta)
+            return RefractoryLIFConstants(beta, theta, float(self.refractory))
+        return LIFConstants(beta, theta)

@@ -22,13 +22,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitspike import draws
 from bitspike.errors import refuse
 from bitspike.kernels import Spike, floor, indicator, stop, with_gradient
+from bitspike.kernels.dtypes import at_least_single, computing, computing_dtype, given_back
 from bitspike.kernels.products.kinds import Kind
-from bitspike.kernels.run import single
 from bitspike.neurons import quantiser_draws
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, constant, positive
@@ -147,7 +147,7 @@ class TemporalQuantiser(Neuron):
             refuse("quantiser examples", f"{len(self.examples)} numbers", f"one for each of the {len(like)} examples")
         if self.mode != "carry":
             return quantiser_draws.first(keys, self.examples, generator)
-        dtype = torch.promote_types(like.dtype, torch.float32)
+        dtype = computing_dtype(like.dtype)
         if self.examples is not None and generator is None:
             v = draws.uniform_per_example(self.examples, like.shape[1:], *keys, dtype=dtype)
             return QuantiserState(v.to(like.device))
@@ -157,13 +157,14 @@ class TemporalQuantiser(Neuron):
     def step_size(self) -> Tensor | None:
         """The dt in use: that asked for by `at_step`, else `dt` in training and `final` in evaluation; None: static."""
         if self.factor is not None:
-            return None if math.isinf(self.factor) else self.final * self.factor
-        return self.dt if self.training else self.final
+            return None if math.isinf(self.factor) else at_least_single(self.final) * self.factor
+        found: Tensor = at_least_single(self.dt if self.training else self.final)
+        return found
 
     def constants(self) -> QuantiserConstants:
         """The dt in use."""
         dt = self.step_size()
-        return QuantiserConstants(self.final if dt is None else dt)
+        return QuantiserConstants(at_least_single(self.final) if dt is None else dt)
 
     def bound(self, dtype: torch.dtype) -> Tensor | None:
         """The largest |f(x)| let through: limit / final, rounded so that final * bound <= limit; None: no limit."""
@@ -174,11 +175,14 @@ class TemporalQuantiser(Neuron):
         return torch.where(bound * final > limit, bound.nextafter(torch.zeros_like(bound)), bound)
 
     def activity(self, x: Tensor) -> Tensor:
-        """What is quantised: f(x), clipped where there is a limit; half precision becomes float32."""
+        """What is quantised: f(x), clipped where there is a limit, in x's computing dtype (`kernels.dtypes`)."""
         if x.ndim > 0 and x.shape[0] > 1 and x.stride(0) == 0:
             # An input that does not change over time: once for all steps.
             return self.activity(x[:1]).expand(x.shape)
-        r = single(x if self.nonlinearity is None else self.nonlinearity(x))
+        # A module may hold weights of its own, in x's dtype.
+        own = isinstance(self.nonlinearity, nn.Module) and x.is_floating_point()
+        r = x if own else computing(x)
+        r = computing(r if self.nonlinearity is None else self.nonlinearity(r))
         bound = self.bound(r.dtype)
         return r if bound is None else r.clamp(-bound, bound)
 
@@ -189,7 +193,7 @@ class TemporalQuantiser(Neuron):
         new = x.shape[1] if state is None else 0
         r, dt = self.activity(x), self.step_size()
         if dt is None:
-            return r, self.initial(r[0]) if state is None else state
+            return given_back(r, x.dtype), self.initial(r[0]) if state is None else state
         if self.mode == "carry":
             y, state = super().run(r, state)
         else:
@@ -197,7 +201,7 @@ class TemporalQuantiser(Neuron):
             n, state = quantiser_draws.random_counts(self.mode, dt * r, self.initial(r[0]) if state is None else state)
             y = with_gradient(n / dt, r)
         self.observe(y, new)
-        return y, state
+        return given_back(y, x.dtype), state
 
     def advance(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """As `run`, for one time step x (B, *features) in plain PyTorch: for the loop of a recurrent cell."""
@@ -210,14 +214,15 @@ class TemporalQuantiser(Neuron):
         state = self.initial(r) if state is None else state
         y, state = quantiser_step(r, state, QuantiserConstants(dt.to(r.dtype)), self.spike)
         self.observe(y.unsqueeze(0), new)
-        return y, state
+        return given_back(y, x.dtype), state
 
     def counts(self, y: Tensor) -> Tensor:
         """The whole numbers n = dt y of an output y, as y's dtype. Refused where nothing is quantised."""
         dt = self.step_size()
         if dt is None:
             refuse("quantiser counts", "a static quantiser", "a finite step size")
-        return (y.detach() * dt.to(y.dtype)).round_()
+        wide = computing(y.detach())
+        return given_back((wide * dt.to(wide.dtype)).round_(), y.dtype)
 
     def observe(self, y: Tensor, new: int) -> None:
         """Show outputs y (T, B, *features) to the observers; new: presentations that begin with it.

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels import Spike
+from bitspike.kernels.dtypes import at_least_single, rest
 from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, positive
@@ -74,9 +75,9 @@ class RateIF(Neuron):
 
     def initial(self, like: Tensor) -> RateIFState:
         """The membrane at start theta, no spike yet."""
-        v = (self.start * self.theta.to(like)).expand(like.shape).clone()
-        return RateIFState(v, torch.zeros_like(like))
+        n = rest(like)
+        return RateIFState((self.start * self.theta.to(n)).expand(like.shape).clone(), n)
 
     def constants(self) -> RateIFConstants:
         """theta."""
-        return RateIFConstants(self.theta)
+        return RateIFConstants(at_least_single(self.theta))

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels import choose, exp, log1p, maximum, minimum
+from bitspike.kernels.dtypes import computing, given_back
 
 FAR_BELOW = -20.0  # z / gamma; log(1 + exp(z / gamma)) is exp(z / gamma) to 1e-9 there
 FAR_ABOVE = 34.0  # log(1 + exp(a)) is a in float64
@@ -89,16 +90,14 @@ class SoftLIF:
         return RateConstants(slope, offset, self.gamma, math.log(self.gamma), self.tau_ref, self.tau_rc, self.amplitude)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """f(x), of x's shape and dtype."""
-        if x.dtype in (torch.float16, torch.bfloat16):
-            return self(x.float()).to(x.dtype)
-        rate: Tensor = rate_and_period(x, self.constants(), self.curve)[0]
-        return rate
+        """f(x), of x's shape and (floating) dtype."""
+        rate: Tensor = rate_and_period(computing(x), self.constants(), self.curve)[0]
+        return given_back(rate, x.dtype)
 
     def period(self, x: Tensor) -> Tensor:
         """Seconds between spikes at input x; infinite where an IF neuron never fires."""
-        period: Tensor = rate_and_period(x, self.constants(), self.curve)[1]
-        return period
+        period: Tensor = rate_and_period(computing(x), self.constants(), self.curve)[1]
+        return given_back(period, x.dtype)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from bitspike import draws
 from bitspike.draws import Key
 from bitspike.errors import refuse
 from bitspike.kernels import Spike, choose, exp, expm1, maximum, minimum, with_gradient
+from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.products.kinds import Kind
-from bitspike.kernels.run import Chooser, run_on, single
+from bitspike.kernels.run import Chooser, run_on
 from bitspike.neurons.soft_lif import Curve, SoftLIF, rate_and_period
 from bitspike.neurons.soft_lif_fused import fused, takes
 from bitspike.neurons.stochastic import Stochastic
@@ -153,6 +154,8 @@ class SoftNeuron(Stochastic, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x); without noise, an input that does not change over time is computed once."""
+        if not x.is_floating_point():
+            x = computing(x)
         noisy = self.training and self.noise.kind != "none"
         if not noisy and x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 0:
             return self._run(x[:1], False).expand(x.shape)
@@ -169,9 +172,9 @@ class SoftNeuron(Stochastic, nn.Module):
         if (noisy or (x.requires_grad and torch.is_grad_enabled())) and takes(x, self.rate, self.back_end):
             y = fused(flat[0], self.rate, kind, self.noise.sigma, self.noise.tau_s, keys)
         else:
-            y = self._stepped(single(flat), kind, keys)
+            y = self._stepped(computing(flat), kind, keys)
         back = sorted(range(x.ndim), key=order.__getitem__)
-        return y.view(lying.shape).permute(back)
+        return given_back(y, x.dtype).view(lying.shape).permute(back)
 
     def _stepped(self, flat: Tensor, kind: NoiseKind, keys: tuple[Key, ...]) -> Tensor:
         """The rates of flat (1, N) by the step of this file."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing
 from bitspike.kernels.products.kinds import Kind
 
 STATIC: dict[str, Callable[[Tensor], Tensor]] = {
@@ -38,6 +39,8 @@ class Static(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """f(x); an input that does not change over time is computed once."""
         f = STATIC[self.kind]
+        if not x.is_floating_point():
+            x = computing(x)
         if x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 0:
             return f(x[:1]).expand(x.shape)
         return f(x)

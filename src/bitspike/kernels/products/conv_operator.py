@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import mixed
 from bitspike.kernels.products import choose, conv_methods
 from bitspike.kernels.products.batched import one_by_one
 from bitspike.kernels.products.conv_choose import ConvProblem, eight, half, plan
@@ -46,7 +47,7 @@ def conv2d(
         refuse("convolution sizes", f"x {tuple(x.shape)}, weight {tuple(weight.shape)}", wanted)
     geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
     if not _pays(x, weight, x_kind, weight_kind, policy, geometry):
-        return F.conv2d(x, weight, None, *geometry)
+        return mixed(lambda a, b: F.conv2d(a, b, None, *geometry), x, weight)
     keep = torch.is_grad_enabled()
     return _convolution(x, weight, x_kind, weight_kind, policy, _listed(geometry), keep)[0]
 

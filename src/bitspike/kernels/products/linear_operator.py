@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import mixed
 from bitspike.kernels.products import choose, methods
 from bitspike.kernels.products.batched import one_by_one
 from bitspike.kernels.products.choose import Plan, Problem, plan
@@ -44,7 +45,7 @@ def linear(
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         refuse("product sizes", f"x {tuple(x.shape)}, weight {tuple(weight.shape)}", "x (..., K) and weight (N, K)")
     if not _pays(x, weight, x_kind, weight_kind, policy):
-        return F.linear(x.to(weight.dtype) if x.dtype == torch.int8 else x, weight)
+        return mixed(F.linear, x, weight)
     rows = x.reshape(-1, x.shape[-1])
     y = _product(rows, weight, x_kind, weight_kind, policy, torch.is_grad_enabled())[0]
     return y.view(*x.shape[:-1], weight.shape[0])
