@@ -20,8 +20,11 @@ from torch.nn.utils import parametrize
 from bitspike.convert.swap import swapped
 from bitspike.layers import ChannelScale, Local2d, OnePass, Stepwise, TemporalBatchNorm
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (nn.Linear, *CONVOLUTIONS)
+# Their weights have the outputs second; those of groups lie side by side, and are left alone.
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 LOCAL = (*LAYERS, Local2d)
 OURS = (TemporalBatchNorm, ChannelScale)
 # Modules that call their children one after the other.
@@ -46,7 +49,8 @@ def fold(graph: fx.GraphModule) -> list[str]:
         before = node.all_input_nodes[0]
         layer: Any = graph.get_submodule(str(before.target)) if before.op == "call_module" else None
         dense = isinstance(layer, nn.Linear) and len(before.meta["tensor_meta"].shape) != 2
-        if not isinstance(layer, LAYERS) or len(before.users) > 1 or dense:
+        foldable = isinstance(layer, LAYERS) or (isinstance(layer, TRANSPOSED) and layer.groups == 1)
+        if not foldable or len(before.users) > 1 or dense:
             kept.append(str(node.target))
             continue
         path = str(before.target)
@@ -98,7 +102,8 @@ def folded(layer: Any, norm: Any) -> nn.Module:
     k, c = _affine(norm)
     made: Any = _like(layer, weight)
     outputs = 2 if isinstance(layer, Local2d) else 0
-    made.weight.copy_(wide * k.view(-1, *(1,) * (wide.ndim - 1 - outputs)))
+    scale = k.view(-1, *(1,) * (wide.ndim - 1 - outputs))
+    made.weight.copy_(wide * (scale.transpose(0, 1) if isinstance(layer, TRANSPOSED) else scale))
     places = (-1, *(1,) * (made.bias.ndim - 1))
     k, c = k.view(places), c.view(places)
     made.bias.copy_(c if layer.bias is None else k * layer.bias.double() + c)
@@ -128,6 +133,12 @@ def _like(layer: Any, weight: Tensor) -> nn.Module:
     where: dict[str, Any] = {"bias": True, "device": weight.device, "dtype": weight.dtype}
     if isinstance(layer, nn.Linear):
         return nn.Linear(layer.in_features, layer.out_features, **where)
-    kind = nn.Conv1d if isinstance(layer, nn.Conv1d) else nn.Conv2d
+    kind: Any = next(kind for kind in (*CONVOLUTIONS, *TRANSPOSED) if isinstance(layer, kind))
+    if isinstance(layer, TRANSPOSED):
+        strides = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding)
+        options = {"dilation": layer.dilation, **where}
+        transposed: nn.Module = kind(layer.in_channels, layer.out_channels, *strides, **options)
+        return transposed
     sizes = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    return kind(*sizes, layer.groups, padding_mode=layer.padding_mode, **where)
+    made: nn.Module = kind(*sizes, layer.groups, padding_mode=layer.padding_mode, **where)
+    return made

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.convert.entrance import full_precision, is_half
 from bitspike.convert.nonlinearities import FUNCTIONS
 from bitspike.convert.units import Clock, Stepped
 from bitspike.errors import refuse
@@ -19,7 +20,8 @@ class Hybrid(nn.Module):
 
     With `steps` = T, inputs (B, ...) are presented T times and the read-out is the mean over the presentations;
     `readouts` gives all T. Without, inputs are a sequence that the model itself steps through.
-    Layers are those of the model, not copies: training one trains the other.
+    Layers are those of the model, not copies: training one trains the other. A model of half precision is computed in
+    float32 and answers in its input's dtype. silent: layers that never answered on the data that set the scales.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Hybrid(nn.Module):
         self.time_first: bool = how.get("time_first", False)
         self.repeat_input: bool = how.get("repeat_input", False)
         self.unseen: dict[str, str] = how.get("unseen", {})
+        self.silent: tuple[str, ...] = ()
 
     def train(self, mode: bool = True) -> Hybrid:
         """As every module, and the original with it: they share their layers."""
@@ -60,6 +63,9 @@ class Hybrid(nn.Module):
 
     def readouts(self, *inputs: Any, **options: Any) -> Any:
         """Read-outs (T, B, ...) of every presentation."""
+        return self._given(self._readouts(*inputs, **options), inputs)
+
+    def _readouts(self, *inputs: Any, **options: Any) -> Any:
         if self.clock is None:
             refuse("hybrid readouts", "a model that steps through its input", "a hybrid with steps")
         if not self.time_first and not (inputs and isinstance(inputs[0], Tensor) and inputs[0].ndim > 0):
@@ -76,8 +82,30 @@ class Hybrid(nn.Module):
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """The mean read-out (B, ...) of a batch; without `steps`, what the model gives."""
         if self.clock is None:
-            return self._run(*inputs, **options)
-        return _each(lambda y: y.mean(0), self.readouts(*inputs, **options))
+            return self._given(self._run(*inputs, **options), inputs)
+        return self._given(_each(lambda y: y.mean(0), self._readouts(*inputs, **options)), inputs)
+
+    def _given(self, answer: Any, inputs: Any) -> Any:
+        """The answer in the dtype of the first input of real numbers, where that is of half precision."""
+        half = next((x.dtype for x in inputs if isinstance(x, Tensor) and is_half(x)), None)
+        return answer if half is None else _each(lambda y: y.to(half) if y.is_floating_point() else y, answer)
+
+    def _net(self, *inputs: Any, **options: Any) -> Any:
+        """`net`; in float32 with copies of its tensors where those are of half precision."""
+        own = {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
+        half = {name: value for name, value in own.items() if is_half(value)}
+        given = [x.float() if isinstance(x, Tensor) and is_half(x) else x for x in inputs]
+        if not half:
+            return self.net(*given, **options)
+        used = {name: value.float() for name, value in half.items()}
+        with full_precision(next(iter(used.values()))):
+            answer = torch.func.functional_call(self.net, used, tuple(given), options)
+        with torch.no_grad():
+            # Statistics of batches are kept by the model.
+            for name, _ in self.net.named_buffers():
+                if name in half and self.training:
+                    half[name].copy_(used[name])
+        return answer
 
     def _run(self, *inputs: Any, **options: Any) -> Any:
         for module in self.net.modules():
@@ -85,10 +113,10 @@ class Hybrid(nn.Module):
                 module.reset()
         if self.unseen:
             with Watch(self.net, self.unseen):
-                answer = self.net(*inputs, **options)
+                answer = self._net(*inputs, **options)
             self.unseen = {}
             return answer
-        return self.net(*inputs, **options)
+        return self._net(*inputs, **options)
 
     def _presented(self, x: Any) -> Any:
         if not isinstance(x, Tensor) or not (self.time_first or self.repeat_input):

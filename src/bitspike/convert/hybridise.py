@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.convert.build import Builder
+from bitspike.convert.checks import check_finite
+from bitspike.convert.entrance import ordinary, plain_words
 from bitspike.convert.hybrid import Hybrid, checked_steps
 from bitspike.convert.units import Presented, Probe, Stepped, over_time
 from bitspike.draws import Key
@@ -47,8 +49,9 @@ def hybridise(
     counts: n at the typical |f(x)|, one value or one per layer by name or pattern ("features.*"). steps: T, how often
     an input (B, ...) is presented; none for a model that steps through a sequence itself, in which each call of a
     nonlinearity is one step. layers: names or patterns of what to swap; all if left out. data: batches (or pairs with
-    targets) on which typical values are measured, per "layer" or "channel"; without, they are 1 and counts is dt.
-    mode, limit: as in `TemporalQuantiser`. keys: name the draws of the carry.
+    targets) on which typical values are measured, per "layer" or "channel"; without, they are 1 and counts is dt; a
+    layer that never answers on them is named in `silent` of what is returned. mode, limit: as in `TemporalQuantiser`.
+    keys: name the draws of the carry. A model of half precision is computed in float32.
 
     Nonlinearities are modules (nn.ReLU, ...) and calls of functions (F.relu, torch.tanh, x.sigmoid()), these where
     torch.fx can trace the code they are in; nn.RNN, nn.GRU, nn.LSTM and their cells are opened. What cannot be swapped
@@ -63,8 +66,12 @@ def hybridise(
         refuse("hybridise percentile", percentile, "a share of the values, such as 0.999")
     if isinstance(model, Hybrid):
         refuse("hybridise model", "a hybrid", "the network it was made of: dehybridise(model)")
+    model = ordinary("hybridise model", model)
+    if not isinstance(model, nn.Module):
+        refuse("hybridise model", type(model).__name__, "a module")
     builder = Builder(model, steps, layers)
     scales: dict[str, Tensor] = {}
+    silent: list[str] = []
     if data is not None:
         lead = 2 if builder.time_first else 1
         probes: dict[str, Probe] = {}
@@ -74,6 +81,12 @@ def hybridise(
 
         _measure(builder.build(probe), data)
         scales = {name: made.scale(name) for name, made in probes.items()}
+        most = max((float(found.max()) for found in scales.values()), default=0.0)
+        silent = [name for name, found in scales.items() if not float(found.max()) > 0]
+        if silent and not most > 0:
+            refuse(f"hybridise layer {silent[0]!r}", "values that are all 0", "data on which it answers")
+        # A layer that never answered counts in units of the layer that answers most.
+        scales |= {name: torch.full_like(scales[name], most) for name in silent}
     made: dict[str, nn.Module] = {}
     patterns = counts if isinstance(counts, Mapping) else {"*": counts}
     used: set[str] = set()
@@ -97,6 +110,7 @@ def hybridise(
     hybrid = builder.build(unit)
     if unused := [pattern for pattern in patterns if pattern not in used and pattern != "*"]:
         refuse("hybridise counts", f"for {', '.join(map(repr, unused))}", f"names among {', '.join(made)}")
+    hybrid.silent = tuple(silent)
     return hybrid
 
 
@@ -114,17 +128,25 @@ def _measure(hybrid: Hybrid, data: Iterable[Any] | Tensor) -> None:
     modes = {module: module.training for whole in (hybrid, hybrid.__dict__["original"]) for module in whole.modules()}
     hybrid.eval()
     batches = 0
+    asked = hybrid.steps
     try:
+        if hybrid.clock is not None:
+            hybrid.clock.steps = 1
         for batch in [data] if isinstance(data, Tensor) else data:
-            x = batch[0] if isinstance(batch, tuple | list) else batch
-            if hybrid.clock is not None:
-                hybrid.clock.steps, asked = 1, hybrid.clock.steps
-                hybrid.readouts(x)
-                hybrid.clock.steps = asked
-            else:
-                hybrid(x)
+            x = batch[0] if isinstance(batch, tuple | list) and batch else batch
+            if isinstance(x, Tensor):
+                check_finite("hybridise data", x)
+                if x.ndim and not len(x):
+                    continue
+            try:
+                hybrid(x) if hybrid.clock is None else hybrid.readouts(x)
+            except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+                came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+                refuse("hybridise data", f"{came} that the model does not take ({plain_words(error)})", "its own input")
             batches += 1
     finally:
+        if hybrid.clock is not None and asked is not None:
+            hybrid.clock.steps = asked
         for module, mode in modes.items():
             module.training = mode
     if not batches:

@@ -83,6 +83,7 @@ def accuracy_curve(
         if scores.ndim != 2:
             refuse("curve read-out", tuple(scores.shape), "scores (B, C)")
         targets = class_targets("curve targets", targets, len(images), classes_of(scores)).to(scores.device)
+        images = network.taken(images)
         for x, y in zip(images.split(network.rows()), targets.split(network.rows()), strict=True):
             ann += _right(network.ann(x), y)
             limit += _right(network.ann(x, limit=True), y)

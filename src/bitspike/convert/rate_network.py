@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.convert.checks import check_finite
+from bitspike.convert.entrance import full_precision, given_back, taken
 from bitspike.convert.rate_units import MaxUnit, RateUnit, Setting
 from bitspike.convert.relu_rules import FIELD, dependent, path_of, size_nodes, spiking_nodes, units_of
 from bitspike.errors import refuse
@@ -31,8 +32,10 @@ class RateNetwork(nn.Module):
 
     largest: values of one example's largest spiking activation. average_pools: paths of the max pools that means stand
     for. unfolded: paths of the batch norms that stayed a gain and an offset at every step. end: the softmax or sigmoid
-    that was left off. products: "float32" sums the weights of spikes where these are few, "dense" always multiplies:
-    the same but for the order of sums.
+    that was left off. silent: paths of the ReLUs that never answered on the data given, whose neurons are silent on it.
+    dtype: what is computed in (None: as inputs come, float32 at least); answers have the input's dtype. products:
+    "float32" sums the weights of spikes where these are few, "dense" always multiplies: the same but for the order of
+    sums.
     """
 
     products = "float32"
@@ -42,7 +45,9 @@ class RateNetwork(nn.Module):
         self.net, self.setting, self.largest = net, setting, largest
         self.average_pools: tuple[str, ...] = tuple(notes.get("average_pools", ()))
         self.unfolded: tuple[str, ...] = tuple(notes.get("unfolded", ()))
+        self.silent: tuple[str, ...] = tuple(notes.get("silent", ()))
         self.end: nn.Module | None = notes.get("end")
+        self.dtype: torch.dtype | None = notes.get("dtype")
         self.eval().requires_grad_(False)
         self._plan()
 
@@ -84,9 +89,14 @@ class RateNetwork(nn.Module):
 
         limit: those that the spikes tend to, with activations cut off at the thresholds and pools as they were swapped.
         """
-        with self._as("limit" if limit else "given"):
-            y: Tensor = self.net(x)
-        return y
+        inner = self.taken(x)
+        with self._as("limit" if limit else "given"), full_precision(inner):
+            y: Tensor = self.net(inner)
+        return given_back(y, x)
+
+    def taken(self, x: Any) -> Tensor:
+        """Images in the dtype that they are computed in."""
+        return taken("spiking input", x, self.dtype)
 
     @contextmanager
     def _as(self, setting: str) -> Iterator[None]:
@@ -100,16 +110,17 @@ class RateNetwork(nn.Module):
     def forward(self, x: Tensor, steps: int) -> Tensor:
         """The mean read-out (B, C) of `steps` steps from rest, for images x (B, *shape)."""
         total: Any = 0.0
-        for part in self.readouts(x, steps):
+        for part in self._readouts(self.taken(x), steps):
             total = total + part.sum(0)
         mean: Tensor = total / steps
-        return mean
+        return given_back(mean, x)
 
     @torch.no_grad()
     def running_mean(self, x: Tensor, steps: int) -> Tensor:
         """(T, B, C): the mean read-out of the first 1, 2, ... T steps from rest, for images x (B, *shape)."""
-        y = torch.cat(list(self.readouts(x, steps))).cumsum(0)
-        return y / torch.arange(1, steps + 1, device=y.device, dtype=y.dtype).view(-1, *(1,) * (y.ndim - 1))
+        y = torch.cat(list(self._readouts(self.taken(x), steps))).cumsum(0)
+        y = y / torch.arange(1, steps + 1, device=y.device, dtype=y.dtype).view(-1, *(1,) * (y.ndim - 1))
+        return given_back(y, x)
 
     def rows(self) -> int:
         """How many images at a time make good use of the caches."""
@@ -118,6 +129,13 @@ class RateNetwork(nn.Module):
     @torch.no_grad()
     def readouts(self, x: Tensor, steps: int, chunk: int | None = None) -> Iterator[Tensor]:
         """Read-outs (c, B, C) of one chunk of steps after the other, from rest, for images x (B, *shape)."""
+        for part in self._readouts(self.taken(x), steps, chunk):
+            yield given_back(part, x)
+
+    @torch.no_grad()
+    def _readouts(self, x: Tensor, steps: int, chunk: int | None = None) -> Iterator[Tensor]:
+        if isinstance(steps, bool) or not isinstance(steps, int):
+            refuse("spiking steps", steps, "a whole number, 1 or more")
         if steps < 1:
             refuse("spiking steps", steps, "1 or more")
         if x.ndim < 2 or len(x) == 0:
@@ -130,9 +148,12 @@ class RateNetwork(nn.Module):
         if x.ndim == 4:
             # The order in which convolutions and sums over spikes are fastest; what follows keeps it.
             x = x.contiguous(memory_format=torch.channels_last)
-        still = self._still(x)
+        with full_precision(x):
+            still = self._still(x)
         for first in range(0, steps, chunk):
-            yield self._chunk(still, x, min(chunk, steps - first))
+            with full_precision(x):
+                part = self._chunk(still, x, min(chunk, steps - first))
+            yield part
         self.reset()
 
     def _still(self, x: Tensor) -> dict[fx.Node, Any]:

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.convert.units import high_value
-from bitspike.errors import refuse
 from bitspike.kernels import Spike
 from bitspike.kernels.products.kinds import Kind
 from bitspike.layers.in_order import memory_order, run_in_order
@@ -76,14 +75,21 @@ class RateUnit(nn.Module):
         self.batches += 1
         self.shape = (-1, *(1,) * (y.ndim - 2)) if channels else ()
 
-    def settle(self, start: float) -> None:
-        """Set the threshold from what was seen; a channel that was always 0 gets the layer's median."""
+    def highest(self) -> float:
+        """The largest threshold that what was seen asks for; 0: it never answered."""
+        assert self.seen is not None
+        return float(self.seen.max()) / (1 if self.percentile == 1 else self.batches)
+
+    def settle(self, start: float, otherwise: float) -> None:
+        """Set the threshold from what was seen; a channel that was always 0 gets the layer's median.
+
+        otherwise: the threshold of a layer that never answered, whose neurons then are silent.
+        """
         assert self.seen is not None
         seen = self.seen / (1 if self.percentile == 1 else self.batches)
         alive = seen[seen > 0]
-        if len(alive) == 0:
-            refuse(f"relu_to_spiking {self.name}", "activations that are all 0 on the data given", "data it answers to")
-        self.neuron = RateIF(seen.where(seen > 0, alive.median()).reshape(self.shape), start)
+        typical = alive.median() if len(alive) else seen.new_tensor(min(otherwise, self.ceiling))
+        self.neuron = RateIF(seen.where(seen > 0, typical).reshape(self.shape), start)
         self.seen = None
 
     def over_time(self, x: Tensor) -> Tensor:

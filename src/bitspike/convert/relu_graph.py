@@ -15,32 +15,35 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from bitspike.convert import graph as graphs
+from bitspike.convert.clips import is_clip, put_units
+from bitspike.convert.linear_calls import LARGEST
 from bitspike.convert.nonlinearities import Function, bound
-from bitspike.convert.rate_units import MaxUnit, RateUnit, Setting
+from bitspike.convert.rate_units import MaxUnit, Setting
 from bitspike.convert.relu_rules import (
     FIELD,
-    LARGEST,
     WANTED,
     called,
     check_call,
     check_products,
     name_of,
     path_of,
+    size_nodes,
     spiking_nodes,
     units_of,
 )  # fmt: skip
 from bitspike.errors import refuse
 
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.Identity)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.Identity)
 ENDS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
 END_FUNCTIONS = ("softmax", "log_softmax", "sigmoid")
 POOL_FUNCTIONS: dict[Any, type[nn.Module]] = {
     F.max_pool1d: nn.MaxPool1d, torch.max_pool1d: nn.MaxPool1d, F.max_pool2d: nn.MaxPool2d,
     torch.max_pool2d: nn.MaxPool2d, F.adaptive_max_pool1d: nn.AdaptiveMaxPool1d,
-    F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d,
+    F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d, F.max_pool3d: nn.MaxPool3d, torch.max_pool3d: nn.MaxPool3d,
+    F.adaptive_max_pool3d: nn.AdaptiveMaxPool3d,
 }  # fmt: skip
 DROPPED: tuple[Any, ...] = (
-    F.dropout, F.dropout1d, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout,
+    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout,
 )  # fmt: skip
 
 
@@ -60,7 +63,8 @@ def relu_graph(model: nn.Module, setting: Setting, pools: str) -> tuple[fx.Graph
             refuse(f"{FIELD} model", f"{len(inputs)} inputs", "one: images (B, ...)")
     _unaliased(found)
     end = _without_end(found)
-    _put_relus(found, setting)
+    _views_as_reshapes(found)
+    staying = _put_relus(found, setting)
     _without_dropout(found)
     swapped = _put_pools(found, setting, pools)
     found.graph.eliminate_dead_code()
@@ -68,8 +72,9 @@ def relu_graph(model: nn.Module, setting: Setting, pools: str) -> tuple[fx.Graph
     found.recompile()
     if not units_of(found):
         refuse(f"{FIELD} model", f"{type(model).__name__} without a ReLU", "a ReLU network")
+    sizes = size_nodes(found)
     for node in found.graph.nodes:
-        check_call(found, node)
+        check_call(found, node, sizes, staying)
     check_products(found)
     return found, end, swapped
 
@@ -93,6 +98,14 @@ def _unaliased(graph: fx.GraphModule) -> None:
             node.all_input_nodes[0].replace_all_uses_with(node, lambda user, place=place: order[user] > place)
             if node.op == "call_method":
                 node.target = str(node.target).removesuffix("_")
+
+
+def _views_as_reshapes(graph: fx.GraphModule) -> None:
+    """Values lie in memory as is fastest, where a view may not be one."""
+    for node in graph.graph.nodes:
+        casts = any(isinstance(value, torch.dtype) for value in (*node.args, *node.kwargs.values()))
+        if node.op == "call_method" and node.target in ("view", "view_as") and not casts:
+            node.target = {"view": "reshape", "view_as": "reshape_as"}[str(node.target)]
 
 
 def _without_end(graph: fx.GraphModule) -> nn.Module | None:
@@ -122,24 +135,13 @@ class _End(Function):
         self.settings = {key: value for key, value in given.items() if key != "_stacklevel"}
 
 
-def _put_relus(graph: fx.GraphModule, setting: Setting) -> None:
-    chosen = []
+def _put_relus(graph: fx.GraphModule, setting: Setting) -> set[fx.Node]:
+    """Units for all that clips (`clips`); any other nonlinearity is refused."""
     for site in graphs.sites(graph, unrolled=False):
-        name = getattr(site.nonlinearity, "name", type(site.nonlinearity).__name__)
-        if _ceiling(site.nonlinearity) is None:
+        if not is_clip(site.nonlinearity):
+            name = getattr(site.nonlinearity, "name", type(site.nonlinearity).__name__)
             refuse(f"{FIELD} {site.name}", name, WANTED)
-        chosen.append(site)
-
-    def make(name: str, relu: nn.Module) -> nn.Module:
-        return RateUnit(name, setting, _ceiling(relu) or 0.0)
-
-    graphs.put(graph, chosen, make)
-
-
-def _ceiling(relu: nn.Module) -> float | None:
-    """Where a ReLU is cut off; None: it is no ReLU."""
-    name = getattr(relu, "name", "") if isinstance(relu, Function) else type(relu).__name__.lower()
-    return {"relu": float("inf"), "relu6": 6.0}.get(name)
+    return put_units(graph, setting)
 
 
 def _without_dropout(graph: fx.GraphModule) -> None:
@@ -190,12 +192,13 @@ def _pools(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, nn.Module]]:
 
 def _mean_pool(path: str, pool: Any) -> nn.Module:
     makers: dict[type[nn.Module], Callable[..., nn.Module]] = {
-        nn.MaxPool1d: nn.AvgPool1d, nn.MaxPool2d: nn.AvgPool2d,
+        nn.MaxPool1d: nn.AvgPool1d, nn.MaxPool2d: nn.AvgPool2d, nn.MaxPool3d: nn.AvgPool3d,
         nn.AdaptiveMaxPool1d: nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool2d: nn.AdaptiveAvgPool2d,
+        nn.AdaptiveMaxPool3d: nn.AdaptiveAvgPool3d,
     }  # fmt: skip
-    if isinstance(pool, nn.AdaptiveMaxPool1d | nn.AdaptiveMaxPool2d):
+    if isinstance(pool, nn.AdaptiveMaxPool1d | nn.AdaptiveMaxPool2d | nn.AdaptiveMaxPool3d):
         return makers[type(pool)](pool.output_size)
-    if pool.dilation not in (1, (1, 1)):
+    if pool.dilation not in (1, (1,), (1, 1), (1, 1, 1)):
         refuse(f"{FIELD} {path}", f"a max pool with dilation {pool.dilation}", "pools='exact'")
     # Outside the image there is nothing, for a maximum as for a mean.
     return makers[type(pool)](pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, count_include_pad=False)

@@ -9,35 +9,17 @@ import operator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
+from bitspike.convert import linear_calls
+from bitspike.convert.linear_calls import FRACTIONS, LARGEST, NORMS, PRODUCTS, nodes_in
 from bitspike.convert.rate_units import MaxUnit, RateUnit
 from bitspike.errors import refuse
-from bitspike.layers import Local2d
 
 FIELD = "relu_to_spiking"
 WANTED = "ReLU, convolutions, linear layers, batch norm, average and max pools, sums"
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-LARGEST = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
-LINEAR = (
-    nn.Linear, nn.Conv1d, nn.Conv2d, Local2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
-    nn.Flatten, nn.Unflatten, nn.ZeroPad1d, nn.ZeroPad2d, nn.ChannelShuffle, nn.PixelShuffle, *NORMS,
-)  # fmt: skip
-FUNCTIONS: tuple[Any, ...] = (
-    operator.add, torch.add, operator.sub, torch.sub, operator.neg, torch.neg, torch.flatten, torch.reshape,
-    torch.squeeze, torch.unsqueeze, torch.mean, torch.sum, torch.cat, torch.concat, torch.chunk, torch.split,
-    torch.permute, torch.transpose, F.pad, F.avg_pool1d, torch.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d,
-    F.adaptive_avg_pool2d, torch.adaptive_avg_pool1d, F.linear, F.conv1d, F.conv2d, torch.conv1d, torch.conv2d,
-    operator.getitem, getattr, len, operator.floordiv,
-)  # fmt: skip
-METHODS = (
-    "add", "sub", "neg", "flatten", "reshape", "view", "contiguous", "squeeze", "unsqueeze", "mean",
-    "sum", "chunk", "split", "permute", "transpose", "size", "clone", "detach", "float", "unflatten",
-)  # fmt: skip
-# Linear in one operand: at most one may be spiking, and none below a fraction bar.
-PRODUCTS: tuple[Any, ...] = (operator.mul, torch.mul, operator.matmul, torch.matmul, "mul", "matmul")
-FRACTIONS: tuple[Any, ...] = (operator.truediv, torch.div, "div")
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 def units_of(graph: fx.GraphModule) -> dict[str, RateUnit]:
@@ -69,46 +51,69 @@ def path_of(node: fx.Node) -> str:
     return f"{scope}.{name_of(node)}" if scope else name_of(node)
 
 
-def check_call(graph: fx.GraphModule, node: fx.Node) -> None:
-    """Refuse a call that is neither a unit nor linear."""
-    if node.op in ("placeholder", "output", "get_attr"):
+def check_call(graph: fx.GraphModule, node: fx.Node, sizes: set[fx.Node], staying: set[fx.Node]) -> None:
+    """Refuse a call that is neither a unit nor linear; staying: clips of the image alone, before any weights."""
+    if node.op in ("placeholder", "output", "get_attr") or node in sizes or node in staying:
         return
     module = called(graph, node)
     if module is not None:
         if isinstance(module, NORMS) and module.running_mean is None:
             came = f"{type(module).__name__} without running statistics"
             refuse(f"{FIELD} {node.target}", came, "statistics that do not depend on the batch")
-        if not isinstance(module, (RateUnit, MaxUnit, *LARGEST, *LINEAR)):
+        if not isinstance(module, (RateUnit, MaxUnit, *LARGEST, *linear_calls.MODULES)):
             refuse(f"{FIELD} {node.target}", type(module).__name__, WANTED)
         return
-    known = METHODS if node.op == "call_method" else FUNCTIONS
-    if node.target not in known and node.target not in PRODUCTS and node.target not in FRACTIONS:
+    if not linear_calls.is_linear(node):
         refuse(f"{FIELD} {path_of(node)}", f"a call of {name_of(node)}", WANTED)
+    if "out" in node.kwargs:
+        refuse(f"{FIELD} {path_of(node)}", "a call that writes into 'out'", "one that returns its result")
+    _check_settings(node)
+
+
+def _check_settings(node: fx.Node) -> None:
+    name, path = name_of(node), f"{FIELD} {path_of(node)}"
+    dtypes = [value for value in (*node.args, *node.kwargs.values()) if isinstance(value, torch.dtype)]
+    if any(dtype in HALF or not dtype.is_floating_point for dtype in dtypes) or (name == "view" and dtypes):
+        refuse(path, f"a cast to {dtypes[0]} within the network", "float32 or float64 throughout")
+    training = node.args[5] if len(node.args) > 5 else node.kwargs.get("training", False)
+    if name == "batch_norm" and training is not False:
+        refuse(path, "batch_norm with the statistics of the batch", "training=False and running statistics")
 
 
 def check_products(graph: fx.GraphModule) -> None:
     """Spikes may be weighed by what the image alone decides, not by each other."""
     sizes, spiking = size_nodes(graph), spiking_nodes(graph)
     for node in graph.graph.nodes:
-        operands = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, fx.Node)]
-        moving = [a for a in operands if a in spiking and a not in sizes]
-        weighs = (F.linear, F.conv1d, F.conv2d, torch.conv1d, torch.conv2d)
-        product = node.target in PRODUCTS or node.target in weighs
-        if product and len(moving) > 1:
+        moving = [a for a in nodes_in([*node.args, *node.kwargs.values()]) if a in spiking and a not in sizes]
+        if node.op not in ("call_function", "call_method") or not moving:
+            rounds = node.op in ("call_function", "call_method") and _rounds(node) and node not in sizes
+            if rounds:
+                refuse(f"{FIELD} {path_of(node)}", "a division that rounds", WANTED)
+            continue
+        first = nodes_in(node.args[:1])
+        adds = name_of(node) in ("addmm", "baddbmm")
+        weighed = [a for a in moving if not (adds and a in first)]
+        if node.target in PRODUCTS and len(weighed) > 1:
             refuse(f"{FIELD} {path_of(node)}", "a product of two spiking activations", WANTED)
-        if node.target in FRACTIONS and moving and (len(moving) > 1 or node.args[0] is not moving[0]):
+        if node.target in FRACTIONS and (len(moving) > 1 or node.args[0] is not moving[0]):
             refuse(f"{FIELD} {path_of(node)}", "a division by a spiking activation", WANTED)
-        rounds = node.target is operator.floordiv or node.kwargs.get("rounding_mode") is not None
-        if rounds and node not in sizes:
+        chooses = {"where": nodes_in(node.args[:1]), "masked_fill": nodes_in(node.args[1:2])}.get(name_of(node), [])
+        if any(a in spiking for a in (*chooses, *nodes_in([node.kwargs.get("mask"), node.kwargs.get("condition")]))):
+            refuse(f"{FIELD} {path_of(node)}", "a choice that spiking activations make", WANTED)
+        if _rounds(node) and node not in sizes:
             refuse(f"{FIELD} {path_of(node)}", "a division that rounds", WANTED)
+
+
+def _rounds(node: fx.Node) -> bool:
+    return node.target is operator.floordiv or node.kwargs.get("rounding_mode") is not None
 
 
 def size_nodes(graph: fx.GraphModule) -> set[fx.Node]:
     """The nodes that are sizes, or computed from sizes alone."""
     found: set[fx.Node] = set()
     for node in graph.graph.nodes:
-        asks = node.op == "call_method" and node.target == "size"
-        asks |= node.target is len or (node.target is getattr and node.args[1] == "shape")
+        asks = node.op == "call_method" and node.target in linear_calls.SIZES
+        asks |= node.target is len or (node.target is getattr and node.args[1] in linear_calls.SHAPES)
         if asks or (node.op == "call_function" and node.all_input_nodes and set(node.all_input_nodes) <= found):
             found.add(node)
     return found

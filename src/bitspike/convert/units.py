@@ -96,13 +96,13 @@ class Probe(nn.Module):
         return y
 
     def scale(self, name: str) -> Tensor:
-        """The typical |f(x)|, (C, 1, ...) or (); a channel that was always 0 gets the layer's median."""
+        """The typical |f(x)|, (C, 1, ...) or (); a channel that was always 0 gets the layer's median, a layer is 0."""
         if self.sums is None:
             refuse(f"hybridise layer {name!r}", "no call by the data given", "data that reach it")
         seen = self.sums / self.batches
         alive = seen[seen > 0]
         if len(alive) == 0:
-            refuse(f"hybridise layer {name!r}", "values that are all 0", "data on which it answers")
+            return seen.reshape(self.shape)
         return seen.where(seen > 0, alive.median()).reshape(self.shape)
 
 
