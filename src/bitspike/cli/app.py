@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from bitspike.cli import compare, doctor, evaluate, hybridise, predict, recipes, report, results, train
+from bitspike.cli import compare, doctor, evaluate, hybridise, init, predict, recipes, report, results, train
 from bitspike.errors import BitspikeError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (recipes, train, evaluate, compare, report, predict, hybridise, results, doctor):
+for verb in (recipes, init, train, evaluate, compare, report, predict, hybridise, results, doctor):
     verb.register(app)
 
 

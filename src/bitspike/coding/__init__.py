@@ -5,6 +5,7 @@ from bitspike.coding.events import AddressEvents, EventBins, bin_events
 from bitspike.coding.pixels import PixelSequence
 from bitspike.coding.population import PopulationCode, cosine_rates
 from bitspike.coding.values import BernoulliRate, DirectCurrent, Latency, Sequence
+from bitspike.coding.windows import Windows
 
 ENCODERS.update(
     {
@@ -13,6 +14,7 @@ ENCODERS.update(
         "latency": Latency,
         "population": PopulationCode,
         "sequence": Sequence,
+        "windows": Windows,
         "events": EventBins,
         "pixels": PixelSequence,
     }
@@ -20,5 +22,6 @@ ENCODERS.update(
 
 __all__ = [
     "ENCODERS", "AddressEvents", "BernoulliRate", "DirectCurrent", "Encoder", "EventBins", "Latency",
-    "PixelSequence", "PopulationCode", "Sequence", "bin_events", "cosine_rates",
+    "PixelSequence", "PopulationCode", "Sequence", "Windows",
+    "bin_events", "cosine_rates",
 ]  # fmt: skip

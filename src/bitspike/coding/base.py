@@ -16,13 +16,22 @@ ENCODERS: dict[str, type[Encoder]] = {}
 class Encoder:
     """Turns a batch of examples into (T, B, *features).
 
-    `steps` is T; `takes`: what it reads: "values" (B, *shape), "sequence" (B, T, *shape) or "events"; `emits`: what
-    the code is made of, "spikes" (0 and 1) or "real".
+    `steps` is T; `reads`: the time steps of the data (T, but for windows); `takes`: what it reads, "values"
+    (B, *shape), "sequence" (B, T, *shape) or "events"; `emits`: what the code is made of, "spikes" (0 and 1) or "real".
     """
 
     steps: int
     takes: str = "values"
     emits: Literal["spikes", "real"] = "real"
+
+    @property
+    def reads(self) -> int:
+        """Time steps of the data that an example has."""
+        return self.steps
+
+    def ends(self, lengths: Tensor) -> Tensor:
+        """Of sequences of `lengths` (B,) steps, the number of encoded steps."""
+        return lengths
 
     def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Feature shape of the code of an example of `shape` (without time)."""

@@ -112,12 +112,12 @@ def build_encoder(recipe: Recipe, form: Form) -> Encoder:
     if encoder.takes != given:
         fitting = {
             "events": "'events'",
-            "sequence": "'sequence'",
+            "sequence": "'sequence' or 'windows'",
             "values": "'direct', 'rate', 'latency', 'population' or 'pixels'",
         }
         refuse("encoder.name", f"'{recipe.encoder.name}' for data with {given}", fitting[given])
-    if form.steps and encoder.steps != form.steps:
-        refuse("encoder.steps", encoder.steps, f"the data's {form.steps} time steps")
+    if form.steps and encoder.reads != form.steps:
+        refuse("encoder.steps", encoder.reads, f"the data's {form.steps} time steps")
     return encoder
 
 

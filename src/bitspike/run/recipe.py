@@ -116,6 +116,18 @@ class SequencePart(Part):
     steps: Count
 
 
+class WindowsPart(Part):
+    """Data with a time axis of its own, seen through a window that moves with time."""
+
+    name: Literal["windows"]
+    steps: Count
+    """Time steps of the data."""
+    width: Count
+    """Steps of the data that one step of the network sees: the last ones, 0 before the first."""
+    stride: Count = 1
+    """Steps of the data from one step of the network to the next."""
+
+
 class EventsPart(Part):
     """Address events in bins of `dt` milliseconds."""
 
@@ -139,7 +151,7 @@ class PixelsPart(Part):
 
 
 EncoderPart = Annotated[
-    DirectPart | RatePart | LatencyPart | PopulationPart | SequencePart | EventsPart | PixelsPart,
+    DirectPart | RatePart | LatencyPart | PopulationPart | SequencePart | WindowsPart | EventsPart | PixelsPart,
     Field(discriminator="name"),
 ]
 
