@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         set_step,
     )
     from bitspike.reports import compare, report
+    from bitspike.run.folds import cross_validate
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
     from bitspike.run.results import write_results
@@ -61,6 +62,7 @@ __all__ = [
     "accuracy_curve",
     "at_step",
     "compare",
+    "cross_validate",
     "dehybridise",
     "energy",
     "evaluate_spiking",
@@ -102,6 +104,7 @@ _HOMES = {
     "accuracy_curve": "bitspike.convert",
     "at_step": "bitspike.neurons",
     "compare": "bitspike.reports",
+    "cross_validate": "bitspike.run.folds",
     "dehybridise": "bitspike.convert",
     "energy": "bitspike.metrics",
     "evaluate_spiking": "bitspike.run.spiking",

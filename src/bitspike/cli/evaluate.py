@@ -15,6 +15,10 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def evaluate(
         run: Path = typer.Argument(..., help="A finished run folder."),
+        file: Path | None = typer.Argument(
+            None,
+            help="Measure on this labelled file (.npz, .csv or class folders) instead of a split of the run's data.",
+        ),
         split: str = typer.Option("test", "--split", help="train, validation or test."),
         draws: int | None = typer.Option(None, "--draws", min=0, help="Ensemble draws (0: MAP; default: as shipped)."),
         time: int | None = typer.Option(
@@ -37,13 +41,20 @@ def register(app: typer.Typer) -> None:
         most: int | None = typer.Option(None, "--most", min=1, help="With --spiking: the first examples only."),
         as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
     ) -> None:
-        """Measure a run again on one of its splits; on test, its energy account is counted again and stored."""
+        """Measure a run again on one of its splits, or on a new labelled file.
+
+        On test, its energy account is counted again and stored.
+        """
         from bitspike.errors import refuse
         from bitspike.run.energy import account_again
         from bitspike.run.start import load
 
         options: dict[str, Any] = {"window": window, "synapse": synapse, "tau_s": tau_s, "dt": dt, "most": most}
         options["products"] = products
+        if file is not None:
+            for option, came in {"--split": split != "test" and split, "--data": data, "--spiking": as_spikes}.items():
+                if came:
+                    refuse(option, came, f"it left out where a file is measured, {file}")
         if as_spikes:
             if draws is not None:
                 refuse("--draws", draws, "no --draws with --spiking")
@@ -59,15 +70,16 @@ def register(app: typer.Typer) -> None:
             if value is not None:
                 refuse(f"--{name.replace('_', '-')}", value, "it only with --spiking")
         found = load(run)
-        reading = found.evaluate(split, samples=draws, step=time, data=data)
+        reading = found.evaluate(split, file=file, samples=draws, step=time, data=data)
         account = None
-        if split == "test":
+        if split == "test" and file is None:
             account = found.result["energy"] = account_again(found, data)
             _store(found, "result.json", found.result)
         if as_json:
             typer.echo(json.dumps(reading))
             return
-        typer.echo(f"{run}: {reading['examples']:,} {split} examples, after step {reading['step']}")
+        what = "test examples" if file is None and split == "test" else f"examples of {file or split}"
+        typer.echo(f"{run}: {reading['examples']:,} {what}, after step {reading['step']}")
         for key, value in reading.items():
             if isinstance(value, float):
                 typer.echo(f"  {key:<16} {value:.4f}")

@@ -22,6 +22,8 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="One JSON object per input, with every class."),
     ) -> None:
         """Class and probability of new inputs."""
+        import torch
+
         from bitspike import data
         from bitspike.run.start import load
 
@@ -29,6 +31,12 @@ def register(app: typer.Typer) -> None:
         x, names = data.prepare(source if source == "-" else Path(source), ready.environment["data"]["form"])
         ready.check_seen(x, names)
         outputs = ready.predict(x, samples=draws, scaled=not raw)
+        if outputs.ndim == 3:
+            # A class for each step: one answer per step, up to each sequence's end.
+            within = ~outputs.isnan().any(-1)
+            steps = [torch.nonzero(row)[:, 0].tolist() for row in within]
+            names = [f"{name} step {t + 1}" for name, some in zip(names, steps, strict=True) for t in some]
+            outputs = outputs[within]
         for name, output in zip(names, outputs.tolist(), strict=True):
             if ready.form.task == "regression":
                 half = len(output) // 2

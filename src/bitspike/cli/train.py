@@ -19,6 +19,9 @@ def register(app: typer.Typer) -> None:
         sets: list[str] = typer.Option([], "--set", help="Override a recipe's key: training.epochs=5. Repeatable."),
         seed: int | None = typer.Option(None, "--seed", min=0, help="Seed (run folder runs/NAME-seed-N)."),
         seeds: int = typer.Option(0, "--seeds", min=0, help="Train this many seeds, 0, 1, ..., one after the other."),
+        folds: int = typer.Option(
+            0, "--folds", min=0, help="Cross-validation: train on this many folds (run folders NAME-fold-1, ...)."
+        ),
         data: Path | None = typer.Option(None, "--data", help="Data folder; wins over BITSPIKE_DATA."),
         resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint."),
         overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier run in the folder."),
@@ -36,9 +39,15 @@ def register(app: typer.Typer) -> None:
 
         if seeds and seed is not None:
             refuse("--seeds", f"--seed {seed} as well", "one of the two")
+        if folds and (seeds or folds == 1):
+            came = f"--seeds {seeds} as well" if seeds else folds
+            refuse("--folds", came, "one of the two" if seeds else "2 or more")
         checked = load_recipe(recipe, sets, seed)
         base = out if out is not None else Path("runs") / checked.name
-        if seeds:
+        if folds:
+            base = base if seed is None or out is not None else base.with_name(f"{base.name}-seed-{seed}")
+            plan = [(checked.seed, base.with_name(f"{base.name}-fold-{k}")) for k in range(1, folds + 1)]
+        elif seeds:
             plan = [(number, base.with_name(f"{base.name}-seed-{number}")) for number in range(seeds)]
         elif seed is not None and out is None:
             plan = [(seed, base.with_name(f"{base.name}-seed-{seed}"))]
@@ -52,10 +61,12 @@ def register(app: typer.Typer) -> None:
         if threads:
             torch.set_num_threads(threads)
         finished = []
-        for number, folder in plan:
+        for place, (number, folder) in enumerate(plan, 1):
+            in_fold = [f"data.folds={folds}", f"data.fold={place}"] if folds else []
+            resolved = load_recipe(recipe, [*sets, *in_fold], number)
             try:
                 run = start(
-                    load_recipe(recipe, sets, number), folder, data=data, resume=resume, overwrite=overwrite,
+                    resolved, folder, data=data, resume=resume, overwrite=overwrite,
                     device=device, processes=processes, precision=precision, quiet=as_json, tensorboard=tensorboard,
                 )  # fmt: skip
             except Interrupted as stop:
@@ -64,12 +75,13 @@ def register(app: typer.Typer) -> None:
                     "train",
                     recipe,
                     "--out",
-                    str(folder),
+                    str(base if folds else folder),
                     "--seed",
                     str(number),
                     "--resume",
                 ]
                 given += [word for entry in sets for word in ("--set", entry)]
+                given += ["--folds", str(folds)] if folds else []
                 given += ["--data", str(data)] if data else []
                 given += ["--device", device] if device != "auto" else []
                 given += ["--processes", str(processes)] if processes > 1 else []
@@ -84,9 +96,18 @@ def register(app: typer.Typer) -> None:
                 page = report(folder)
                 if not as_json:
                     typer.echo(f"report: {page}", err=True)
+        summary = None
+        if folds:
+            from bitspike.run.folds import summarised
+
+            summary = summarised(finished, base)
         if finished[0].rank == 0:
             if as_json:
-                typer.echo(json.dumps([run.result for run in finished] if seeds else finished[0].result))
+                several = [run.result for run in finished] if seeds or folds else finished[0].result
+                content = {"mean": summary.mean, "std": summary.std, "runs": several} if summary else several
+                typer.echo(json.dumps(content))
             else:
                 show_table([run.path for run in finished])
                 show_shipped([run.path for run in finished])
+                if summary is not None:
+                    typer.echo(f"{base.name}  {summary.line()} ({summary.path})")

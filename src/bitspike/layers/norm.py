@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, given_back
+from bitspike.layers.ends import inside, lengths_for
 from bitspike.layers.stepwise import stepwise
 
 
@@ -95,10 +96,15 @@ class TemporalBatchNorm(nn.Module):
         return (self.map_mean, self.map_var) if self.map else (self.running_mean, self.running_var)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as x (T, B, C, *space)."""
+        """Same shape as x (T, B, C, *space). What lies behind a sequence's end (`layers.ends`) enters no statistics."""
         if x.ndim < 3 or x.shape[2] != len(self.weight):
             refuse("normalisation input", tuple(x.shape), f"(T, B, {len(self.weight)}, *)")
-        return stepwise(self._normalise, x)
+        lengths = lengths_for(x) if self.training else None
+        if lengths is None:
+            return stepwise(self._normalise, x)
+        within = inside(lengths, len(x))
+        rows = self._normalise(x[within])
+        return rows.new_zeros(x.shape).index_put((within,), rows)
 
     def _normalise(self, x: Tensor) -> Tensor:
         mean, var = self.statistics()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.layers import TemporalBatchNorm
+from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
 from bitspike.layers.lmu import train_feed_forward
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
@@ -69,14 +70,31 @@ class BackpropLearner(Learner):
         return decode(self.model(events), self.decoder, self.task)
 
     def _loss_sum(self, events: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over the batch of the loss, and the last step's scores (B, C)."""
-        readout = self.model(events)
+        """Sum over the batch of the loss, and the scores that are answers: (B, C) at the last step of each sequence.
+
+        Of a class for each step, the sum over all steps that have one, and the scores (M, C) of these.
+        """
+        readout, lengths = self.model(events), lengths_of(events)
+        each = self.step_targets(targets, len(readout), readout[-1])
+        if each is not None:
+            some = each >= 0
+            scores = readout.transpose(0, 1)[some]
+            return self._values(scores, each[some]).sum(), scores
         steps = torch.arange(1, len(readout) + 1, dtype=readout.dtype, device=readout.device)
         means = readout.cumsum(0) / steps.view(-1, 1, 1)
+        if lengths is not None and len(means) > 1:
+            means = frozen(means, lengths)
         scored = means if self.loss == "every-step" else means[-1:]
-        flat = scored.flatten(0, 1)
         targets = self.checked_targets(targets, means[-1])
-        many = targets.repeat(len(scored), *(1,) * (targets.ndim - 1))
+        values = self._values(scored.flatten(0, 1), targets.repeat(len(scored), *(1,) * (targets.ndim - 1)))
+        if lengths is not None and len(scored) > 1:
+            within = inside(lengths, len(scored))
+            values = torch.where(within, values.view_as(within), 0.0) / lengths.to(values)
+            return values.sum(), means[-1]
+        return values.sum() / len(scored), means[-1]
+
+    def _values(self, flat: Tensor, many: Tensor) -> Tensor:
+        """The loss (M,) of each score (M, C)."""
         if self.task == "regression":
             values = F.binary_cross_entropy_with_logits(flat, many.to(flat.dtype), reduction="none").mean(1)
         elif flat.shape[1] == 1:
@@ -85,13 +103,14 @@ class BackpropLearner(Learner):
             values = F.cross_entropy(flat, many, reduction="none")
         if self.class_weights is not None:
             values = values * self.class_weights.to(values)[many]
-        return values.sum() / len(scored), means[-1]
+        return values
 
     def fit_batch(self, events: Tensor, targets: Tensor) -> dict[str, float]:
         """One update from one batch (or this process's part of it)."""
         self.model.train()
         self.optimisation.zero_grad()
-        totals = torch.tensor([float(len(targets)), 0.0, 0.0], dtype=torch.float64, device=events.device)
+        lengths = lengths_of(events)
+        totals = torch.tensor([float(self._count(targets, len(events)))], dtype=torch.float64, device=events.device)
         if several_processes():
             dist.all_reduce(totals)
         examples = float(totals[0])
@@ -105,18 +124,21 @@ class BackpropLearner(Learner):
         for k in range(self.draws):
             redraw(self.model, self.seed, "weights", self.updates, k)
             redraw_units(self.model, self.seed, self.updates, k)
-            loss, scores = self._loss_sum(events, targets)
+            with ends_at(lengths):
+                loss, scores = self._loss_sum(events, targets)
             (loss / (examples * self.draws)).backward()
             loss_sum += float(loss.detach()) / self.draws
         hits = 0.0
         if self.task == "classification" and scores is not None:
-            hits = float((answers(scores) == targets.flatten()).sum())
+            wanted = targets.flatten()
+            hits = float((answers(scores) == (wanted[wanted >= 0] if len(wanted) > len(targets) else wanted)).sum())
         totals = torch.tensor([loss_sum, hits], dtype=torch.float64, device=events.device)
         if several_processes():
             dist.all_reduce(totals)
             self._reduce_gradients()
         mean_loss = float(totals[0]) / examples
-        self.check_finite(mean_loss, events, lambda: self.model(events))
+        with ends_at(lengths):
+            self.check_finite(mean_loss, events, lambda: self.model(events))
         self.add_prior_gradient(self.rho)
         if self.clip > 0:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
@@ -126,6 +148,11 @@ class BackpropLearner(Learner):
         if self.task == "classification":
             metrics["accuracy"] = float(totals[1]) / examples
         return metrics
+
+    def _count(self, targets: Tensor, steps: int) -> int:
+        """Answers that the loss is a mean of: one for each example, or for each step that has a class."""
+        each = self.task == "classification" and targets.ndim == 2 and targets.shape[1] == steps > 1
+        return int((targets >= 0).sum()) if each else len(targets)
 
     def _reduce_gradients(self) -> None:
         """Sum the gradients over processes, in one message."""
@@ -161,7 +188,8 @@ class BackpropLearner(Learner):
                     # The k-th value enters with weight 1/k: a plain average.
                     norm.momentum = 1 / (number + 1)
                 redraw(self.model, self.seed, "statistics", number)
-                self.model(events)
+                with ends_at(lengths_of(events)):
+                    self.model(events)
         use_map(self.model, False)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import BitspikeError
+from bitspike.errors import BitspikeError, refuse
+from bitspike.layers.ends import ends_at, frozen, lengths_of
 from bitspike.learners.decoding import ensemble_outputs
 from bitspike.learners.optimisation import Optimisation
 from bitspike.neurons import redraw_units
@@ -30,7 +31,11 @@ class Learner(ABC):
 
     @abstractmethod
     def fit_batch(self, events: Tensor, targets: Tensor) -> dict[str, float]:
-        """Learn from one batch: events (T, B, *features), targets (B,) classes or (B, D) values."""
+        """Learn from one batch: events (T, B, *features), targets (B,) classes or (B, D) values.
+
+        Targets (B, T) int64 are a class for each step, -1 where there is none. Events that carry lengths (see
+        `layers.ends`) are learned from up to each sequence's end alone.
+        """
 
     @abstractmethod
     def outputs(self, events: Tensor) -> Tensor:
@@ -42,6 +47,23 @@ class Learner(ABC):
             return value_targets("batch targets", targets, tuple(scores.shape))
         return class_targets("batch targets", targets, len(scores), classes_of(scores))
 
+    def step_targets(self, targets: Tensor, steps: int, scores: Tensor) -> Tensor | None:
+        """Targets (B, T) as classes for each of the `steps` steps, -1 for none; None where they are for each example.
+
+        scores: (B, C) of one step.
+        """
+        if self.task == "regression" or targets.ndim != 2 or targets.shape[1] == 1:
+            return None
+        if targets.shape != (len(scores), steps):
+            refuse(
+                "batch targets", tuple(targets.shape), f"({len(scores)},), or ({len(scores)}, {steps}) for each step"
+            )
+        known = targets[targets >= 0]
+        if len(known) == 0:
+            refuse("batch targets", "no class at any step", "a class at some step")
+        class_targets("batch targets", known, len(known), classes_of(scores))
+        return targets
+
     @property
     def bayesian(self) -> bool:
         """True when weights are drawn."""
@@ -51,21 +73,25 @@ class Learner(ABC):
     def predict(self, events: Tensor, samples: int = 1) -> Tensor:
         """Outputs (T, B, C) after each time step; regression: value and spread stacked, C = 2D.
 
+        Behind the end of a sequence (events that carry lengths, see `layers.ends`) its last answer stays.
+
         samples: Bayesian weights are drawn that many times and the outputs averaged; 0: MAP weights. The k-th
         draw is the same for every batch, as in a shipped ensemble. Other weights need, and get, one pass.
         """
         self.model.eval()
         redraw_units(self.model, self.seed, "evaluation")
         members = []
-        if samples == 0 or not self.bayesian:
-            use_map(self.model, self.bayesian)
-            members.append(self.outputs(events))
-            use_map(self.model, False)
-        else:
-            for k in range(samples):
-                redraw(self.model, self.seed, "ensemble", k)
+        lengths = lengths_of(events)
+        with ends_at(lengths):
+            if samples == 0 or not self.bayesian:
+                use_map(self.model, self.bayesian)
                 members.append(self.outputs(events))
-        return ensemble_outputs(members, self.task)
+                use_map(self.model, False)
+            else:
+                for k in range(samples):
+                    redraw(self.model, self.seed, "ensemble", k)
+                    members.append(self.outputs(events))
+        return frozen(ensemble_outputs(members, self.task), lengths)
 
     def finish(self, batches: Callable[[], Iterable[Tensor]]) -> None:  # noqa: B027 - nothing to do by default
         """Called once when training ends, with training events to settle statistics on."""

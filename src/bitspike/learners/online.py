@@ -17,12 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitspike.errors import refuse
+from bitspike.layers.ends import frozen, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
 from bitspike.learners.decoding import decode
 from bitspike.learners.optimisation import Optimisation
 from bitspike.models import LocalNetwork, LocalState
 from bitspike.neurons.bisnn import Refractory, Traces
+from bitspike.targets import answers
 from bitspike.weights import redraw
 
 LOSSES = ("cross-entropy", "smooth-l1")
@@ -79,7 +81,9 @@ class OnlineLearner(Learner):
             redraw(self.model, self.seed, "burn-in", self.updates)
         losses: list[float] = []
         readouts: list[Tensor] = []
-        for x in events.unbind(0):
+        hits: list[Tensor] = []
+        lengths, each = lengths_of(events), None
+        for step, x in enumerate(events.unbind(0)):
             if self.seen < self.burn_in:
                 with torch.no_grad():
                     _, _, states = self.model(x, states)
@@ -87,8 +91,17 @@ class OnlineLearner(Learner):
                 redraw(self.model, self.seed, "weights", self.updates)
                 self.optimisation.zero_grad()
                 logits, _, states = self.model(x, states)
-                targets = targets if readouts else self.checked_targets(targets, logits[-1])
-                loss = torch.stack([self.local_loss(r, targets) for r in logits]).sum()
+                if not readouts:
+                    each = self.step_targets(targets, len(events), logits[-1])
+                    targets = targets if each is not None else self.checked_targets(targets, logits[-1])
+                readouts.append(logits[-1].detach())
+                some, wanted = _now(each, targets, lengths, step)
+                if len(wanted) == 0:
+                    self.seen += 1
+                    continue
+                loss = torch.stack([self.local_loss(r[some], wanted) for r in logits]).sum()
+                if each is not None:
+                    hits.append(answers(readouts[-1][some]) == wanted)
                 loss.backward()
                 losses.append(float(loss.detach()))
                 # The states that led here are rebuilt by the same pass over the whole slice.
@@ -96,14 +109,18 @@ class OnlineLearner(Learner):
                 self.add_prior_gradient(self.rho)
                 self.optimisation.step(self.updates)
                 self.updates += 1
-                readouts.append(logits[-1].detach())
             self.seen += 1
         self.carried = states
         mean_loss = sum(losses) / len(losses) if losses else 0.0
         metrics = {"loss": mean_loss, "examples": float(len(targets))}
-        if readouts and self.task == "classification":
-            answer = decode(torch.stack(readouts), "mean-logit", self.task)[-1].argmax(-1)
-            metrics["accuracy"] = float((answer == targets).double().mean())
+        if hits:
+            right = torch.cat(hits)
+            metrics |= {"examples": float(len(right)), "accuracy": float(right.double().mean())}
+        elif readouts and self.task == "classification":
+            decoded = decode(torch.stack(readouts), "mean-logit", self.task)
+            if lengths is not None:
+                decoded = frozen(decoded, (lengths - (len(events) - len(readouts))).clamp(min=1))
+            metrics["accuracy"] = float((decoded[-1].argmax(-1) == targets).double().mean())
         return metrics
 
     def _states(self, events: Tensor, reset: bool) -> list[LocalState]:
@@ -140,3 +157,14 @@ class OnlineLearner(Learner):
             self.carried = None
         else:
             self.carried = [LocalState(Traces(p, q), Refractory(r, s)) for p, q, r, s in carried]
+
+
+def _now(each: Tensor | None, targets: Tensor, lengths: Tensor | None, step: int) -> tuple[Tensor | slice, Tensor]:
+    """Rows of a batch that have a loss at `step` (before their ends, and with a class), and their targets."""
+    if each is not None:
+        some = torch.nonzero(each[:, step] >= 0)[:, 0]
+        return some, each[some, step]
+    if lengths is None:
+        return slice(None), targets
+    some = torch.nonzero(lengths > step)[:, 0]
+    return some, targets[some]

@@ -14,6 +14,7 @@ from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Choice
+from bitspike.layers.ends import lengths_for
 from bitspike.layers.gated_scan import gated_scan
 from bitspike.layers.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
 
@@ -110,6 +111,19 @@ class SequenceNetwork(nn.Module):
         """Read-out at the end of the sequence, (1, B, outputs)."""
         if self.read > len(x):
             refuse("model read", self.read, f"at most the {len(x)} steps of the input")
-        h: Tensor = self.cell(x, last=self.read)
-        answer: Tensor = self.readout(h.mean(0, keepdim=True))
+        answer: Tensor = self.readout(self._final(x))
         return answer
+
+    def _final(self, x: Tensor) -> Tensor:
+        """The mean hidden state (1, B, hidden) of the `read` final steps of each sequence (see `layers.ends`)."""
+        lengths = lengths_for(x)
+        if lengths is None:
+            return cast(Tensor, self.cell(x, last=self.read)).mean(0, keepdim=True)
+        shortest = int(lengths.min())
+        if self.read > shortest:
+            refuse("model read", self.read, f"at most the {shortest} steps of the shortest sequence")
+        h: Tensor = self.cell(x, last=len(x) - shortest + self.read)
+        step = torch.arange(len(x) - len(h), len(x), device=x.device).unsqueeze(1)
+        final = (step < lengths) & (step >= lengths - self.read)
+        # Chosen, not multiplied by 0: a state behind an end may be anything.
+        return torch.where(final.unsqueeze(-1), h, torch.zeros_like(h)).sum(0, keepdim=True) / self.read

@@ -52,8 +52,15 @@ def load_data(recipe: Recipe, folder: Path | None = None) -> Any:
     for key in ("validation", "test"):
         if getattr(part, key) is not None:
             options[key] = getattr(part, key)
-    # Seeds of one recipe share their split of real data; generated data are drawn anew for each.
-    dataset = data.load(part.set, folder=folder, seed=recipe.seed if part.set in GENERATED else 0, **options)
+    if part.folds is None or part.fold is None:
+        if part.folds is not part.fold:
+            name, other = ("folds", "fold") if part.fold is None else ("fold", "folds")
+            refuse(f"data.{name}", getattr(part, name), f"data.{other} beside it (bitspike train --folds gives both)")
+    else:
+        options["fold"] = (part.fold, part.folds)
+    # Seeds of one recipe share their split of real data unless it says so; generated data are drawn anew for each.
+    own = part.set in GENERATED or part.split_seed == "seed"
+    dataset = data.load(part.set, folder=folder, seed=recipe.seed if own else int(part.split_seed), **options)
     if part.mean_image or part.pixel_range != 1:
         return data.centred(dataset, part.mean_image, part.pixel_range)
     return dataset
@@ -75,9 +82,7 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
         refuse("training.criterion", f"'{recipe.training.criterion}'", f"one of {', '.join(wanted)} for {dataset.kind}")
     if recipe.data.class_weights and regression:
         refuse("data.class_weights", "true for regression", "false")
-    if dataset.lengths or dataset.per_step:
-        came = "sequences of different lengths" if dataset.lengths else "labels for each step"
-        refuse("data", came, "sequences of one length and a label for each: training does not know others yet")
+    _check_sequences(recipe, dataset)
     x = dataset.train.x
     check_augmentation(recipe.data, x)
     notes = []
@@ -98,6 +103,31 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
                     f"{len(empty):,} of {len(recordings):,} {part} recordings have no event before {seen:g} ms"
                 )
     return notes
+
+
+def _check_sequences(recipe: Recipe, dataset: Any) -> None:
+    """Refuse what a network cannot do with classes for each step, or with sequences of different lengths."""
+    once = not isinstance(recipe.model, ModelPart)
+    if dataset.per_step:
+        if once:
+            refuse(
+                "model.kind",
+                f"'{recipe.model.kind}' with a class for each step",
+                "'feedforward', which answers at each",
+            )
+        if recipe.learner.decoder != "last":
+            came = f"'{recipe.learner.decoder}' with a class for each step"
+            refuse("learner.decoder", came, "'last': an answer for each step")
+    if dataset.lengths:
+        shortest = min(int(part.lengths.min()) for part in (dataset.train, dataset.validation, dataset.test))
+        if getattr(recipe.model, "hybrid", None) is not None:
+            refuse("model.hybrid", "given, with sequences of different lengths", "it left out, or one length")
+        if recipe.learner.rule == "online" and recipe.learner.burn_in >= shortest:
+            refuse(
+                "learner.burn_in", recipe.learner.burn_in, f"fewer than the {shortest} steps of the shortest sequence"
+            )
+        if (read := getattr(recipe.model, "read", 1)) > shortest:
+            refuse("model.read", read, f"at most the {shortest} steps of the shortest sequence")
 
 
 def build_encoder(recipe: Recipe, form: Form) -> Encoder:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,19 @@ def baselines(dataset: DataSet, outputs: Tensor) -> tuple[dict[str, Any], list[s
     outputs: class probabilities (N, C), or values (N, D) and their spread in the data's own units (N, 2D).
     """
     if dataset.kind == "classification":
-        return _classes(dataset, outputs)
+        return _classes(_by_step(dataset) if dataset.per_step else dataset, outputs)
     return _values(dataset, outputs)
+
+
+def _by_step(dataset: DataSet) -> DataSet:
+    """Every step that has a class as an example of its own; the opponents see that step alone."""
+
+    def steps(split: Split) -> Split:
+        assert isinstance(split.x, Tensor)
+        some = split.y >= 0
+        return Split(split.x[some], split.y[some], split.index.repeat_interleave(some.sum(1)))
+
+    return replace(dataset, train=steps(dataset.train), test=steps(dataset.test))
 
 
 def _classes(dataset: DataSet, outputs: Tensor) -> tuple[dict[str, Any], list[str]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bitspike.coding import Encoder
 from bitspike.draws import generator
+from bitspike.layers.ends import with_lengths
 from bitspike.run.assemble import encode
 from bitspike.run.augment import augment
 from bitspike.run.recipe import Recipe
@@ -64,11 +65,16 @@ class Batches:
             yield self.events(rows, epoch)[0]
 
     def events(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        """Encoded examples (T, B, ...) and targets of the given rows; augmented from epoch 1 on."""
+        """Encoded examples (T, B, ...), with their lengths where these differ, and targets of the given rows.
+
+        Augmented from epoch 1 on.
+        """
         x, y, index = self.split.x[rows], self.split.y[rows], self.split.index[rows]
         if epoch > 0:
             x = augment(self.recipe.data, x, index, self.recipe.seed, epoch)
-        return self._placed(encode(self.recipe, self.encoder, x, index, epoch)), y.to(self.device)
+        placed = self._placed(encode(self.recipe, self.encoder, x, index, epoch))
+        lengths = self.split.lengths
+        return with_lengths(placed, None if lengths is None else lengths[rows]), y.to(self.device)
 
     def _placed(self, events: Tensor) -> Tensor:
         """On the device in the dtype; a constant current stays expanded."""

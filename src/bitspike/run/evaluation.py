@@ -23,7 +23,10 @@ from bitspike.run.shipping import Shipped, candidates, choose
 
 
 def predictions(learner: Learner, batches: Batches, samples: int) -> tuple[Tensor, Tensor]:
-    """Outputs (T, N, C) and targets of all examples, on the CPU in float64; regression in the data's own units."""
+    """Outputs (T, N, C) and targets of all examples, on the CPU in float64; regression in the data's own units.
+
+    Of classes for each step, every step that has one is an example with one answer: outputs (1, M, C), targets (M,).
+    """
     parts, targets = [], []
     for events, y in batches.evaluation():
         parts.append(learner.predict(events, samples).cpu().double())
@@ -31,6 +34,9 @@ def predictions(learner: Learner, batches: Batches, samples: int) -> tuple[Tenso
     outputs, wanted = torch.cat(parts, 1), torch.cat(targets)
     if learner.task == "regression":
         return in_data_units(outputs, batches.target), restore(wanted, batches.target).double()
+    if wanted.ndim == 2:
+        some = wanted >= 0
+        return outputs.transpose(0, 1)[some].unsqueeze(0), wanted[some]
     return outputs, wanted
 
 
@@ -134,7 +140,7 @@ class Evaluation:
     def _keep(self, outputs: Tensor, targets: Tensor) -> None:
         name = "probabilities" if self.task == "classification" else "prediction"
         kept = self._noisy(outputs)
-        self.arrays = {name: kept.float().numpy(), "targets": targets.numpy(), "index": self.test.split.index.numpy()}
+        self.arrays = {name: kept.float().numpy(), "targets": targets.numpy(), "index": self._index()}
         self.arrays["temperature"] = np.asarray(self.shipped.temperature)
         x = self.test.split.x
         if self.task == "regression" and isinstance(x, Tensor):
@@ -142,6 +148,13 @@ class Evaluation:
         self._keep_raster(samples=4)
         if self.task == "classification" and isinstance(x, Tensor) and tuple(x.shape[1:]) == (2,):
             self._keep_map()
+
+    def _index(self) -> np.ndarray[Any, Any]:
+        """The example that each target is of."""
+        index, y = self.test.split.index, self.test.split.y
+        each = self.task == "classification" and y.ndim == 2
+        found: np.ndarray[Any, Any] = (index.repeat_interleave((y >= 0).sum(1)) if each else index).numpy()
+        return found
 
     def _keep_raster(self, samples: int) -> None:
         """Spikes of a few real test examples: the input and up to 200 units of each layer."""
@@ -177,7 +190,8 @@ class Evaluation:
         self.arrays["raster_events"] = thin(events)
         for number, seen in enumerate((s for s in spikes if s), 1):
             self.arrays[f"raster_{number}"] = thin(torch.cat(seen))
-        self.arrays["raster_targets"] = targets.cpu().numpy()
+        if self.task != "classification" or targets.ndim == 1:
+            self.arrays["raster_targets"] = targets.cpu().numpy()
         self.arrays["raster_index"] = self.test.split.index[chosen].numpy()
         x = self.test.split.x
         if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] in (1, 3) and not self.learner_sees_time():

@@ -58,6 +58,12 @@ class DataPart(Part):
     """Validation part: a fraction below 1 or a number of examples; the set's default if left out."""
     test: float | None = None
     """Test fraction, for sets without an official test split."""
+    split_seed: Annotated[int, Field(ge=0)] | Literal["seed"] = 0
+    """Seed of the split of real data: a number, so that all seeds of a recipe share it, or "seed": the recipe's own."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Cross-validation: all examples, a test file's too, are divided into this many test parts (`--folds`)."""
+    fold: Count | None = None
+    """The one of `folds`, from 1, that is tested."""
     shift: Annotated[int, Field(ge=0)] = 0
     """Training images are shifted by up to this many pixels in each direction."""
     flip: bool = False

@@ -153,6 +153,12 @@ def _deviation(values: list[float]) -> float:
     return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / max(1, len(values) - 1))
 
 
+def combined(entries: list[dict[str, Any]], *, deviation: bool = False) -> dict[str, Any]:
+    """Mean, or sample standard deviation, of each number that all entries have, nested as they are."""
+    found: dict[str, Any] = _combine(entries, _deviation if deviation else _mean)
+    return found
+
+
 def _combine(entries: list[Any], how: Any) -> Any:
     """Numbers of the same place in every run combined, nested like a run; other values are left out."""
     first = entries[0]

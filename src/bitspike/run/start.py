@@ -14,7 +14,9 @@ from torch import Tensor
 from bitspike import metrics
 from bitspike.coding import Encoder
 from bitspike.coding.events import EventBins
+from bitspike.data import ends, prepare_labelled
 from bitspike.errors import BitspikeError, refuse
+from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
 from bitspike.run.batches import Batches
@@ -138,15 +140,19 @@ class Run:
 
         x: (N, *shape), (N, T, *shape) or Events, normalised (see `bitspike.data.prepare`). samples: ensemble
         draws (default: as shipped; 0: MAP). scaled: apply the temperature chosen on validation (1: none was).
-        over_time: the answer after every step, (T, N, ...).
+        over_time: the answer after every step, (T, N, ...). Of a run with sequences of different lengths, x is NaN
+        behind a sequence's end, and its answer the one at its last step. Of a run with a class for each step the
+        answers are (N, T, C), NaN behind the end.
         """
         if samples is not None and samples < 0:
             refuse("predict samples", samples, "0 (MAP) or more draws")
+        x, lengths = self._ended(x)
         x = self._checked(x)
         parts = []
         dtype = next(self.model.parameters()).dtype
         for rows in torch.arange(len(x)).split(self.recipe.evaluation.batch):
             events = encode(self.recipe, self.encoder, x[rows], rows, 0).to(dtype)
+            events = with_lengths(events, None if lengths is None else lengths[rows])
             parts.append(self.learner.predict(events, self.draws if samples is None else samples))
         outputs = torch.cat(parts, 1)
         if self.form.task == "classification":
@@ -154,7 +160,34 @@ class Run:
         else:
             target = self.environment["data"]["form"]["target"]
             outputs = with_noise(in_data_units(outputs, target), self.noise)
-        return outputs if over_time else outputs[-1]
+        if over_time or not self._data_form.get("per_step"):
+            return outputs if over_time else outputs[-1]
+        outputs = outputs.transpose(0, 1)
+        if lengths is None:
+            return outputs
+        within = torch.arange(outputs.shape[1]) < lengths.unsqueeze(1)
+        return torch.where(within.unsqueeze(-1), outputs, torch.full_like(outputs, torch.nan))
+
+    @property
+    def _data_form(self) -> dict[str, Any]:
+        form: dict[str, Any] = self.environment["data"]["form"]
+        return form
+
+    def _ended(self, x: Any) -> tuple[Any, Tensor | None]:
+        """x with zeros behind the ends of its sequences, and their lengths, where the run knows different ones."""
+        if not self._data_form.get("lengths"):
+            return x, None
+        try:
+            x = torch.as_tensor(x)
+        except (TypeError, ValueError, RuntimeError):
+            refuse("predict x", type(x).__name__, "a tensor or an array of numbers")
+        if x.ndim < 3 or not x.is_floating_point():
+            return x, None
+        lengths = ends(x)
+        if len(lengths) and int(lengths.min()) == 0:
+            refuse(f"predict x[{int(lengths.argmin())}]", "a sequence of NaN alone", "at least one step")
+        within = torch.arange(x.shape[1]) < lengths.unsqueeze(1)
+        return torch.where(within.view(*within.shape, *(1,) * (x.ndim - 2)), x, torch.zeros_like(x)), lengths
 
     def check_seen(self, x: Any, names: Sequence[str] | None = None) -> None:
         """Refuse recordings (called `names`) without an event in the encoder's window: the answer would be blind."""
@@ -202,17 +235,32 @@ class Run:
         return dataset
 
     def evaluate(
-        self, part: str = "test", *, samples: int | None = None, step: int | None = None, data: Path | None = None
+        self,
+        part: str = "test",
+        *,
+        file: Path | str | None = None,
+        samples: int | None = None,
+        step: int | None = None,
+        data: Path | None = None,
     ) -> dict[str, Any]:
-        """Metrics on a split of the run's data set, after time step `step` (default: the last)."""
-        if part not in ("train", "validation", "test"):
+        """Metrics on a split of the run's data set, after time step `step` (default: the last).
+
+        file: measure on this labelled file (or on class folders) instead, read as the run's data set was.
+        """
+        if file is not None:
+            split, target = self._labelled(file), self._data_form["target"]
+            part = str(file)
+        elif part not in ("train", "validation", "test"):
             refuse("--split", repr(part), "train, validation or test")
-        dataset = self.dataset(data)
-        split = getattr(dataset, part)
+        else:
+            dataset = self.dataset(data)
+            split, target = getattr(dataset, part), dataset.target
         dtype = next(self.model.parameters()).dtype
-        batches = Batches(self.recipe, self.encoder, split, torch.device("cpu"), dtype, dataset.target)
+        batches = Batches(self.recipe, self.encoder, split, torch.device("cpu"), dtype, target)
         outputs, targets = predictions(self.learner, batches, self.draws if samples is None else samples)
         steps = len(outputs)
+        if step is not None and self._data_form.get("per_step"):
+            refuse("--time", step, "it left out: this run has an answer for each step, and all are measured")
         if step is not None and not 1 <= step <= steps:
             refuse("--time", step, f"a time step from 1 to {steps}")
         now = outputs[(step or steps) - 1]
@@ -224,6 +272,11 @@ class Run:
             scaled = metrics.apply_temperature(now, self.temperature)
             reading["scaled"] = {"temperature": self.temperature, **metrics.classification(scaled, targets, bins=bins)}
         return {"split": part, "examples": len(split), "step": step or steps, "samples": samples, **reading}
+
+    def _labelled(self, file: Path | str) -> Any:
+        split, names = prepare_labelled(file, self._data_form, self.classes)
+        self.check_seen(split.x, names)
+        return split
 
 
 def load(path: Path | str) -> Run:
