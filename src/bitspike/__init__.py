@@ -140,3 +140,8 @@ def __getattr__(name: str) -> Any:
             raise AttributeError(f"module 'bitspike' has no attribute '{name}'") from None
     module = importlib.import_module(home)
     return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    """Public names, imported or not, and what the module holds already."""
+    return sorted({*globals(), *__all__})

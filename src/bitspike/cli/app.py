@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
 import typer
 
 from bitspike.cli import compare, doctor, evaluate, hybridise, init, predict, recipes, report, results, train
-from bitspike.errors import BitspikeError
+from bitspike.errors import BitspikeError, one_line
 
 app = typer.Typer(
     name="bitspike",
     help="Train, calibrate and ship neural networks that compute with a few bits.",
-    add_completion=False,
+    epilog="Example: bitspike train digits-st, then bitspike predict runs/digits-st picture.png",
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -36,26 +38,85 @@ def _root(
 
 def main() -> None:
     """Run the command; the process ends here."""
+    _streams()
+    code = _run()
     try:
-        code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        code = _unwritable(error)
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    # What could not be written above would be tried again when Python ends.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.close()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code: 0, 2 for a mistake (one line is said), 128 + N for signal N, 1 for a reader that went away."""
+    from bitspike.run.signals import Handled, Stopped, stop
+
+    try:
+        with Handled(stop):
+            code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except BitspikeError as error:
-        # Of several processes the first one speaks.
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            typer.echo(f"bitspike: {error}", err=True)
-        sys.exit(2)
-    except typer.Abort:
-        sys.exit(130)
+        return _say(str(error))
+    except Stopped as stopped:
+        return _say("stopped", 128 + stopped.number)
+    except (typer.Abort, KeyboardInterrupt):
+        return _say("stopped", 130)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except RecursionError:
+        return _say("got something nested too deeply, wanted what a person can read")
+    except MemoryError as error:
+        return _say(f"not enough memory{f' ({error})' if str(error) else ''}; nothing that was saved is lost")
+    except OSError as error:
+        # Of a file: one that a verb did not expect to fail. Without a name: standard output's.
+        if error.filename is None:
+            return _unwritable(error)
+        return _say(f"'{os.fsdecode(error.filename)}': {error.strerror}")
     except Exception as error:
         # Mistakes on the command line itself; typer keeps their class in a module of its own that moves.
         if not hasattr(error, "format_message"):
             raise
-        typer.echo(f"bitspike: {' '.join(error.format_message().split())} (see bitspike --help)", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("bitspike: stopped", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): nothing more to say, also not while closing stdout.
+        return _say(f"{error.format_message()} (see bitspike --help)")
+
+
+def _say(message: str, code: int = 2) -> int:
+    """One line on standard error, if somebody reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        typer.echo(f"bitspike: {one_line(message)}", err=True)
+    return code
+
+
+def _unwritable(error: OSError) -> int:
+    """Standard output takes no more: said in one line, but for a reader that went away (`| head`)."""
+    # Whatever is still in the buffer goes nowhere, also when Python closes the stream.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    if isinstance(error, BrokenPipeError):
+        return 1
+    return _say(f"standard output: {error.strerror or error}; nothing that was saved is lost")
+
+
+def _streams() -> None:
+    """Closed standard streams become /dev/null: the next file opened would take their place and be written into.
+
+    Names that a stream's encoding lacks are written with escapes.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, mode))
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -11,13 +11,17 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command()
+    @app.command(epilog="Example: bitspike compare runs/digits-st runs/digits-bayes --out runs/digits.html")
     def compare(
         runs: list[Path] = typer.Argument(..., help="Finished run folders."),
         out: Path = typer.Option(Path("runs/compare.html"), "--out", help="The page to write."),
         as_json: bool = typer.Option(False, "--json", help="Print every result instead of a table."),
     ) -> None:
         """Several runs in one table and on one page."""
+        from bitspike.paths import finished_run
+
+        for path in runs:
+            finished_run(path)
         from bitspike.cli.show import show_table
         from bitspike.reports import compare as draw
         from bitspike.run.folder import RunFolder

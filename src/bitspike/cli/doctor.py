@@ -6,13 +6,11 @@ import json
 
 import typer
 
-EXTRAS = {"tensorboard": "tensorboard", "cuda": "triton"}
-
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command()
+    @app.command(epilog="Example: bitspike doctor --recipe digits-st")
     def doctor(
         kernel: str = typer.Option("", help="Print a neuron's equations and the source generated from them."),
         recipe: str = typer.Option("", help="Say what each layer of a recipe's network runs on, and why."),
@@ -29,7 +27,6 @@ def register(app: typer.Typer) -> None:
 
             print_layers(recipe, as_json)
             return
-        import importlib.util
         import os
         import platform
 
@@ -39,6 +36,7 @@ def register(app: typer.Typer) -> None:
         from bitspike import data
         from bitspike.cli.doctor_data import where
         from bitspike.cli.doctor_kernels import back_ends
+        from bitspike.extras import states
         from bitspike.kernels.products import capabilities
 
         found = {
@@ -51,10 +49,7 @@ def register(app: typer.Typer) -> None:
             "products": str(capabilities()),
             "BITSPIKE_DATA": os.environ.get("BITSPIKE_DATA", "not set"),
             "data": {name: where(name) for name in data.names()},
-            "extras": {
-                extra: "installed" if importlib.util.find_spec(module) else f"missing: pip install bitspike[{extra}]"
-                for extra, module in EXTRAS.items()
-            },
+            "extras": states(),
         }
         if as_json:
             typer.echo(json.dumps(found))

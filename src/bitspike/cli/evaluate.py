@@ -12,7 +12,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command()
+    @app.command(epilog="Example: bitspike evaluate runs/digits-st --time 3")
     def evaluate(
         run: Path = typer.Argument(..., help="A finished run folder."),
         file: Path | None = typer.Argument(
@@ -46,6 +46,9 @@ def register(app: typer.Typer) -> None:
         On test, its energy account is counted again and stored.
         """
         from bitspike.errors import refuse
+        from bitspike.paths import finished_run
+
+        finished_run(run)
         from bitspike.run.energy import account_again
         from bitspike.run.start import load
 

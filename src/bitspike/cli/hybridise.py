@@ -12,7 +12,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command()
+    @app.command(epilog="Example: bitspike hybridise runs/cnn-mnist --steps 1,2 --most 1000")
     def hybridise(
         run: Path = typer.Argument(..., help="A finished run with model.neuron.kind = 'relu'."),
         steps: str = typer.Option("1,2,4", "--steps", help="How often an input is presented."),
@@ -33,6 +33,9 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="Print sweep.json instead of a table."),
     ) -> None:
         """Make an ordinary network spiking; its accuracy over bits and spikes goes into the run and its report."""
+        from bitspike.paths import finished_run
+
+        finished_run(run)
         from bitspike.reports import report
         from bitspike.run.hybrid import sweep_run
         from bitspike.run.start import load

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import typer
 
+MANY, MOST_FILES, MOST_BYTES = 500, 20_000, 2 << 30
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command()
+    @app.command(epilog="Example: bitspike predict runs/digits-st picture.png --json")
     def predict(
         run: Path = typer.Argument(..., help="A finished run folder."),
         source: str = typer.Argument(
@@ -22,6 +24,12 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="One JSON object per input, with every class."),
     ) -> None:
         """Class and probability of new inputs."""
+        from bitspike.paths import finished_run
+
+        finished_run(run)
+        files = source_files(source)
+        if files > MANY:
+            typer.echo(f"reading {files:,} entries of '{source}'", err=True)
         import torch
 
         from bitspike import data
@@ -52,3 +60,35 @@ def register(app: typer.Typer) -> None:
                 }
                 text = f"{ready.classes[best]}  {output[best]:.4f}"
             typer.echo(json.dumps(record) if as_json else f"{name}  {text}")
+
+
+def source_files(source: str) -> int:
+    """How many entries `source` holds; what cannot be read to an end, or only in a very long time, is refused."""
+    import os
+    import stat
+
+    from bitspike import paths
+    from bitspike.errors import refuse
+
+    field, wanted = "predict", "a file, a folder of files, or - for standard input"
+    if source == "-":
+        return 1
+    path = paths.home(source, field)
+    if paths.kind_of(path, field) != stat.S_IFDIR:
+        paths.regular(path, field, wanted)
+        if (size := path.stat().st_size) > MOST_BYTES:
+            refuse(field, f"'{source}', {size:,} bytes", f"at most {MOST_BYTES:,}")
+        return 1
+    count = total = 0
+    with os.scandir(path) as entries:
+        for entry in entries:
+            count += 1
+            if count > MOST_FILES:
+                refuse(field, f"more than {MOST_FILES:,} entries in '{source}'", "at most that, in several folders")
+            inner = paths.kind_of(Path(entry.path), field)
+            if inner not in (stat.S_IFREG, stat.S_IFDIR, None) and not entry.name.startswith("."):
+                refuse(field, f"'{entry.path}', {paths.KINDS.get(inner, 'a special file')}", "ordinary files only")
+            total += entry.stat().st_size if inner == stat.S_IFREG else 0
+    if total > MOST_BYTES:
+        refuse(field, f"{total:,} bytes in '{source}'", f"at most {MOST_BYTES:,}")
+    return count

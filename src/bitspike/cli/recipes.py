@@ -10,7 +10,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command()
+    @app.command(epilog="Example: bitspike recipes digits-st --explain")
     def recipes(
         name: str = typer.Argument("", help="Print this recipe; leave out to list all."),
         resolved: bool = typer.Option(False, "--resolved", help="Print it with every default filled in."),

@@ -10,9 +10,12 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command()
+    @app.command(epilog="Example: bitspike report runs/digits-st")
     def report(run: Path = typer.Argument(..., help="A finished run folder.")) -> None:
         """Write a run's page again: RUN/report.html."""
+        from bitspike.paths import finished_run
+
+        finished_run(run)
         from bitspike.reports import report as write
 
         typer.echo(str(write(run)))

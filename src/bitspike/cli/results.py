@@ -11,7 +11,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add the verb."""
 
-    @app.command()
+    @app.command(epilog="Example: bitspike results runs/digits-st-seed-* --out results")
     def results(
         runs: list[Path] = typer.Argument(..., help="Finished runs of one recipe with different seeds."),
         out: Path = typer.Option(Path("results"), "--out", help="Folder (NAME.json in it) or .json file."),
@@ -19,6 +19,10 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="Print the file's content."),
     ) -> None:
         """Write all seeds' results with mean and spread."""
+        from bitspike.paths import finished_run
+
+        for path in runs:
+            finished_run(path)
         from bitspike.run.results import write_results
 
         content = write_results(runs, out, add=add)

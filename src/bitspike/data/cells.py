@@ -7,7 +7,6 @@ around another one are no part of it. Numbers have a decimal point, or a decimal
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
+from bitspike.paths import read_standard_input
 
 TARGET_NAMES = frozenset({"y", "label", "class", "target"})
 SERIES_NAMES = frozenset({"example", "t"})
@@ -142,7 +142,7 @@ def read_text(path: Path | None) -> tuple[str, str]:
     """The text of a file, or of standard input when path is None, and what it is called."""
     source = "standard input" if path is None else str(path)
     try:
-        text = sys.stdin.read() if path is None else path.read_bytes().decode("utf-8-sig")
+        text = read_standard_input() if path is None else path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         refuse(source, error.strerror or "an unreadable file", "a readable CSV file")
     except UnicodeDecodeError:

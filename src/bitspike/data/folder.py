@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from bitspike.data.ownfiles import read_files
 from bitspike.data.owntable import Reading, read_table
 from bitspike.data.sources import search_folders
 from bitspike.errors import refuse
+from bitspike.paths import home, kind_of, regular
 
 Share = Annotated[float, Field(gt=0)]
 White = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -136,9 +138,12 @@ def own_folder(
 
 
 def _place(path: Path, folder: Path | None, option: str) -> Path:
-    path = path.expanduser()
+    path = home(path, f"folder option {option}")
     for place in (path, *(base / path for base in search_folders(folder))):
-        if place.exists():
+        kind = kind_of(place, f"folder option {option}")
+        if kind is not None:
+            if kind != stat.S_IFDIR:
+                regular(place, f"folder option {option}", "a folder of class folders, an .npz or a .csv file")
             return place
     came = f"{path}, which is not there"
     refuse(f"folder option {option}", came, "a folder of class folders, an .npz or a .csv file")

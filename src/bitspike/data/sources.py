@@ -15,17 +15,18 @@ import numpy as np
 from torch import Tensor
 
 from bitspike.errors import BitspikeError, refuse
+from bitspike.paths import home, is_folder
 
 
 def search_folders(folder: Path | None) -> list[Path]:
     """The folders to search, in order."""
     if folder is not None:
-        folder = folder.expanduser()
-        if not folder.is_dir():
+        folder = home(folder, "data folder")
+        if not is_folder(folder, "data folder"):
             refuse("data folder", folder, "an existing folder")
         return [folder]
     entries = os.environ.get("BITSPIKE_DATA", "").split(":")
-    return [Path(entry).expanduser() for entry in entries if entry]
+    return [home(entry, "BITSPIKE_DATA") for entry in entries if entry]
 
 
 def find_folder(names: Sequence[str], folder: Path | None) -> Path | None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitspike.extras import installs
 from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.cache import module
 from bitspike.kernels.cpu_source import stored
@@ -35,7 +36,7 @@ def interpreted() -> bool:
 def unavailable() -> str | None:
     """Why this back end cannot run here; None if it can."""
     if importlib.util.find_spec("triton") is None:
-        return "triton is not installed (pip install 'bitspike[cuda]', Linux only)"
+        return f"triton is not installed ({installs('cuda')} in bitspike's folder, Linux only)"
     if interpreted():
         return None
     if not torch.cuda.is_available():

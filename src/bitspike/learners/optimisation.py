@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -115,12 +116,17 @@ class Optimisation:
         known = {id(p) for p in latents.values()}
         others = {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) not in known}
         self.schedule, self.total_updates = schedule, max(1, total_updates)
-        self.optimisers: dict[str, tuple[torch.optim.Optimizer, float]] = {}
-        if others:
-            self.optimisers["real"] = (real.build(others, "optimizer"), real.lr)
-        if latents:
-            choice = latent or real
-            self.optimisers["latent"] = (choice.build(latents, "latent_optimizer"), choice.lr)
+        self._choices = {"real": (real, others, "optimizer"), "latent": (latent or real, latents, "latent_optimizer")}
+
+    @cached_property
+    def optimisers(self) -> dict[str, tuple[torch.optim.Optimizer, float]]:
+        """Optimiser and learning rate by kind of parameter; made when asked for, as a run that only answers needs none
+        and torch takes seconds to make its first."""
+        return {
+            kind: (choice.build(parameters, field_name), choice.lr)
+            for kind, (choice, parameters, field_name) in self._choices.items()
+            if parameters
+        }
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

@@ -49,6 +49,9 @@ def load_data(recipe: Recipe, folder: Path | None = None) -> Any:
 
     part = recipe.data
     options = dict(part.options)
+    for key in ("name", "folder", "seed"):
+        if key in options:
+            refuse(f"data.options.{key}", options[key], f"one of {', '.join(data.options(part.set)) or 'no options'}")
     for key in ("validation", "test"):
         if getattr(part, key) is not None:
             options[key] = getattr(part, key)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import BitspikeError
+from bitspike.paths import kind_of, regular
 
 TENSOR, PAIRS, TUPLE = "__tensor__", "__pairs__", "__tuple__"
 
@@ -43,10 +44,12 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file, or one line that says what is wrong with it."""
     try:
+        if kind_of(path, "run") is not None:
+            regular(path, "run", "a JSON file")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BitspikeError(f"'{path}': no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise BitspikeError(f"'{path}': not readable as JSON ({error})") from None
 
 

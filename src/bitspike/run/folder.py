@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from bitspike.errors import BitspikeError
+from bitspike.paths import kind_of, read_text, run_folder
 from bitspike.run.checkpoint import read_json, write_atomic, write_json
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import parse_recipe, print_recipe
@@ -38,8 +39,7 @@ class RunFolder:
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
         """The run at `path`, or one line saying that there is none."""
-        if not (path / "recipe.toml").is_file():
-            raise BitspikeError(f"run: '{path}' is not a run folder (no recipe.toml in it)")
+        run_folder(path)
         return cls(path)
 
     def result(self) -> dict[str, Any]:
@@ -61,6 +61,9 @@ class RunFolder:
 
     def check(self, recipe: Recipe, resume: bool, overwrite: bool) -> None:
         """Refuse a folder that holds another run, or something that is no run; changes nothing."""
+        kind_of(self.path, "--out")
+        if overwrite and self.started and Path.cwd().is_relative_to(self.path.absolute().resolve()):
+            raise BitspikeError(f"--overwrite: '{self.path}' holds the folder this command runs in; run it elsewhere")
         if self.started and resume:
             stored = self.recipe()
             if stored != recipe:
@@ -119,10 +122,7 @@ class RunFolder:
 
     def recipe(self) -> Recipe:
         """The recipe the run was made from."""
-        try:
-            text = (self.path / "recipe.toml").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BitspikeError(f"'{self.path / 'recipe.toml'}': cannot be read ({error})") from None
+        text = read_text(self.path / "recipe.toml", "run", "a recipe")
         return parse_recipe(text, f"'{self.path / 'recipe.toml'}'")
 
     def write(self, name: str, content: Any) -> None:

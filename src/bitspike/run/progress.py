@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bitspike.errors import BitspikeError
+from bitspike.extras import missing
 
 
 class Progress:
@@ -81,7 +81,7 @@ class Board:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise BitspikeError("--tensorboard: not installed; `pip install bitspike[tensorboard]` adds it") from None
+            missing("tensorboard", "--tensorboard")
         self.writer: Any = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, record: dict[str, Any]) -> None:

@@ -8,16 +8,18 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from bitspike.errors import BitspikeError, refuse
+from bitspike.paths import home, read_text
 from bitspike.run.recipe import Recipe
 
 # Parts of a recipe that are one of several, and the field that says which.
 CHOICES = {"encoder": "name", "model": "kind"}
+# Tables within tables, and lists within lists.
+DEEPEST = 32
 # Keys of a table of which one stands in for the other.
 INSTEAD = (("training", "epochs", "updates"), ("optimizer", "lr", "lr_sum"), ("latent_optimizer", "lr", "lr_sum"))
 
@@ -31,10 +33,7 @@ def recipe_names() -> list[str]:
 def recipe_text(name: str) -> str:
     """The text of a recipe: one that comes with the package, by name, or a TOML file, by path."""
     if name.endswith(".toml") or "/" in name:
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BitspikeError(f"recipe: cannot read '{name}' ({_reason(error)})") from None
+        return read_text(home(name, "recipe"), "recipe", "a TOML file")
     if name not in recipe_names():
         near = difflib.get_close_matches(name, recipe_names(), 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -51,14 +50,15 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), seed: in
     """A checked recipe from TOML text; `source` names it in errors."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BitspikeError(f"{source}: not valid TOML ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise BitspikeError(f"{source}: not valid TOML ({_reason(error)})") from None
     overrides = list(overrides)
     _make_way(data, overrides)
     for override in overrides:
         _override(data, override)
     if seed is not None:
         data["seed"] = seed
+    check_depth(data, source)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -85,11 +85,22 @@ def _override(data: dict[str, Any], text: str) -> None:
     """Apply "a.b=value": the value is TOML, or else a plain string."""
     path, separator, value = text.partition("=")
     keys = path.strip().split(".")
+    if len(keys) > DEEPEST:
+        refuse("--set", repr(text), f"a key of at most {DEEPEST} parts")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        refuse("--set", repr(text), "UTF-8 text")
     if not separator or not all(keys):
         refuse("--set", repr(text), "KEY=VALUE, such as training.epochs=5")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except RecursionError:
+        refuse("--set", repr(text), f"a value nested at most {DEEPEST} deep")
+    except ValueError:
+        # A whole number too long for Python is no text either.
+        if value.strip().lstrip("+-").replace("_", "").isdecimal():
+            refuse("--set", repr(text), "a number of fewer digits")
         parsed = value
     table = data
     for key in keys[:-1]:
@@ -157,5 +168,15 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
+def check_depth(data: Any, source: str) -> None:
+    """Refuse tables and lists nested deeper than DEEPEST, before anything walks them by recursion."""
+    level = [data]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)
+                 if isinstance(inner, dict | list)]  # fmt: skip
+    if level:
+        raise BitspikeError(f"{source}: nested more than {DEEPEST} deep, wanted what a person can read")
+
+
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or type(error).__name__
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from bitspike.data import ends, prepare_labelled
 from bitspike.errors import BitspikeError, refuse
 from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
+from bitspike.run import several
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_checkpoint, load_model_state
@@ -59,24 +59,37 @@ def train(
     elif overrides or seed is not None:
         refuse("train", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
     folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe.name)
+    if not 1 <= processes <= recipe.training.batch:
+        refuse("--processes", processes, f"1 to training.batch = {recipe.training.batch}, one example each at least")
+    several.check_launchers()
     fabric = _fabric(device, processes, precision)
     # Only the first process owns the folder, and it looks before the others are started.
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    first = several.rank() == 0
     if first:
         folder.check(recipe, resume, overwrite)
-    if processes > 1:
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        fabric.launch()
+    group = None
     try:
+        if processes > 1:
+            logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+            group = several.join(processes, fabric.device.type)
+            group.said = f"; '{folder.path}' keeps its last checkpoint, and --resume goes on from it"
+            fabric.launch()
         # Data and model first: what is refused there leaves no folder behind.
         trainer = Trainer(recipe, folder, fabric, Path(data) if data is not None else None, quiet)
         if first:
             folder.create(recipe, resume, overwrite)
         fabric.barrier()
         trainer.run(tensorboard)
-    finally:
         folder.unlock()
-    fabric.barrier()
+        fabric.barrier()
+    except RuntimeError:
+        if group is not None:
+            group.lost()
+        raise
+    finally:
+        if group is not None:
+            group.over = True
+        folder.unlock()
     return Run(folder.path, rank=fabric.global_rank)
 
 
@@ -88,7 +101,10 @@ def _fabric(device: str, processes: int, precision: str) -> Any:
     try:
         strategy = "ddp" if processes > 1 else "auto"
         wanted: Any = precision
-        return Fabric(accelerator=device, devices=processes, strategy=strategy, precision=wanted)
+        plugins = several.environment() if processes > 1 else None
+        return Fabric(
+            accelerator=device, devices=processes, strategy=strategy, precision=wanted, plugins=plugins
+        )  # fmt: skip
     except (ValueError, RuntimeError, TypeError) as error:
         raise BitspikeError(" ".join(f"--device {device}, --precision {precision}: {error}".split())) from None
 
@@ -129,6 +145,15 @@ class Run:
         self.draws = int(state.get("samples", as_before))
         """Members of the ensemble as shipped; 0: the most probable weights."""
         self.model.eval()
+
+    def __repr__(self) -> str:
+        """Recipe, data, test figure and what the run answers with."""
+        data, test = self.environment["data"], self.result["test"]
+        figure = next((f"{name} {test[name]:.4f}" for name in ("accuracy", "rmse") if name in test), "not measured")
+        answers = f"an ensemble of {self.draws} draws" if self.draws > 1 else "one network"
+        if self.form.task == "classification":
+            answers += f", T = {self.temperature:.3g}"
+        return f"<Run '{self.path}': {self.recipe.name} on {data['name']}, test {figure}, answers with {answers}>"
 
     @property
     def classes(self) -> tuple[str, ...]:

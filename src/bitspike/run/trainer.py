@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -22,15 +19,12 @@ from bitspike.run.folder import RunFolder, environment
 from bitspike.run.progress import Board, Progress
 from bitspike.run.recipe import Recipe
 from bitspike.run.shown import shown
+from bitspike.run.signals import Handled, Interrupted
 from bitspike.weights import BayesianBinary, binary_parametrizations
 from bitspike.weights.apply import probability_histogram
 
 STATISTICS_BATCHES = 40
 HISTOGRAM_BINS = 40
-
-
-class Interrupted(BitspikeError):
-    """Ctrl-C: everything is saved; the message says how to go on."""
 
 
 class Trainer:
@@ -59,6 +53,7 @@ class Trainer:
         self.total_updates = per_epoch * self.epochs
         weights = self.dataset.class_weights() if recipe.data.class_weights else None
         self.learner = build_learner(recipe, form, self.model, self.total_updates, weights, self.epochs)
+        _ = self.learner.optimisation.optimisers  # wrong options are refused here
         self.epoch, self.batch = 0, 0
         self.sums: dict[str, float] = {}
         self.records: list[dict[str, Any]] = []
@@ -66,7 +61,7 @@ class Trainer:
         self.best: float | None = None
         self.best_epoch, self.since_best = 0, 0
         self.seconds = 0.0
-        self.stop_asked = False
+        self.stop_asked = 0  # the number of the signal that asked
         self.board: Board | None = None
 
     def run(self, tensorboard: bool = False) -> dict[str, Any]:
@@ -86,7 +81,7 @@ class Trainer:
             self.folder.write_arrays("split.npz", {part: getattr(self.dataset, part).index.numpy() for part in parts})
         if (self.folder.checkpoints / "last.json").exists():
             self._resume()
-        with _CtrlC(self):
+        with Handled(self._ask):
             self._train()
         return self._finish()
 
@@ -115,7 +110,8 @@ class Trainer:
                         saved = now
                         if self.stop_asked:
                             raise Interrupted(
-                                f"stopped at epoch {self.epoch + 1}; everything is saved in '{self.folder.path}'"
+                                f"stopped at epoch {self.epoch + 1}; everything is saved in '{self.folder.path}'",
+                                self.stop_asked,
                             )
                 self._close_epoch(progress)
             self.seconds += time.monotonic() - started
@@ -123,12 +119,15 @@ class Trainer:
         finally:
             progress.close()
 
-    def _any_process(self, asked: bool) -> bool:
-        """True when any process was asked to stop: they must all stop after the same update."""
+    def _ask(self, number: int) -> None:
+        self.stop_asked = number
+
+    def _any_process(self, asked: int) -> int:
+        """The signal that asked any process to stop, or 0: they must all stop after the same update."""
         if self.fabric.world_size == 1:
             return asked
         flag = torch.tensor(float(asked), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(flag, reduce_op="sum") > 0)
+        return int(self.fabric.all_reduce(flag, reduce_op="max"))
 
     def _count(self, metrics: dict[str, float]) -> None:
         """Sum an epoch's training metrics, weighted by examples."""
@@ -260,25 +259,3 @@ def _same_ground(before: dict[str, Any], now: dict[str, Any]) -> None:
         # What the run wrote went through JSON; so must what it is compared with.
         if key != "notes" and stood.get(key) != json.loads(json.dumps(value)):
             refuse(f"--resume: {key}", value, f"what the run began with, {stood.get(key)}")
-
-
-class _CtrlC:
-    """While training, the first Ctrl-C asks for a stop after the current update; the second one is immediate."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.active = threading.current_thread() is threading.main_thread()
-        self.before: Any = None
-
-    def __enter__(self) -> None:
-        if self.active:
-            self.before = signal.signal(signal.SIGINT, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.trainer.stop_asked:
-            raise KeyboardInterrupt
-        self.trainer.stop_asked = True
-
-    def __exit__(self, *error: object) -> None:
-        if self.active:
-            signal.signal(signal.SIGINT, self.before)
