@@ -203,7 +203,7 @@ def test_the_resume_command_that_ctrl_c_prints_works(tmp_path):
         time.sleep(0.1)
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
-    assert run.returncode == 2
+    assert run.returncode == 130
     line = errors.splitlines()[-1]
     assert line.startswith("bitspike: stopped at epoch")
     words = shlex.split(line.partition("to go on: ")[2])
