@@ -1,4 +1,4 @@
-"""Folders of image or event files, one folder per class, with or without `train` and `test` above them."""
+"""Folders of image, event or sound files, one folder per class, with or without `train` and `test` above them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bitspike.data import audio
 from bitspike.data.images import SUFFIXES
 from bitspike.data.targets import sorted_names
 from bitspike.errors import refuse
 
-Kind = Literal["image", "events"]
+Kind = Literal["image", "events", "sound"]
 
 EVENT_SUFFIX = ".bin"
-KINDS: dict[Kind, frozenset[str]] = {"image": SUFFIXES, "events": frozenset({EVENT_SUFFIX})}
-IN_WORDS: dict[Kind, str] = {"image": "image", "events": ".bin event file"}
+KINDS: dict[Kind, frozenset[str]] = {
+    "image": SUFFIXES,
+    "events": frozenset({EVENT_SUFFIX}),
+    "sound": audio.SUFFIXES,
+}
+IN_WORDS: dict[Kind, str] = {"image": "image", "events": ".bin event file", "sound": "sound file"}
 KNOWN = frozenset().union(*KINDS.values())
 
 
@@ -45,7 +50,7 @@ def _classes(root: Path) -> dict[str, list[Path]]:
         if not files:
             others = sorted({path.suffix.lower() or "nameless" for path in child.iterdir() if path.is_file()})
             came = f"a class folder of {', '.join(others[:3])} files" if others else "an empty class folder"
-            refuse(str(child), came, "image files or .bin event files in it")
+            refuse(str(child), came, f"image files, .bin event files or {audio.IN_WORDS} in it")
         found[child.name] = files
     return found
 

@@ -109,17 +109,17 @@ def own_folder(
         if other.is_dir() != place.is_dir() or other.resolve() == place.resolve():
             refuse("folder option test_path", other, f"another path of the kind of {place}")
     for_tables: dict[str, Any] = {
-        "group": group, "time": time or None, "steps": steps, "padding": padding, "target": target,
+        "group": group, "time": time or None, "padding": padding, "target": target,
         "target_column": target_column, "per_step": per_step or None,
     }  # fmt: skip
     pictures = {"size": size, "channels": channels, "white": white}
-    sound = {"rate": rate, "frame": frame, "hop": hop, "bands": bands}
+    sound: dict[str, Any] = {"rate": rate, "frame": frame, "hop": hop, "bands": bands}
     for option, value in (for_tables if place.is_dir() else pictures | sound).items():
         if value is not None:
             kind = "an .npz or CSV" if place.is_dir() else "class folders"
             refuse(f"folder option {option}", value, f"it left out ({kind} would have it, not {place.name})")
     if place.is_dir():
-        found = read_files(place, other, pictures, sound)
+        found = read_files(place, other, pictures, {"steps": steps, **sound})
         if normalise is not None and found.normalisation is not None:
             refuse(
                 "folder option normalise", normalise, f"it left out (an .npz or CSV would have it, not {place.name})"

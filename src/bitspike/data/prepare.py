@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitspike.data import classfolders, tables, targets
+from bitspike.data import audio, classfolders, tables, targets
 from bitspike.data.arrays import read_npz
 from bitspike.data.base import Events, Split
 from bitspike.data.classfolders import EVENT_SUFFIX
@@ -39,9 +39,9 @@ class _New:
 def prepare(source: Path | str, form: dict[str, Any]) -> tuple[Tensor | Events, list[str]]:
     """Examples x as in `Split.x` and their names, from a file, a folder of files, or '-' (CSV on standard input).
 
-    Images take image files; events take .bin files; all but events take an .npz with x, or CSV rows of
-    values in the units of the training file. If that and the new CSV have a header, columns are found by name;
-    else by position. The target (a column of the name it had in training, or y, label, class or target; without
+    Images take image files; events take .bin files; sound takes sound files; all but events take an .npz with x, or
+    CSV rows of values in the units of the training file. If that and the new CSV have a header, columns are found by
+    name; else by position. The target (a column of the name it had in training, or y, label, class or target; without
     names one column too many, at its place in training or the last) is left out, and so is a group; every other column
     is refused. Sequences of different lengths are NaN behind their ends.
     """
@@ -134,6 +134,8 @@ def _files_of(form: dict[str, Any]) -> frozenset[str]:
     """Suffixes of the files of which each is one example."""
     if form["input"] == "events":
         return frozenset({EVENT_SUFFIX})
+    if form.get("audio"):
+        return audio.SUFFIXES
     return SUFFIXES if form["input"] == "image" else frozenset()
 
 
@@ -144,6 +146,8 @@ def _suffixes(form: dict[str, Any]) -> frozenset[str]:
 
 def _in_words(form: dict[str, Any]) -> str:
     wanted = {"events": ".bin of 5-byte events", "image": "an image, .npz or .csv"}.get(form["input"], ".npz or .csv")
+    if form.get("audio"):
+        return f"{audio.IN_WORDS}, .npz or .csv of mel bands"
     return f"{wanted} (this network reads {form['input']} input)"
 
 
@@ -167,6 +171,10 @@ def _from_files(paths: list[Path], form: dict[str, Any]) -> _New:
     if form["input"] == "events":
         _, height, width = form["shape"]
         return _New(read_recordings(paths, (height, width)), names)
+    if form.get("audio"):
+        made = audio.read_sounds(paths, form["audio"])
+        x, lengths = _fitted(made.x, made.lengths, form, names[int(made.lengths.argmax())])
+        return _New(x, names, lengths)
     return _New(_images(paths, form), names, ready=True)
 
 
