@@ -17,6 +17,7 @@ from bitspike.kernels import threads
 from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.buffers import copy, empty, zeros
 from bitspike.kernels.cache import module
+from bitspike.kernels.compiled import compiled
 from bitspike.kernels.cpu_source import (
     Layout,
     backward_arguments,
@@ -218,6 +219,5 @@ def _compile(function: Any, arguments: list[str], trace: Trace, layout: Layout, 
         else:
             kinds.append(numba.types.Array(real, 1, "C"))
     # No fast-math: the loop must round, and so spike, exactly as the reference does.
-    compiler = numba.njit(numba.void(*kinds), nogil=True, cache=True, error_model="numpy", fastmath=False)
-    compiled: Callable[..., None] = compiler(function)
-    return compiled
+    made: Callable[..., None] = compiled(function, numba.void(*kinds), fastmath=False)
+    return made

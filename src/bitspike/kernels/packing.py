@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels import threads
+from bitspike.kernels.compiled import compiled
 
 BLOCK = 4096  # values that stay in the first-level cache between values and bits
 
@@ -80,7 +81,6 @@ def _bytes() -> Any:
 
 @cache
 def _kernels() -> tuple[Any, Any]:
-    import numba
     import numpy as np
 
     def pack_bytes(lo: Any, hi: Any, x: Any, bits: Any, wrong: Any) -> None:
@@ -105,5 +105,4 @@ def _kernels() -> tuple[Any, Any]:
         for i in range(np.uintp(lo), np.uintp(hi)):
             words[i] = table[bits[i]]
 
-    options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
-    return numba.njit(**options)(pack_bytes), numba.njit(**options)(unpack_bytes)
+    return compiled(pack_bytes), compiled(unpack_bytes)

@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import overload, register_jitable
 
+from bitspike.kernels.compiled import compiled
 from bitspike.kernels.cpu_math import expm1
 
 Loop = TypeVar("Loop", bound=Callable[..., None])
 
 
 def _compiled(**options: Any) -> Callable[[Loop], Loop]:
-    made: Callable[[Loop], Loop] = numba.njit(nogil=True, cache=True, error_model="numpy", **options)
+    def made(function: Loop) -> Loop:
+        kept: Loop = compiled(function, **options)
+        return kept
+
     return made
 
 

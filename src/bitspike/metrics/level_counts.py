@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels import threads
+from bitspike.kernels.compiled import compiled
 
 LARGEST = 1 << 26  # entries of a table: 512 MB
 SLACK = 0.25  # how far y dt, rounded, may be from its whole number
@@ -108,7 +109,6 @@ class LevelCounts:
 
 @cache
 def _kernels() -> tuple[Any, Any]:
-    import numba
     import numpy as np
 
     def find(first: Any, last: Any, n: Any, scale: Any, slack: Any, largest: Any) -> Any:
@@ -129,5 +129,4 @@ def _kernels() -> tuple[Any, Any]:
             for unit in range(n.shape[1]):
                 table[unit, np.int64(np.rint(n[row, unit] * scale[unit])) - low] += 1
 
-    options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
-    return numba.njit(**options)(find), numba.njit(**options)(count)
+    return compiled(find), compiled(count)

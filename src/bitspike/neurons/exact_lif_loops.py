@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bitspike.kernels.compiled import compiled as kept
 from bitspike.kernels.cpu_half import value
 from bitspike.neurons.exact_lif_fused import ALPHA, BLOCK, FIRST_ORDER
 
@@ -26,9 +27,7 @@ f, index = np.float32, np.uintp
 @cache
 def compiled() -> Callable[..., None]:
     """`advance` compiled by Numba, with fused multiply-add where the processor has it; kept on disk."""
-    import numba
-
-    made: Callable[..., None] = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})(advance)
+    made: Callable[..., None] = kept(advance, fastmath={"contract"})
     return made
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
+from bitspike.kernels.compiled import compiled as kept
 from bitspike.kernels.cpu_draws import BLOCK, f, index, normal, uniform
 from bitspike.kernels.cpu_half import put, value
 from bitspike.kernels.cpu_math import LN2_HIGH, LN2_LOW, LOG2E, _as_bits, _as_float
@@ -38,9 +39,7 @@ FAR_BELOW, NO_MORE = f(-20.0), f(-87.0)
 @cache
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """`function` compiled by Numba, with fused multiply-add where the processor has it; kept on disk."""
-    import numba
-
-    made: Callable[..., None] = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})(function)
+    made: Callable[..., None] = kept(function, fastmath={"contract"})
     return made
 
 

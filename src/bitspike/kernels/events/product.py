@@ -15,6 +15,7 @@ from torch import Tensor
 from bitspike.kernels import cpu, threads
 from bitspike.kernels.buffers import empty
 from bitspike.kernels.cache import module
+from bitspike.kernels.compiled import compiled as kept
 from bitspike.kernels.events.source import TILE, source
 
 VECTOR, MOST_LANES = 16, 96
@@ -106,11 +107,10 @@ def compiled(kind: str, lanes: int) -> Callable[..., None]:
     real = numba.float32
     kinds = [array(real, 4, "C"), array(real, 5, "C"), array(real, 2, "C"), array(real, 4, "C")]
     signature = numba.void(numba.intp, numba.intp, *kinds, pair, pair, pair)
-    compiler = numba.njit(signature, nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
     with _compiling:
         before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1
         try:
-            function: Callable[..., None] = compiler(made.sums)
+            function: Callable[..., None] = kept(made.sums, signature, fastmath={"contract"})
         finally:
             config.SLP_VECTORIZE = before
     return function

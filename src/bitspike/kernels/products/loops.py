@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from bitspike.kernels.compiled import compiled as kept
+
 BLOCK = 192  # terms summed one by one before they join the total, as MKL does it; fits a uint8
 LARGEST_INT8 = 127  # additions of +-1 that int8 holds
 TOP = 32639  # 127 * 256 + 127: the largest number of two balanced digits
@@ -29,11 +31,8 @@ TOP = 32639  # 127 * 256 + 127: the largest number of two balanced digits
 @cache
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """`function` compiled by Numba; kept on disk for later processes. Frees the interpreter lock."""
-    import importlib
-
     # No fast-math: sums keep their order, so a run does not depend on the compiler's mood.
-    numba: Any = importlib.import_module("numba")
-    made: Callable[..., None] = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    made: Callable[..., None] = kept(function)
     return made
 
 

@@ -27,6 +27,7 @@ from bitspike.kernels import cache
 from bitspike.kernels.products.processor import Capabilities, capabilities
 
 FORMAT = 1
+LARGEST = 1 << 20  # bytes of a file
 
 Seconds = dict[str, float]
 _known: dict[tuple[object, ...], Seconds] = {}
@@ -66,19 +67,23 @@ def _key(found: Capabilities) -> tuple[str, dict[str, object]]:
 
 def _read(path: Path, name: str) -> Seconds | None:
     try:
-        stored = json.loads(path.read_text())
+        # Not a pipe, which would be read for ever.
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            return None
+        stored = json.loads(path.read_text(encoding="utf-8"))
         if stored["class"] != name:
             return None
         times = {str(method): float(value) for method, value in stored["seconds"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
-    return times if times and all(math.isfinite(t) and t > 0 for t in times.values()) else None
+    return times if "float32" in times and all(math.isfinite(t) and t > 0 for t in times.values()) else None
 
 
 def _publish(path: Path, name: str, measure: Callable[[], Seconds]) -> Seconds | None:
     """Measure and store; the times of another process, if it was first."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for place in (path.parent.parent, path.parent):
+            cache.made(place)
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     except OSError:
         return None
@@ -93,6 +98,8 @@ def _publish(path: Path, name: str, measure: Callable[[], Seconds]) -> Seconds |
             first = _read(path, name)
             if first is not None:
                 return first
+            if path.is_dir():
+                cache.drop(path)
             os.replace(draft, path)  # damaged, or a file system without links
         return _read(path, name)
     except OSError:
