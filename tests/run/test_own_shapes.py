@@ -13,6 +13,8 @@ import torch
 import bitspike
 from bitspike.data import load, prepare
 from bitspike.errors import BitspikeError
+from bitspike.layers.ends import lengths_of
+from bitspike.run.batches import Batches
 from bitspike.run.recipe_files import parse_recipe
 
 RECIPE = """
@@ -177,6 +179,24 @@ def test_labels_for_each_step_of_a_long_csv(tmp_path: Path) -> None:
     row = data.train.index.tolist().index(0) if 0 in data.train.index else None
     if row is not None:
         assert data.train.y[row].tolist() == [0, 1, 0, -1]
+
+
+def test_windows_end_where_their_sequences_end(tmp_path: Path) -> None:
+    path = sequences(tmp_path)
+    windows = ["encoder.name='windows'", "encoder.width=3", "encoder.stride=2"]
+    run = bitspike.train(recipe(path, *windows, epochs=1), tmp_path / "run")
+    dataset = run.dataset()
+    batches = Batches(run.recipe, run.encoder, dataset.test, torch.device("cpu"), torch.float32)
+    events, _ = batches.events(torch.arange(len(dataset.test)), 0)
+    assert dataset.test.lengths is not None
+    assert torch.equal(lengths_of(events), (dataset.test.lengths + 1) // 2)
+    x, _ = prepare(path, run.environment["data"]["form"])
+    over = run.predict(x, over_time=True)
+    end = (int((~x[3].isnan().any(1)).sum()) + 1) // 2
+    assert torch.equal(over[-1, 3], over[end - 1, 3])
+    steps = sequences(tmp_path, per_step=True)
+    with pytest.raises(BitspikeError, match=r"^encoder.stride: got 2 with a class for each step, wanted 1"):
+        bitspike.train(recipe(steps, *windows, "learner.decoder=last", epochs=1), tmp_path / "no")
 
 
 def test_a_new_labelled_file_is_measured(ragged: tuple[Any, Path], tmp_path: Path) -> None:

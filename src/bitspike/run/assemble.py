@@ -118,11 +118,15 @@ def _check_sequences(recipe: Recipe, dataset: Any) -> None:
                 f"'{recipe.model.kind}' with a class for each step",
                 "'feedforward', which answers at each",
             )
+        if (stride := getattr(recipe.encoder, "stride", 1)) != 1:
+            refuse("encoder.stride", f"{stride} with a class for each step", "1: the network has a step for each")
         if recipe.learner.decoder != "last":
             came = f"'{recipe.learner.decoder}' with a class for each step"
             refuse("learner.decoder", came, "'last': an answer for each step")
     if dataset.lengths:
-        shortest = min(int(part.lengths.min()) for part in (dataset.train, dataset.validation, dataset.test))
+        encoder = build_encoder(recipe, form_of(dataset))
+        parts = (dataset.train, dataset.validation, dataset.test)
+        shortest = min(int(encoder.ends(part.lengths).min()) for part in parts)
         if getattr(recipe.model, "hybrid", None) is not None:
             refuse("model.hybrid", "given, with sequences of different lengths", "it left out, or one length")
         if recipe.learner.rule == "online" and recipe.learner.burn_in >= shortest:

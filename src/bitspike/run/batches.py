@@ -74,7 +74,7 @@ class Batches:
             x = augment(self.recipe.data, x, index, self.recipe.seed, epoch)
         placed = self._placed(encode(self.recipe, self.encoder, x, index, epoch))
         lengths = self.split.lengths
-        return with_lengths(placed, None if lengths is None else lengths[rows]), y.to(self.device)
+        return with_lengths(placed, None if lengths is None else self.encoder.ends(lengths[rows])), y.to(self.device)
 
     def _placed(self, events: Tensor) -> Tensor:
         """On the device in the dtype; a constant current stays expanded."""

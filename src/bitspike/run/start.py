@@ -177,7 +177,7 @@ class Run:
         dtype = next(self.model.parameters()).dtype
         for rows in torch.arange(len(x)).split(self.recipe.evaluation.batch):
             events = encode(self.recipe, self.encoder, x[rows], rows, 0).to(dtype)
-            events = with_lengths(events, None if lengths is None else lengths[rows])
+            events = with_lengths(events, None if lengths is None else self.encoder.ends(lengths[rows]))
             parts.append(self.learner.predict(events, self.draws if samples is None else samples))
         outputs = torch.cat(parts, 1)
         if self.form.task == "classification":
