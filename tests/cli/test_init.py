@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import bitspike
@@ -66,7 +67,7 @@ def test_a_test_file_beside_it_is_the_test_part(here: Path) -> None:
     np.savez(here / "walk_train.npz", x=x, y=y)
     np.savez(here / "walk_test.npz", x=x[:4], y=y[:4])
     said = init("walk_train.npz", "--weights", "straight-through", "--out", "other.toml")
-    assert "test file: walk_test.npz" in said
+    assert "test part: walk_test.npz" in said
     recipe = load_recipe("other.toml")
     assert recipe.name == "walk"
     assert recipe.data.options["test_path"] == "walk_test.npz"
@@ -75,6 +76,26 @@ def test_a_test_file_beside_it_is_the_test_part(here: Path) -> None:
     flowers(here / "petals_test.csv")
     assert beside(Path("petals.csv")) == Path("petals_test.csv")
     assert beside(Path("petals_test.csv")) is None
+
+
+def test_sequences_of_different_lengths_are_answered_at_their_own_ends(here: Path) -> None:
+    source = np.random.RandomState(0)
+    lengths = np.array([6, 9, 30, 23] * 6)
+    np.savez(here / "steps.npz", x=source.normal(size=(24, 30, 2)), y=np.arange(24) % 2, lengths=lengths)
+    init("steps.npz")
+    recipe = load_recipe("steps.toml")
+    quick = ["training.updates=4", 'model.layers=["8"]', "compute.back_end='reference'", "encoder.stride=2"]
+    run = bitspike.train("steps.toml", here / "run", overrides=quick)
+    assert recipe.encoder.model_dump() == {"name": "windows", "steps": 30, "width": 4, "stride": 1}
+    x = torch.from_numpy(source.normal(size=(2, 30, 2))).float()
+    longer = x.clone()
+    x[:, 9:], longer[:, 20:] = torch.nan, torch.nan
+    assert torch.equal(run.predict(x, over_time=True)[4], run.predict(x))  # 9 steps are five windows
+    assert torch.equal(run.predict(longer, over_time=True)[:4], run.predict(x, over_time=True)[:4])
+    assert not torch.equal(run.predict(longer), run.predict(x))
+    np.savez(here / "steps.npz", x=source.normal(size=(24, 30, 2)), y=source.randint(0, 2, (24, 30)))
+    with pytest.raises(BitspikeError, match=r"encoder\.stride: got 2 with a class for each step, wanted 1"):
+        bitspike.train("steps.toml", here / "other", overrides=[*quick, "learner.decoder='last'"])
 
 
 def test_padding_groups_and_pictures_are_found(here: Path) -> None:

@@ -54,6 +54,12 @@ def test_lengths_set_the_window_and_the_longest_the_steps() -> None:
     assert (made["encoder.steps"], made["encoder.width"], made["encoder.stride"]) == (400, 15, 4)
 
 
+def test_a_class_for_each_step_is_answered_at_each() -> None:
+    made = keys(dataclasses.replace(SERIES, per_step=True))
+    assert (made["encoder.stride"], made["learner.decoder"]) == (1, "last")
+    assert "learner.decoder" not in keys(SERIES)
+
+
 def test_values_without_time_are_a_constant_current() -> None:
     made = keys(TABLE)
     assert (made["encoder.name"], made["encoder.steps"]) == ("direct", 4)

@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 
         if weights not in ("bayesian", "straight-through", "full"):
             refuse("--weights", repr(weights), "bayesian, straight-through or full")
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", file.resolve().stem if not file.is_dir() else file.resolve().name)
+        whole = file.resolve()
+        called = (whole.parent.name if whole.name.lower() == "train" else whole.name) if file.is_dir() else whole.stem
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", called)
         name = re.sub(r"[-_.]?train$", "", stem, flags=re.IGNORECASE).strip("-._") or "own-data"
         written = out if out is not None else Path(f"{name}.toml")
         if written.is_dir() or written.suffix != ".toml":

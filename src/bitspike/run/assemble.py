@@ -123,6 +123,8 @@ def _check_sequences(recipe: Recipe, dataset: Any) -> None:
         if recipe.learner.decoder != "last":
             came = f"'{recipe.learner.decoder}' with a class for each step"
             refuse("learner.decoder", came, "'last': an answer for each step")
+        if (stride := getattr(recipe.encoder, "stride", 1)) != 1:
+            refuse("encoder.stride", f"{stride} with a class for each step", "1: an answer for each step")
     if dataset.lengths:
         encoder = build_encoder(recipe, form_of(dataset))
         parts = (dataset.train, dataset.validation, dataset.test)

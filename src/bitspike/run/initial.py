@@ -73,6 +73,7 @@ def beside(path: Path) -> Path | None:
 def _table(path: Path, group: str | None, time: bool | None) -> tuple[dict[str, Any], bool]:
     """Options that a look at an .npz or CSV suggests, and whether it holds pictures."""
     options: dict[str, Any] = {}
+    known: list[str] = []
     raw = False
     if path.suffix.lower() == ".npz":
         names, shape, pixels = _arrays(path)
@@ -82,7 +83,7 @@ def _table(path: Path, group: str | None, time: bool | None) -> tuple[dict[str, 
             time = len(shape) >= 3 and not raw
         if group is not None and group not in names:
             refuse("--group", repr(group), f"one of the arrays {', '.join(names)}")
-    else:
+    elif path.suffix.lower() in (".csv", ".tsv"):
         from bitspike.data import tables
 
         header = tables.read_rows(path).header or []
@@ -181,7 +182,13 @@ def described(facts: Facts, dataset: DataSet) -> list[str]:
         lines.append(f"y: {dataset.train.y.shape[1]} value(s): regression")
     if facts.groups is not None:
         lines.append(f"groups: {facts.options['group']!r}")
-    lines.append(f"test file: {facts.tested}" if facts.tested else "no test file beside it: a fifth is the test part")
+    inner = Path(facts.options["path"])
+    if not facts.tested and inner.is_dir() and any(child.name.lower() == "test" for child in inner.iterdir()):
+        lines.append("test part: the folder of that name")
+    else:
+        lines.append(
+            f"test part: {facts.tested}" if facts.tested else "no test file beside it: a fifth is the test part"
+        )
     return lines + [f"note: {note}" for note in dataset.notes]
 
 

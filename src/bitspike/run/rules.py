@@ -160,6 +160,8 @@ def layers(facts: Facts) -> tuple[list[str], str]:
 
 def _model(facts: Facts) -> Iterator[Choice]:
     yield Choice("model.layers", *layers(facts))
+    if facts.per_step:
+        yield Choice("learner.decoder", "last", "y has a class for each step: each step is answered by itself")
 
 
 def _weights(precision: Precision) -> Iterator[Choice]:

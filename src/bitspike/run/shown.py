@@ -47,6 +47,10 @@ def _inputs(dataset: DataSet, test: Batches, rows: Tensor) -> Arrays:
     x = dataset.test.x
     if dataset.steps is not None and isinstance(x, Tensor) and len(dataset.shape) == 1:
         given = restore(x[rows], dataset.normalisation).transpose(0, 1)
+        encoder = test.encoder
+        # Of a window, the step of the data that it ends with.
+        last = (torch.arange(1, encoder.steps + 1) * getattr(encoder, "stride", 1)).clamp(max=encoder.reads)
+        given = given[last - 1]
     else:
         given = test.events(rows, 0)[0].detach().cpu().flatten(2)
     if bool(((given == 0) | (given == 1)).all()):
