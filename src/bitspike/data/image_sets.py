@@ -106,19 +106,22 @@ def _background(paths: Sequence[Path], heads: Sequence[Head]) -> str | None:
     """
     contrasts = []
     transparent = False
+    light = np.arange(256, dtype=np.float64)
     for path, head in zip(paths, heads, strict=True):
         if not head.transparent:
             continue
+        # How much ink there is of each luminance, in bands of rows: large pictures then need no copies in floats.
+        ink = np.zeros(256)
+        clear = False
         with opened(path) as (image, _):
             image.load()
-            pixels = np.asarray(image.convert("RGBA").convert("LA"), dtype=np.float32)
-        light, opacity = pixels[..., 0], pixels[..., 1]
-        if opacity.min() == 255:
-            continue
-        transparent = True
-        if opacity.any():
-            weight = opacity / opacity.sum()
-            contrasts.append([float((weight * np.abs(light - grey)).sum()) for grey in BACKGROUNDS.values()])
+            pixels = np.asarray(image.convert("RGBA").convert("LA"))
+            for rows in np.array_split(pixels, max(1, pixels.size >> 21)):
+                ink += np.bincount(rows[..., 0].ravel(), rows[..., 1].ravel(), 256)
+                clear = clear or bool((rows[..., 1] < 255).any())
+        transparent = transparent or clear
+        if clear and ink.any():
+            contrasts.append([float(ink @ np.abs(light - grey) / ink.sum()) for grey in BACKGROUNDS.values()])
     if not transparent:
         return None
     least = np.min(contrasts, axis=0) if contrasts else np.zeros(len(BACKGROUNDS))

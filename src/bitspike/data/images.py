@@ -164,8 +164,9 @@ def _flat(image: Image, background: str) -> Image:
     from PIL import Image
 
     ink = image.convert("RGBA")
-    grey = BACKGROUNDS[background]
-    return Image.alpha_composite(Image.new("RGBA", ink.size, (grey, grey, grey, 255)), ink).convert("RGB")
+    paper = Image.new("RGB", ink.size, (BACKGROUNDS[background],) * 3)
+    paper.paste(ink, mask=ink.getchannel("A"))
+    return paper
 
 
 def numbers(image: Image, path: Path) -> np.ndarray[Any, Any]:

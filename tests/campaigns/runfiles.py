@@ -1,0 +1,133 @@
+"""What is attacked: each file of a run, by everything that reads it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tests.campaigns.inside import in_json, in_lines, in_npz
+from tests.campaigns.readers import Target, Use, _both
+
+# Three tiny runs of 40 images of 6 x 6: Bayesian weights, soft rates (as spikes), ReLUs (as spikes and swept).
+SMALL = ["training.epochs=2", "training.batch=16", "evaluation.draws=2"]
+PLAIN = ["data.set='folder'", "data.shift=0"]
+RUNS = {
+    "bayesian": ("digits-bayes", ["model.layers=['6']", *SMALL]),
+    "soft": ("soft-lif-digits", ["model.layers=['3c3','6']", *SMALL]),
+    "relu": ("cnn-mnist", ["model.layers=['3c3','6']", *SMALL]),
+}
+
+
+def material(folder: Path) -> None:
+    """The runs, made once: a folder for each, and for the first one `halfway`, as a kill leaves it."""
+    import bitspike
+    from bitspike.run.hybrid import sweep_run
+    from bitspike.run.relu_spiking import evaluate_rates
+    from bitspike.run.spiking import evaluate_spiking
+
+    if (folder / "whole").exists():
+        return
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for name in "ab":
+        (folder / "set" / name).mkdir(parents=True, exist_ok=True)
+        for number in range(20):
+            pixels = draw.integers(0, 128, (6, 6), np.uint8)
+            pixels[:, :3] += 100 * (name == "a")
+            Image.fromarray(pixels).save(folder / "set" / name / f"{number}.png")
+    runs = {}
+    for name, (recipe, overrides) in RUNS.items():
+        asked = [*PLAIN, f"data.options={{path='{folder / 'set'}'}}", *overrides]
+        runs[name] = bitspike.train(recipe, folder / name, overrides=asked, overwrite=True)
+    runs["soft"].folder.write("spiking.json", evaluate_spiking(runs["soft"], time=0.02, window=[(0.01, 0.02)]))
+    runs["relu"].folder.write("relu_spiking.json", evaluate_rates(runs["relu"], steps=4))
+    sweep_run(runs["relu"], (1,), (1.0, 4.0), examples=20, within=1.0)
+    shutil.copytree(folder / "bayesian", folder / "halfway")
+    for name in ("result.json", "predictions.npz", "history.npz"):
+        (folder / "halfway" / name).unlink(missing_ok=True)
+    (folder / "whole").touch()
+
+
+Verb = Callable[[Path], object]
+
+
+def _load(run: Path) -> None:
+    """Load, predict two images, measure again."""
+    import bitspike
+    from bitspike import data
+
+    found = bitspike.load(run)
+    x, _ = data.prepare(Path(found.recipe.data.options["path"]) / "a" / "1.png", found.environment["data"]["form"])
+    found.predict(x)
+    found.evaluate()
+
+
+def _report(run: Path) -> None:
+    from bitspike.reports import report
+
+    report(run)
+
+
+def _compare(run: Path) -> None:
+    from bitspike.reports import compare
+
+    compare([run], run / "compare.html")
+
+
+def _results(run: Path) -> None:
+    from bitspike.run.results import collect
+
+    collect([run])
+
+
+def _resume(run: Path) -> None:
+    """Go on with the run, by its own recipe."""
+    import bitspike
+    from bitspike.run.folder import RunFolder
+
+    bitspike.train(RunFolder.existing(run).recipe(), run, resume=True)
+
+
+def _file(run: str, pattern: str, verbs: tuple[Verb, ...], text: bool = False) -> Target:
+    """The one file of `run` that fits `pattern`."""
+
+    def opened(material: Path, work: Path) -> tuple[list[bytes], Use]:
+        (path,) = (path.relative_to(material / run) for path in (material / run).glob(pattern))
+        copy = work / "run"
+
+        def use(content: bytes) -> None:
+            # A fresh copy each time: what a verb writes must not help the next one.
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(material / run, copy)
+            (copy / path).write_bytes(content)
+            _both(*(lambda verb=verb: verb(copy) for verb in verbs))
+
+        return [(material / run / path).read_bytes()], use
+
+    inside = {".json": in_json, ".jsonl": in_lines, ".npz": in_npz}.get(Path(pattern).suffix)
+    return Target(opened, text, inside)
+
+
+DRAWN: tuple[Verb, ...] = (_report, _compare)
+ALL: tuple[Verb, ...] = (_load, *DRAWN, _results)
+RUN_FILES: dict[str, Target] = {
+    "run-recipe": _file("bayesian", "recipe.toml", ALL, text=True),
+    "run-environment": _file("bayesian", "environment.json", ALL, text=True),
+    "run-split": _file("bayesian", "split.npz", ALL),
+    "run-metrics": _file("bayesian", "metrics.jsonl", DRAWN, text=True),
+    "run-history": _file("bayesian", "history.npz", DRAWN),
+    "run-predictions": _file("bayesian", "predictions.npz", DRAWN),
+    "run-result": _file("bayesian", "result.json", ALL, text=True),
+    "run-shipped-json": _file("bayesian", "checkpoints/shipped.json", (_load,), text=True),
+    "run-shipped-tensors": _file("bayesian", "checkpoints/shipped-*.safetensors", (_load,)),
+    "run-last-json": _file("halfway", "checkpoints/last.json", (_resume,), text=True),
+    "run-last-tensors": _file("halfway", "checkpoints/last-*.safetensors", (_resume,)),
+    "run-resumed-environment": _file("halfway", "environment.json", (_resume,), text=True),
+    "run-resumed-recipe": _file("halfway", "recipe.toml", (_resume,), text=True),
+    "run-sweep": _file("relu", "sweep.json", (*DRAWN, _results), text=True),
+    "run-spiking": _file("soft", "spiking.json", (*DRAWN, _results), text=True),
+    "run-relu-spiking": _file("relu", "relu_spiking.json", (*DRAWN, _results), text=True),
+}

@@ -1,0 +1,86 @@
+"""The process in which mutants are tried; it says, one JSON object a line, what became of each.
+
+python -m tests.campaigns.worker TARGET SEED FROM TO MATERIAL
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.campaigns.readers import READERS, Target
+from tests.campaigns.runfiles import RUN_FILES
+
+TARGETS: dict[str, Target] = READERS | RUN_FILES
+LONGEST = 1500  # characters of a message
+MEMORY = 2 << 30
+# A net below the measurement, so that the machine survives what the measurement is after.
+MOST_MEMORY = 6 << 30
+
+
+def peak() -> int:
+    """The most memory (resident, bytes) of this process since the last call."""
+    status = Path("/proc/self/status").read_text()
+    most = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) << 10
+    Path("/proc/self/clear_refs").write_text("5")
+    return most
+
+
+def tried(use: Callable[[bytes], object], content: bytes) -> tuple[str, str]:
+    """The outcome, "fine", "refused" or "traceback", and what was said."""
+    from bitspike.errors import BitspikeError
+
+    try:
+        use(content)
+    except BitspikeError as error:
+        message = str(error)
+        if "\n" in message or len(message) > LONGEST or not message.isprintable():
+            return "traceback", f"no line: {message[:300]!r}"
+        return "refused", message
+    except BaseException as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
+        return "traceback", f"{type(error).__name__}: {str(error)[:200]} at {' > '.join(place)}"
+    return "fine", ""
+
+
+def main(name: str, seed: str, first: str, last: str, material: str) -> None:
+    """Try the mutants `first` to `last` (without it) of one target."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    import torch
+
+    torch.set_num_threads(1)
+
+    def say(**record: Any) -> None:
+        out.write(json.dumps(record) + "\n")
+        out.flush()
+
+    target = TARGETS[name]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seeds, use = target.open(Path(material), Path(folder))
+        # Warm: whatever is imported or compiled on the way is so before the clock runs. Every good file must do.
+        for number, good in enumerate(seeds):
+            outcome, said = tried(use, good)
+            say(good=number, outcome=outcome, said=said)
+        peak()
+        for number in range(int(first), int(last)):
+            outcome, said = tried(use, target.mutant(seeds, f"{name} {seed} {number}"))
+            say(mutant=number, outcome=outcome, said=said, peak=peak())
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        main(*sys.argv[1:])
