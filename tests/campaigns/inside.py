@@ -22,6 +22,11 @@ VALUES: tuple[Any, ...] = (
     {"__tensor__": "/model/x"}, float("nan"), float("inf"), -float("inf"),
 )  # fmt: skip
 
+HEADS = (
+    (b"<f8", b"<f4"), (b"<f8", b"<i8"), (b"<i8", b"<f8"), (b"<f4", b"<i4"), (b"<i8", b">i8"), (b"(20", b"(02"),
+    (b"False", b"True "), (b", ", b",1"), (b"<f4", b"<c8"), (b"<i8", b"|S8"), (b"<f8", b"|O8"), (b"(", b"(("),
+)  # fmt: skip
+
 
 def _places(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     found = [path]
@@ -85,12 +90,7 @@ def in_npz(data: bytes, draw: random.Random) -> bytes:
     elif kind < 0.6:
         # The head of an array is text: {'descr': '<f8', 'fortran_order': False, 'shape': (20, 3), }
         head, body = parts[name][:128], parts[name][128:]
-        old, new = draw.choice(
-            (
-                (b"<f8", b"<f4"), (b"<f8", b"<i8"), (b"<i8", b"<f8"), (b"<f4", b"<i4"), (b"<i8", b">i8"), (b"(20", b"(02"),
-                (b"False", b"True "), (b", ", b",1"), (b"<f4", b"<c8"), (b"<i8", b"|S8"), (b"<f8", b"|O8"), (b"(", b"((")
-            )
-        )  # fmt: skip
+        old, new = draw.choice(HEADS)
         parts[name] = head.replace(old, new, 1) + body
     elif kind < 0.7:
         fill = draw.choice((b"\x00", b"\xff", b"\x7f", b"\x00\x00\xf8\x7f", b"\x00\x00\x00\x00\x00\x00\xf0\x7f"))

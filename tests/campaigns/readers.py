@@ -19,9 +19,9 @@ Use = Callable[[bytes], object]
 
 @dataclass(frozen=True)
 class Target:
-    """`open(material, work)` gives the good files and what is done with a mutant; `text`: edits of words as well; `inside`: of what is
-    wrapped up in the file.
+    """`open(material, work)` gives the good files and what is done with a mutant.
 
+    text: edits of words as well; inside: of what is wrapped up in the file.
     material: a folder made once (see `material`), read only; work: a folder of the worker's own.
     """
 
