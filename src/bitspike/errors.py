@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 LONGEST = 1200  # characters of a message
@@ -41,3 +43,16 @@ def refuse(field: str, came: object, wanted: str) -> NoReturn:
     except ValueError:  # Python does not print whole numbers of more than 4,300 digits
         said = "a number of thousands of digits"
     raise BitspikeError(f"{field}: got {shortened(one_line(said), LONGEST_CAME)}, wanted {wanted}")
+
+
+@contextmanager
+def damaged(what: str) -> Iterator[None]:
+    """In the body, where the content of a stored file is made use of: what it raises becomes one line on `what`.
+
+    For files that we write ourselves, and that anybody may have altered since.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        came = f"{type(error).__name__}: {error}"
+        raise BitspikeError(f"{what}: damaged, or of another version ({shortened(came, LONGEST_CAME)})") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.errors import BitspikeError
+from bitspike.errors import BitspikeError, damaged
 from bitspike.paths import kind_of, regular
 
 TENSOR, PAIRS, TUPLE = "__tensor__", "__pairs__", "__tuple__"
@@ -46,11 +47,20 @@ def read_json(path: Path) -> Any:
     try:
         if kind_of(path, "run") is not None:
             regular(path, "run", "a JSON file")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number, parse_float=_finite)
     except FileNotFoundError:
         raise BitspikeError(f"'{path}': no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BitspikeError(f"'{path}': not readable as JSON ({error})") from None
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text}, which is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
 
 
 def save_checkpoint(folder: Path, name: str, state: Any) -> None:
@@ -77,8 +87,10 @@ def load_checkpoint(folder: Path, name: str) -> Any:
     content = read_json(path)
     try:
         tensor_file, digest, tree = content["tensors"], content["sha256"], content["state"]
+        if Path(tensor_file).name != tensor_file:
+            raise BitspikeError(f"'{path}': tensors in '{tensor_file}', wanted a file beside it")
         data = (folder / tensor_file).read_bytes()
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise BitspikeError(f"'{path}': not a checkpoint (keys 'tensors', 'sha256' and 'state' wanted)") from None
     except OSError as error:
         raise BitspikeError(f"checkpoint '{path}': its tensors cannot be read ({error.strerror})") from None
@@ -87,7 +99,11 @@ def load_checkpoint(folder: Path, name: str) -> Any:
             f"checkpoint '{folder / tensor_file}': {len(data)} bytes that do not match their SHA-256 "
             "(cut short or altered)"
         )
-    return _unpack(tree, load(data))
+    with damaged(f"'{path}'"):
+        state = _unpack(tree, load(data))
+        if not isinstance(state, dict):
+            raise ValueError(f"a {type(state).__name__} in the place of what was saved")
+        return state
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -121,6 +137,8 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
 def load_model_state(model: torch.nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Load tensors into a model; names and shapes that differ are refused in one line."""
     wanted = model.state_dict()
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise BitspikeError(f"{source}: no tensors of a model")
     if missing := sorted(set(wanted) ^ set(state)):
         raise BitspikeError(f"{source}: tensors do not fit this recipe's model (first difference: '{missing[0]}')")
     for key, tensor in state.items():

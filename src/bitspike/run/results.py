@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bitspike.errors import BitspikeError, refuse
+from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.run.checkpoint import read_json, write_json
 from bitspike.run.folder import RunFolder
 
@@ -38,6 +38,11 @@ def collect(runs: Sequence[Path], kept: dict[str, Any] | None = None) -> dict[st
     """
     if not runs:
         refuse("results", "no run", "at least one run folder")
+    with damaged(f"results of {', '.join(map(str, runs))}"):
+        return _collected(runs, kept)
+
+
+def _collected(runs: Sequence[Path], kept: dict[str, Any] | None) -> dict[str, Any]:
     rows = []
     for path in runs:
         folder = RunFolder.existing(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from bitspike import metrics
 from bitspike.coding import Encoder
 from bitspike.coding.events import EventBins
 from bitspike.data import ends, prepare_labelled
-from bitspike.errors import BitspikeError, refuse
+from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
 from bitspike.run import several
@@ -26,6 +27,7 @@ from bitspike.run.folder import RunFolder
 from bitspike.run.outputs import in_data_units, summary, with_noise
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import load_recipe
+from bitspike.run.stored import read_environment
 from bitspike.run.trainer import Trainer
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -117,34 +119,39 @@ class Run:
         self.folder = RunFolder.existing(Path(path))
         self.path = self.folder.path
         self.recipe = self.folder.recipe()
-        self.environment: dict[str, Any] = self.folder.read("environment.json")
+        self.environment: dict[str, Any] = read_environment(self.path / "environment.json")
         self.result: dict[str, Any] = self.folder.result()
-        try:
-            data = self.environment["data"]
-            form = Form(
-                data["kind"], tuple(data["classes"]), tuple(data["shape"]), data["steps"], data["form"]["input"],
-                data["values"],
-            )  # fmt: skip
-        except (KeyError, TypeError) as error:
-            raise BitspikeError(f"'{self.path / 'environment.json'}': incomplete ({error})") from None
-        self.form = form
-        self.encoder: Encoder = build_encoder(self.recipe, form)
-        self.model = build_model(self.recipe, form)
+        data = self.environment["data"]
+        self.form = form = Form(
+            data["kind"], tuple(data["classes"]), tuple(data["shape"]), data["steps"], data["form"]["input"],
+            data["values"],
+        )  # fmt: skip
+        with damaged(f"run '{self.path}'"):
+            self._build(form)
+        self.model.eval()
+
+    def _build(self, form: Form) -> None:
+        """Encoder, model and learner, with what the shipped checkpoint holds."""
         state = load_checkpoint(self.folder.checkpoints, "shipped")
         source = f"checkpoint '{self.folder.checkpoints / 'shipped.json'}'"
         # The hash as written at training time: a later version may know more defaults.
         if state.get("recipe_hash") != self.environment.get("recipe_hash"):
             raise BitspikeError(f"{source}: saved by another recipe")
+        self.encoder: Encoder = build_encoder(self.recipe, form)
+        self.model = build_model(self.recipe, form)
         model_state = state["model"]
         self.model.to(next(t.dtype for t in model_state.values() if t.is_floating_point()))
         load_model_state(self.model, model_state, source)
         self.temperature, self.noise = float(state["temperature"]), float(state["noise"])
+        if not (0 < self.temperature < math.inf and 0 <= self.noise < math.inf):
+            raise BitspikeError(f"{source}: temperature {self.temperature:g}, noise {self.noise:g}")
         self.learner: Learner = build_learner(self.recipe, form, self.model, 1)
         # Runs of earlier versions shipped the ensemble always.
         as_before = self.recipe.evaluation.draws if self.learner.bayesian else 1
         self.draws = int(state.get("samples", as_before))
         """Members of the ensemble as shipped; 0: the most probable weights."""
-        self.model.eval()
+        if not 0 <= self.draws <= as_before:
+            raise BitspikeError(f"{source}: {self.draws} draws shipped, of {as_before}")
 
     def __repr__(self) -> str:
         """Recipe, data, test figure and what the run answers with."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitspike.errors import BitspikeError, refuse
+from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.run.assemble import build_encoder, build_learner, build_model, check_recipe, form_of, load_data
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_checkpoint, load_model_state, save_checkpoint
@@ -20,6 +20,7 @@ from bitspike.run.progress import Board, Progress
 from bitspike.run.recipe import Recipe
 from bitspike.run.shown import shown
 from bitspike.run.signals import Handled, Interrupted
+from bitspike.run.stored import check_progress
 from bitspike.weights import BayesianBinary, binary_parametrizations
 from bitspike.weights.apply import probability_histogram
 
@@ -194,17 +195,16 @@ class Trainer:
     def _load(self, name: str) -> dict[str, Any]:
         state: dict[str, Any] = load_checkpoint(self.folder.checkpoints, name)
         source = f"checkpoint '{self.folder.checkpoints / name}.json'"
-        try:
-            if (state["recipe_hash"], state["seed"]) != (self.recipe.recipe_hash(), self.recipe.seed):
-                raise BitspikeError(f"{source}: saved by another recipe or seed")
+        if (state.get("recipe_hash"), state.get("seed")) != (self.recipe.recipe_hash(), self.recipe.seed):
+            raise BitspikeError(f"{source}: saved by another recipe or seed")
+        with damaged(source):
             load_model_state(self.model, state["model"], source)
             self.learner.load_state_dict(state["learner"])
-        except KeyError as error:
-            raise BitspikeError(f"{source}: incomplete (no {error})") from None
         return state
 
     def _resume(self) -> None:
         state = self._load("last")
+        check_progress(state, f"checkpoint '{self.folder.checkpoints / 'last.json'}'")
         for key in ("epoch", "batch", "sums", "records", "history", "best", "best_epoch", "seconds"):
             setattr(self, key, state[key])
         # Runs begun before there was a patience do not have it.
