@@ -31,7 +31,10 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"
 Times = dict[str, list[float]]
 
 
-def interleave(calls: Mapping[str, Callable[[], object]], seconds: float, most: int = 25, least: int = 3) -> Times:
+def interleave(
+    calls: Mapping[str, Callable[[], object]], seconds: float, most: int = 25, least: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Times:  # fmt: skip
     """Times of each call, in turn, for about `seconds` in all: between `least` and `most` rounds.
 
     The order is turned by one each round, so that no candidate always follows the same other one. A call that takes
@@ -40,9 +43,9 @@ def interleave(calls: Mapping[str, Callable[[], object]], seconds: float, most: 
     """
     names = list(calls)
     times: Times = {name: [] for name in names}
-    started = time.perf_counter()
+    started = clock()
     for turn in range(most):
-        if turn >= least and time.perf_counter() - started > seconds:
+        if turn >= least and clock() - started > seconds:
             break
         for place in range(len(names)):
             name = names[(place + turn) % len(names)]
@@ -50,9 +53,9 @@ def interleave(calls: Mapping[str, Callable[[], object]], seconds: float, most: 
                 continue
             gc.collect()
             gc.disable()  # as timeit does: a collection would be charged to whoever happens to run
-            before = time.perf_counter()
+            before = clock()
             calls[name]()
-            times[name].append(time.perf_counter() - before)
+            times[name].append(clock() - before)
             gc.enable()
     return times
 

@@ -1,8 +1,8 @@
 """One LIF layer, forward and backward, float32: ours, the other libraries and the floor, against T, B and N.
 
-Run: python -m benchmarks.neurons [--quick]. Every layer is checked against float64 on the very input that is timed
-(see `reference.check`) before any time is taken. Two floors: `relu`, forward and backward, and its forward alone:
-the least that any function of arrays of that size costs in PyTorch, fresh memory for its results included.
+Run: python -m benchmarks.neurons [--quick] [--beside N]. Every layer is checked against float64 on the very input that
+is timed (see `reference.check`) before any time is taken. Two floors: `relu`, forward and backward, and its forward
+alone: the least that any function of arrays of that size costs in PyTorch, fresh memory for its results included.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import common, layers, reference
+from benchmarks import beside, common, layers, reference
 from bitspike.neurons import LIF, NEURONS, Neuron
 
 HEADLINE = ((500, 16, 512), (100, 16, 512), (100, 128, 1024))
@@ -113,6 +113,19 @@ def models(seconds: float) -> dict[str, Any]:
     return {"shape": list(HEADLINE[0]), **found, "states": states, "nonzero": rates, "ratios_per_state": each}
 
 
+def crowded(processes: int, seconds: float) -> list[dict[str, Any]]:
+    """Ours on one thread and on all, and beside SpikingJelly where it is installed; see `beside`."""
+
+    def call(shape: tuple[int, int, int]) -> Callable[[], object]:
+        return prepared(layers.make(layers.own_names()[0]), *drive(shape))[0]
+
+    def peers(shape: tuple[int, int, int]) -> dict[str, Any]:
+        chosen = [layers.make(name) for name in (layers.own_names()[0], "SpikingJelly")]
+        return measure(shape, chosen, seconds, 25)
+
+    return beside.measured(HEADLINE, processes, call, peers if "SpikingJelly" in layers.installed() else None, seconds)
+
+
 def show(title: str, result: dict[str, Any]) -> None:
     """Print one shape's table; ratios to our first back end."""
     print(f"\n{title} {'x'.join(map(str, result['shape']))}, ratio to {result['base']}")
@@ -135,7 +148,13 @@ def main() -> None:
     """Headline shapes, one with soft reset, and the sweeps."""
     parser = argparse.ArgumentParser(description="one LIF layer, forward and backward")
     parser.add_argument("--headline", action="store_true", help="the first three shapes only")
+    parser.add_argument(
+        "--beside", type=int, default=0, metavar="N", help="threads beside N busy processes, nothing else"
+    )
     chosen = common.arguments(__doc__, parser)
+    if chosen.beside:
+        common.save("neurons_beside", {"headline": crowded(chosen.beside, 3.0 if chosen.quick else 10.0)}, chosen)
+        return
     seconds, most = (4.0, 5) if chosen.quick else (14.0, 25)
     result: dict[str, Any] = {"headline": [], "soft": [], "sweeps": {}}
     for shape in HEADLINE:
