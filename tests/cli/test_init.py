@@ -111,6 +111,11 @@ def test_padding_groups_and_pictures_are_found(here: Path) -> None:
     np.savez(here / "dots.npz", x=np.random.RandomState(0).randint(0, 256, (20, 9, 9)), y=np.arange(20) % 2)
     init("dots.npz")
     assert load_recipe("dots.toml").encoder.name == "direct"
+    np.savez(here / "grey.npz", x=np.random.RandomState(0).rand(20, 1, 16, 16), y=np.arange(20) % 2)
+    init("grey.npz")
+    model = load_recipe("grey.toml").model
+    assert isinstance(model, ModelPart)
+    assert model.layers == ["16c5s2", "32c3s2", "128"]
 
 
 def test_what_cannot_be_is_refused_in_one_line(here: Path) -> None:
@@ -122,6 +127,10 @@ def test_what_cannot_be_is_refused_in_one_line(here: Path) -> None:
     init("petals.csv", "--overwrite")
     with pytest.raises(BitspikeError, match="which is not there"):
         init("nothing.csv")
+    with pytest.raises(BitspikeError, match="which is not there"):
+        init("a" * 300 + ".csv")
+    with pytest.raises(BitspikeError, match="--out"):
+        init("petals.csv", "--out", "b" * 300 + ".toml")
     with pytest.raises(BitspikeError, match="--weights: got 'ternary', wanted bayesian, straight-through or full"):
         init("petals.csv", "--weights", "ternary")
     with pytest.raises(BitspikeError, match=r"ends in \.toml"):

@@ -26,20 +26,22 @@ def register(app: typer.Typer) -> None:
         from typing import Any
 
         from bitspike.errors import BitspikeError, refuse
+        from bitspike.run.initial import described, look, recipe_toml, there
 
         if weights not in ("bayesian", "straight-through", "full"):
             refuse("--weights", repr(weights), "bayesian, straight-through or full")
+        if not there(file):
+            refuse("init", f"'{file}', which is not there", "a folder of class folders, an .npz or a CSV")
         whole = file.resolve()
         called = (whole.parent.name if whole.name.lower() == "train" else whole.name) if file.is_dir() else whole.stem
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", called)
-        name = re.sub(r"[-_.]?train$", "", stem, flags=re.IGNORECASE).strip("-._") or "own-data"
+        name = re.sub(r"[-_.]?train$", "", stem, flags=re.IGNORECASE).strip("-._")[:60] or "own-data"
         written = out if out is not None else Path(f"{name}.toml")
-        if written.is_dir() or written.suffix != ".toml":
+        if written.suffix != ".toml" or (there(written) and written.is_dir()):
             refuse("--out", f"'{written}'", "a path that ends in .toml")
-        if written.exists() and not overwrite:
+        if there(written) and not overwrite:
             refuse("--out", f"'{written}', which exists", "another path, or --overwrite")
 
-        from bitspike.run.initial import described, look, recipe_toml
         from bitspike.run.recipe_files import parse_recipe
         from bitspike.run.rules import choices
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bitspike.data import DataSet, Events, load
-from bitspike.errors import BitspikeError, refuse
+from bitspike.errors import BitspikeError, one_line, refuse
 from bitspike.run.rules import Choice, Facts
 
 GROUPS = ("group", "groups", "subject", "subjects", "person", "patient", "participant", "speaker", "user", "session")
@@ -27,7 +27,7 @@ def look(path: Path, group: str | None = None, time: bool | None = None) -> tupl
     """
     options: dict[str, Any] = {"path": str(path)}
     raw = False
-    if not path.exists():
+    if not there(path):
         refuse("init", f"'{path}', which is not there", "a folder of class folders, an .npz or a CSV")
     other = beside(path)
     if other is not None:
@@ -46,6 +46,15 @@ def look(path: Path, group: str | None = None, time: bool | None = None) -> tupl
         dataset = _load({**options, "padding": "nan"})
         options["padding"] = "nan"
     return facts_of(dataset, options, raw), dataset
+
+
+def there(path: Path) -> bool:
+    """Whether there is something at a path; one that cannot be is not there."""
+    try:
+        str(path).encode("utf-8")
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _load(options: dict[str, Any]) -> DataSet:
@@ -99,7 +108,7 @@ def _table(path: Path, group: str | None, time: bool | None) -> tuple[dict[str, 
 
 
 def _arrays(path: Path) -> tuple[list[str], tuple[int, ...] | None, bool]:
-    """Names of the arrays of an .npz, the shape of x, and whether it holds whole numbers of 0 to 255."""
+    """Names of the arrays of an .npz, the shape of x, and whether it may hold pixels (0 to 1 or 8 bits)."""
     from bitspike.data.arrays import read_npz
 
     try:
@@ -117,7 +126,7 @@ def _arrays(path: Path) -> tuple[list[str], tuple[int, ...] | None, bool]:
         else:
             raise
     x = arrays.x
-    pixels = bool(((x >= 0) & (x < PIXELS) & (x == x.round())).all())
+    pixels = bool((x >= 0).all()) and (bool((x <= 1).all()) or bool(((x < PIXELS) & (x == x.round())).all()))
     return names, tuple(x.shape), pixels and arrays.lengths is None
 
 
@@ -194,7 +203,7 @@ def described(facts: Facts, dataset: DataSet) -> list[str]:
 
 def recipe_toml(name: str, about: str, made: list[Choice], out: str) -> str:
     """The recipe's text: tables in order, each reason above its key."""
-    lines = [f"# bitspike train {out}", f"name = {_value(name)}", f"about = {_value(about)}"]
+    lines = [f"# bitspike train {one_line(out)}", f"name = {_value(name)}", f"about = {_value(about)}"]
     tables: dict[str, list[Choice]] = {}
     for choice in made:
         tables.setdefault(choice.key.rpartition(".")[0], []).append(choice)

@@ -35,7 +35,7 @@ class Facts:
     kind: classification or regression; input: vector, series, image, events; training: examples of the training part;
     shape: of one example without time; steps: T of a series; lengths: the shortest, median and longest sequence where
     they differ; counts: examples of each class; milliseconds: of events, within which 95 % of the recordings end;
-    options: of the data set, found by looking at the file; raw: 8-bit pictures in an array rather than measured values.
+    options: of the data set, found by looking at the file; raw: an array of pictures rather than of measured values.
     """
 
     kind: str
@@ -142,7 +142,7 @@ def layers(facts: Facts) -> tuple[list[str], str]:
     """The hidden layers and why."""
     if facts.kind == "regression":
         return ["128"], "values: one layer, as a second one learns few examples by heart"
-    picture = len(facts.shape) == 3 and facts.input in ("image", "events")
+    picture = len(facts.shape) == 3 and (facts.input in ("image", "events") or (facts.raw and facts.shape[0] in (1, 3)))
     height, width = facts.shape[-2:] if picture else (0, 0)
     if facts.input == "image" and max(height, width) > SIDE:
         height, width = _smaller(facts.shape)
