@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitspike.data import DataSet, load
+from bitspike.data import DataSet, load, prepare
 from bitspike.errors import BitspikeError
 
 
@@ -59,7 +59,7 @@ def test_the_rule_that_chose_is_said(tmp_path: Path, name: str) -> None:
     many = labelled(tmp_path, [str(3 * i) for i in range(40)], name)
     assert many.kind == "regression"
     assert any("values, as whole numbers with many distinct values" in note for note in many.notes)
-    assert labelled(tmp_path, ["3", "4"], name, target="value").notes == ()
+    assert not any(f"column {name}" in note for note in labelled(tmp_path, ["3", "4"], name, target="value").notes)
 
 
 def test_values_stay_numbers(tmp_path: Path) -> None:
@@ -122,3 +122,52 @@ def test_arrays_by_other_names_are_said(tmp_path: Path) -> None:
     assert data.notes[:2] == ("a.npz: x is 'samples', y is 'labels'", "a.npz: not read: who")
     with pytest.raises(BitspikeError, match=r"got arrays samples, data, y, wanted one named x \(or only one of samp"):
         load("folder", path=npz(tmp_path, samples=x, data=x, y=y))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            ["1", "NA"],
+            r"row 3, column 'y': got 'NA', wanted a number, as elsewhere in the column \(target = 'class' tak",
+        ),
+        (["?", "1.5"], r"row 2, column 'y': got '\?', wanted a number"),
+        ([*map(str, range(39)), "unknown"], r"row 41, column 'y': got 'unknown', wanted a number, as elsewhere"),
+        (["2.5"], r"column y: got only the value 2.5, wanted at least 2 distinct values"),
+    ],
+)
+def test_a_missing_value_is_no_class(tmp_path: Path, labels: list[str], message: str) -> None:
+    with pytest.raises(BitspikeError, match=message):
+        labelled(tmp_path, labels, "y")
+
+
+def test_a_missing_name_is_said(tmp_path: Path) -> None:
+    notes = labelled(tmp_path, ["nan", "b"]).notes
+    assert "d.csv column label: a class is called 'nan'; if its label is missing, leave such examples out" in notes
+
+
+def test_a_column_that_counts_the_rows_is_no_value(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{i * i % 7},{'uv'[i % 2]}\n" for i in range(20))
+    (tmp_path / "a.csv").write_text(f",a,label\n{rows}")
+    data = load("folder", path=tmp_path / "a.csv", normalise="none")
+    assert data.shape == (1,)
+    assert data.notes[0] == "a.csv: column 1 has no name and counts the rows: it is left out"
+    (tmp_path / "new.csv").write_text(",a\n0,5\n1,6\n")
+    assert prepare(tmp_path / "new.csv", data.form)[0].tolist() == [[5.0], [6.0]]
+    (tmp_path / "a.csv").write_text(f"id,a,label\n{rows}")
+    named = load("folder", path=tmp_path / "a.csv")
+    assert named.shape == (2,)
+    assert named.notes[0] == "a.csv: column 'id' counts the rows and is taken as a value"
+
+
+def test_numbers_in_the_place_of_names_are_said(tmp_path: Path) -> None:
+    rows = "".join(f"{i * i % 7},{i % 3},{i % 2}\n" for i in range(20))
+    (tmp_path / "a.csv").write_text(f"0,1,2\n{rows}")
+    data = load("folder", path=tmp_path / "a.csv")
+    assert len(everything(data)) == 20
+    assert data.notes[0] == "a.csv: the first line, 0, 1, 2, ..., is taken for names of columns"
+
+
+def test_one_hot_values_are_said(tmp_path: Path) -> None:
+    data = load("folder", path=npz(tmp_path, x=np.arange(40.0).reshape(20, 2), y=np.eye(2)[np.arange(20) % 2]))
+    assert any("each holds a single 1: class numbers (N,) would make it classification" in n for n in data.notes)

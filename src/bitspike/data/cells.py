@@ -225,6 +225,10 @@ def read_rows(path: Path | None, names: list[str] | tuple[str, ...] | None = Non
         if len(row) != len(cells[0]):
             refuse(f"{source} row {number}", f"{len(row)} columns", f"{len(cells[0])}, as in the first row")
     header = cells[0] if has_header(cells, separator) or (names and set(names) <= set(cells[0])) else None
+    if header is None and len(cells[0]) > 2 and cells[0] == [str(i) for i in range(len(cells[0]))]:
+        # What tables write that have no names for their columns.
+        header = cells[0]
+        notes = (*notes, f"{Path(source).name}: the first line, 0, 1, 2, ..., is taken for names of columns")
     start = 1 if header else 0
     if len(cells) == start:
         refuse(source, "a header without rows", "at least one row of values")

@@ -213,7 +213,7 @@ def _data_set(found: Found, meant: targets.Targets, parts: splits.Parts, kind: K
     if found.lengths is not None:
         short, long = int(found.lengths.min()), int(found.lengths.max())
         notes.append(f"sequences of {short} to {long} steps; what lies behind an end is not learned from or measured")
-    notes += _equal(x, parts)
+    notes += _equal(found.x, parts)
     index = torch.arange(len(y))
     made = [select(x, y, index, rows, found.lengths) for rows in (parts.train, parts.validation, parts.test)]
     return DataSet(

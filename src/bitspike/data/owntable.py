@@ -140,7 +140,8 @@ def _from_csv(path: Path, how: Reading) -> Found:
     long = tables.is_long(rows)
     aside = {column} if group is None else {column, group}
     columns = tables.long_columns(rows, aside) if long else [i for i in range(rows.width) if i not in aside]
-    names, name, notes = None, None, [*rows.notes]
+    columns, counting, notes = _without_index(path, rows, columns)
+    names, name, notes = None, None, [*rows.notes, *notes]
     if rows.header:
         names, name = tuple(rows.header[i] for i in columns), rows.header[column]
         if name in names:
@@ -162,7 +163,7 @@ def _from_csv(path: Path, how: Reading) -> Found:
         time=bool(long or how.time or how.steps),
         columns=names,
         target_column={"name": name, "position": None if long else column},
-        aside=() if group is None or not rows.header else (rows.header[group],),
+        aside=tuple(rows.header[i] for i in (*([] if group is None else [group]), *counting)) if rows.header else (),
     )
     if long:
         return _long(found, rows, columns, column, group, how, tuple(notes), named)
@@ -179,6 +180,23 @@ def _from_csv(path: Path, how: Reading) -> Found:
     y = targets.of_cells(cells, field, lambda i: rows.place(i, column), named=named)
     groups = None if group is None else [cells[group] for cells in rows.cells]
     return replace(found, x=x, y=y, groups=groups, notes=tuple(notes))
+
+
+def _without_index(path: Path, rows: tables.Rows, columns: list[int]) -> tuple[list[int], list[int], list[str]]:
+    """The columns that are values, those that are not (a nameless one that counts the rows), and what to say."""
+    notes, counting = [], []
+    for i in columns if rows.header else ():
+        first = rows.cells[0][i]
+        if first not in ("0", "1"):
+            continue
+        if all(cells[i] == str(n) for n, cells in enumerate(rows.cells, int(first))):
+            name = rows.header[i] if rows.header else ""
+            if name.lower() in ("", "unnamed: 0") and len(columns) > 1:
+                counting.append(i)
+                notes.append(f"{path.name}: column {i + 1} has no name and counts the rows: it is left out")
+            else:
+                notes.append(f"{path.name}: column {name!r} counts the rows and is taken as a value")
+    return [i for i in columns if i not in counting], counting, notes
 
 
 def _target_column(path: Path, rows: tables.Rows, how: Reading) -> tuple[int, str | None]:

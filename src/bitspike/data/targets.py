@@ -27,6 +27,8 @@ Array = np.ndarray[Any, Any]
 
 # Whole numbers count as classes up to this many, if each comes twice on average.
 MOST_CLASSES = 100
+# Spellings of a missing value, in lower case.
+MISSING = frozenset({"na", "n/a", "nan", "null", "none", "nil", "?", "-", "."})
 # In the place of a class where a sequence has ended.
 NO_STEP = -1
 
@@ -150,7 +152,10 @@ def meaning(given: Given, target: Target | None) -> Targets:
         else:
             notes.append(f"{given.called}: values, {why}")
     if target == "value":
-        return Targets(torch.from_numpy(numbers_of(given)), (), tuple(notes))
+        numbers = numbers_of(given)
+        if (numbers == numbers[:1]).all():
+            refuse(given.field, f"only the value {numbers.flat[0]:g}", "at least 2 distinct values")
+        return Targets(torch.from_numpy(numbers), (), tuple(notes))
     labels = names_of(given)
     names = sorted_names(labels)
     if len(names) < 2:
@@ -182,6 +187,8 @@ def _chosen(given: Given) -> tuple[Target, str]:
     if flat.dtype.kind in "UO":
         cells = flat.ravel().tolist()
         if not given.cells or not all(is_number(cell) for cell in cells):
+            if given.cells:
+                _check_mixed(given, cells, most)
             return "class", "as it is text"
         distinct = len(set(cells))
         for i, cell in enumerate(cells):
@@ -194,7 +201,9 @@ def _chosen(given: Given) -> tuple[Target, str]:
         if flat.dtype.kind in "iu" and len(np.unique(flat)) <= most:
             wanted = "one label per example, one per step (N, T) with time, or target = 'value' for numbers"
             refuse(given.field, f"whole numbers of shape {flat.shape}", wanted)
-        return "value", f"{width} for each example"
+        one_hot = bool(((flat == 0) | (flat == 1)).all() and (flat.sum(1) == 1).all())
+        more = "; each holds a single 1: class numbers (N,) would make it classification" if one_hot else ""
+        return "value", f"{width} for each example{more}"
     else:
         numbers, twice, distinct = flat, False, len(np.unique(flat))
     whole = bool((numbers == np.round(numbers)).all())
@@ -205,12 +214,30 @@ def _chosen(given: Given) -> tuple[Target, str]:
         if given.named or twice:
             why = "the column is called so" if given.named else "different texts are one number"
             return "class", f"as {why} and few are distinct ({said}); target = 'value' makes them values"
+    if given.per_step:
+        wanted = "target = 'class' for a class for each step, or 'value' for numbers of each example"
+        refuse(given.field, f"a whole number for each step, {distinct} of them distinct", wanted)
     what = "whole numbers with many distinct values" if whole else "fractional numbers"
     return "value", f"as {what} ({said}); target = 'class' makes each a class"
 
 
+def _check_mixed(given: Given, cells: list[str], most: int) -> None:
+    """Refuse numbers among which a value is missing, or many numbers beside other text."""
+    number = [is_number(cell) and cell.strip().lower().lstrip("+-") not in NO_NUMBER for cell in cells]
+    if not any(number):
+        return
+    others = [i for i, is_one in enumerate(number) if not is_one]
+    missing = all(cells[i].strip().lower() in MISSING for i in others)
+    if missing or len(set(cells)) > most:
+        wanted = "a number, as elsewhere in the column (target = 'class' takes every text for a class)"
+        refuse(given.place(others[0]), repr(cells[others[0]]), wanted)
+
+
 def _alike(given: Given, names: list[str]) -> list[str]:
-    """A note on names that are one number: they stay apart."""
+    """A note on names that are one number, which stay apart, or on one that says that there is none."""
+    for name in names:
+        if name.strip().lower() in MISSING:
+            return [f"{given.called}: a class is called {name!r}; if its label is missing, leave such examples out"]
     seen: dict[float, str] = {}
     for name in names:
         if given.cells and is_number(name):
