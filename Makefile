@@ -8,7 +8,7 @@ BENCH := .venv-benchmark
 PEERS := snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 sinabs==3.1.3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long lint format pictures results benchmark performance clean
+.PHONY: demo test test-long lint format pictures results benchmark performance campaigns clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -71,6 +71,9 @@ benchmark: $(BENCH)/.installed  ## minutes: time and memory of ours and the othe
 
 performance: $(STAMP)  ## docs/performance.md and its pictures, from results/benchmarks
 	$(BIN)/python docs/make_performance.py
+
+campaigns: $(TESTING)  ## hours: thousands of damaged files for every reader and file of a run; results/campaigns.json
+	nice -n 15 $(BIN)/python -m tests.campaigns.mutants --all
 
 clean:
 	rm -rf runs build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

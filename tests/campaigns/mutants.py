@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns.runfiles import material
+from tests.campaigns.readers import READERS
+from tests.campaigns.runfiles import RUN_FILES, material
 from tests.campaigns.worker import MEMORY, TARGETS
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +87,7 @@ def _lines(process: subprocess.Popen[bytes], first_wait: float) -> Iterator[dict
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             record = json.loads(line)
-            wait = HANG if "mutant" in record or record["good"] >= 0 else first_wait
+            wait = HANG if "mutant" in record else first_wait
             yield record
 
 
@@ -141,7 +142,7 @@ def main() -> None:
     faulty = False
     with tempfile.TemporaryDirectory() as made:
         folder = asked.material or Path(made)
-        for name in asked.reader or TARGETS:
+        for name in asked.reader or (READERS | RUN_FILES):
             before = stored.get(name, {})
             if asked.all and before.get("seed") == asked.seed and before.get("count", 0) >= asked.count:
                 continue

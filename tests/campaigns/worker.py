@@ -11,20 +11,49 @@ import os
 import resource
 import sys
 import tempfile
+import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.campaigns.readers import READERS, Target
 from tests.campaigns.runfiles import RUN_FILES
 
-TARGETS: dict[str, Target] = READERS | RUN_FILES
 LONGEST = 1500  # characters of a message
 MEMORY = 2 << 30
 # A net below the measurement, so that the machine survives what the measurement is after.
 MOST_MEMORY = 6 << 30
+
+
+class _SelfTest(Target):
+    """Mutants 0 to 6 are each kind of outcome: fine, refused, a traceback, a hang, a dead process, memory, fine."""
+
+    def mutant(self, seeds: Sequence[bytes], key: str) -> bytes:
+        return key.rpartition(" ")[2].encode()
+
+
+def _self_test(material: Path, work: Path) -> tuple[list[bytes], Callable[[bytes], object]]:
+    from bitspike.errors import BitspikeError
+
+    def use(content: bytes) -> None:
+        kind = content.decode()
+        if kind == "1":
+            raise BitspikeError("one line")
+        if kind == "2":
+            raise KeyError("a bug")
+        if kind == "3":
+            time.sleep(60)
+        if kind == "4":
+            os._exit(3)
+        if kind == "5":
+            bytearray(MEMORY + (1 << 20))
+
+    return [b"0"], use
+
+
+TARGETS: dict[str, Target] = READERS | RUN_FILES | {"self-test": _SelfTest(_self_test)}
 
 
 def peak() -> int:

@@ -56,6 +56,8 @@ def read_npz(path: Path, *, target: bool, extra: tuple[str, ...] = (), padding: 
             counted = next((name for name in LENGTH_NAMES if name in names), None)
             taken = [name for name in (x_name, y_name, counted, *extra) if name is not None]
             arrays = {name: archive[name] for name in dict.fromkeys(taken)}
+            if bare := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+                refuse(f"{path} {bare[0]}", "a member that is no array", "an array saved by NumPy")
     except BitspikeError:
         raise
     except FileNotFoundError:
