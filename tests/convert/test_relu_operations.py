@@ -15,6 +15,12 @@ from torch import Tensor, nn
 from bitspike.convert import hybridise, relu_to_spiking
 from bitspike.errors import BitspikeError
 
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 X = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
