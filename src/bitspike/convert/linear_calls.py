@@ -29,7 +29,7 @@ MODULES: tuple[type[nn.Module], ...] = (
     nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.Fold,
     nn.Unfold, *NORMS,
 )  # fmt: skip
-_SHAPES = (
+SHAPED = (
     "flatten", "reshape", "view", "view_as", "reshape_as", "contiguous", "squeeze", "unsqueeze", "unflatten", "permute",
     "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "chunk", "split", "split_with_sizes", "tensor_split",
     "hsplit", "dsplit", "unbind", "select", "narrow", "index_select", "gather", "take_along_dim", "diagonal", "expand",
@@ -60,8 +60,8 @@ def _found(names: Iterable[str]) -> set[Any]:
     return {f for name in names for home in homes if (f := getattr(home, name, None)) is not None}
 
 
-FUNCTIONS = _found((*_SHAPES, *_SUMS, *_FILLED)) | {operator.getitem, getattr, len, operator.floordiv}
-METHODS = {name for name in (*_SHAPES, *_SUMS, *_FILLED) if hasattr(Tensor, name)} | {*SIZES, "to"}
+FUNCTIONS = _found((*SHAPED, *_SUMS, *_FILLED)) | {operator.getitem, getattr, len, operator.floordiv}
+METHODS = {name for name in (*SHAPED, *_SUMS, *_FILLED) if hasattr(Tensor, name)} | {*SIZES, "to"}
 PRODUCTS: set[Any] = _found(_PRODUCTS) | {n for n in _PRODUCTS if hasattr(Tensor, n)}
 FRACTIONS: set[Any] = _found(_FRACTIONS) | {n for n in _FRACTIONS if hasattr(Tensor, n)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from bitspike.metrics.costs import LEVELS, PICO, Cost, joules_per_byte
 from bitspike.metrics.counts import Counts, LayerCount
 from bitspike.metrics.crossover import CrossOver, cross_over, spikes_per_synapse
 from bitspike.metrics.devices import Device, Joules, devices
-from bitspike.metrics.operations import LARGEST_COUNT
+from bitspike.metrics.layer_sums import LARGEST_COUNT
 from bitspike.metrics.paper_energy import PaperEnergy, paper_account
 
 LABEL = "analytic, not measured"
@@ -81,22 +81,52 @@ class Energy:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        """A table of the costs side by side, of the devices, and of who wins from where on."""
+        """What is not counted; the costs side by side; the devices; where spikes cost less than no spikes."""
+        return "\n".join([*self._missing(), *self._costs(), *self._devices(), *self._comparisons(), LABEL])
+
+    def _missing(self) -> list[str]:
+        return [f"not counted: {', '.join(self.counts.uncounted)}"] if self.counts.uncounted else []
+
+    def _costs(self) -> list[str]:
         beside = {"network": self.network, "opponent": self.opponent, "float32 twin": self.twin}
+        rows: dict[str, Callable[[Cost], str]] = {
+            "multiply-adds": lambda c: f"{c.mac:,.0f}",
+            "additions": lambda c: f"{c.ac + c.add_real:,.0f}",
+            "neuron updates": lambda c: f"{c.neuron_updates:,.0f}",
+            "bytes": lambda c: f"{c.bytes['total']:,.0f}",
+            "arithmetic (45 nm), J": lambda c: f"{c.joules_compute:.3g}",
+        }
         lines = [f"{'':<28}" + "".join(f"{name:>14}" for name in beside)]
-        for label, key in (("multiply-adds", "mac"), ("additions", "ac"), ("neuron updates", "neuron_updates")):
-            lines.append(f"{label:<28}" + "".join(f"{getattr(c, key):>14,.0f}" for c in beside.values()))
-        lines.append(f"{'bytes':<28}" + "".join(f"{c.bytes['total']:>14,.0f}" for c in beside.values()))
-        lines.append(f"{'arithmetic (45 nm), J':<28}" + "".join(f"{c.joules_compute:>14.3g}" for c in beside.values()))
+        return lines + [
+            f"{name:<28}" + "".join(f"{cell(c):>14}" for c in beside.values()) for name, cell in rows.items()
+        ]
+
+    def _devices(self) -> list[str]:
+        lines = []
         for name, found in self.devices.items():
-            once = "" if self.table[name].spiking else "  (without spikes, once)"
+            once = "" if self.table[name].spiking else "  (the network without spikes, once)"
             lines.append(f"{name + ', J':<28}" + f"{'-' if found is None else format(found.total, '.3g'):>14}" + once)
-        if self.cross_over:
-            lines.append(f"{'spikes per synapse':<28}{self.spikes_per_synapse:>14.3g}")
-        for name, cross in self.cross_over.items():
-            at = "never" if cross.at is None else f"below {cross.at:.3g}"
-            lines.append(f"{name:<28}{at:>14}  here the {cross.winner} costs less")
-        return "\n".join([*lines, LABEL])
+        return lines
+
+    def _comparisons(self) -> list[str]:
+        if not self.cross_over:
+            return []
+        lines = [
+            f"{'spikes per synapse':<28}{self.spikes_per_synapse:>14.3g}",
+            "Does it cost less with spikes than the same network without, run once with the same bits",
+            "(for A / B: with spikes on device A, without on device B), and up to how many spikes per synapse?",
+        ]
+        words = {"network": "yes", "opponent": "no", "neither": "the same"}
+        return lines + [f"{name:<28}{words[each.winner]:>14}, {_until(each)}" for name, each in self.cross_over.items()]
+
+
+def _until(cross: CrossOver) -> str:
+    """Where it changes who costs less, in words."""
+    if cross.at is not None:
+        return f"up to {cross.at:.3g}"
+    if cross.winner == "network":
+        return "at any number: more spikes cost nothing here"
+    return "at no number: what does not depend on spikes costs as much already"
 
 
 def account(
@@ -227,7 +257,8 @@ def _row(layer: LayerCount) -> dict[str, Any]:
 def _assumptions(counts: Counts, draws: int, table: dict[str, Constant]) -> list[str]:
     mac, add = table["float32_mac"], table["float32_add"]
     closed = [level for level in LEVELS if not table[level].usable]
-    said = [
+    said = [f"not counted: {', '.join(counts.uncounted)}"] if counts.uncounted else []
+    said += [
         f"{LABEL}: operations counted on {counts.presentations} presentations, times a constant each",
         f"a multiply-add costs {mac.value:g} pJ ({mac.source})",
         f"an addition costs {add.value:g} pJ ({add.source}); real inputs on binary weights pay the same",
@@ -265,6 +296,4 @@ def _assumptions(counts: Counts, draws: int, table: dict[str, Constant]) -> list
             "the online rule's layers multiply presynaptic traces, which are real, at every step, and every "
             "local read-out runs; filtering after the weights would need additions at spikes only"
         )
-    if counts.uncounted:
-        said.append(f"not counted: {', '.join(counts.uncounted)}")
     return said

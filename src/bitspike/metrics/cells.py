@@ -29,10 +29,37 @@ class Product(NamedTuple):
 
 
 def gated_products(cell: nn.Module, x: Tensor, h: Tensor) -> Iterator[Product]:
-    """Products of a one-layer, one-direction recurrent layer of PyTorch: input x (T, B, F), states h (T, B, H)."""
-    for name, weight, rows in (("input", cell.weight_ih_l0, x), ("feedback", cell.weight_hh_l0, _before(h))):
+    """Products of a recurrent layer of PyTorch: input x (T, B, F), states h (T, B, D H) of D directions.
+
+    Those of further layers and of the second direction are told as if every input were active.
+    """
+    assert isinstance(cell, nn.RNNBase)
+    hidden = cell.proj_size or cell.hidden_size
+    single = cell.num_layers == 1 and not cell.bidirectional
+    for layer in range(cell.num_layers):
+        for back in ("", "_reverse")[: 2 if cell.bidirectional else 1]:
+            suffix = f"_l{layer}{back}"
+            own = "" if suffix == "_l0" else suffix
+            inputs, states = getattr(cell, f"weight_ih{suffix}"), getattr(cell, f"weight_hh{suffix}")
+            rows = x if layer == 0 else _active(x, inputs.shape[1])
+            yield Product(f"input{own}", inputs, rows, float(inputs.shape[0]))
+            before = _before(h) if single else _active(x, hidden)
+            yield Product(f"feedback{own}", states, before, float(states.shape[0]))
+            if cell.proj_size:
+                made = getattr(cell, f"weight_hr{suffix}")
+                yield Product(f"projection{own}", made, _active(x, made.shape[1]), float(made.shape[0]))
+
+
+def step_products(cell: nn.RNNCellBase, x: Tensor, h: Tensor | None) -> Iterator[Product]:
+    """Products of one step of a recurrent cell: input x (B, F), state h (B, H) or none, which is zeros."""
+    state = x.new_zeros(len(x), cell.hidden_size) if h is None else h
+    for name, weight, rows in (("input", cell.weight_ih, x), ("feedback", cell.weight_hh, state)):
         assert isinstance(weight, Tensor)
-        yield Product(name, weight, rows, float(weight.shape[0]))
+        yield Product(name, weight, rows.unsqueeze(0), float(weight.shape[0]))
+
+
+def _active(x: Tensor, inputs: int) -> Tensor:
+    return x.new_full((*x.shape[:2], inputs), 0.5)
 
 
 def lmu_products(cell: LMU, x: Tensor, m: Tensor, h: Tensor) -> Iterator[Product]:

@@ -18,6 +18,8 @@ from bitspike.layers import Local2d
 REAL_BITS = 32.0
 REAL_LEVELS = 1 << 32
 MOST_LEVELS = 1 << 16
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass
@@ -116,8 +118,10 @@ def value_bits(x: Tensor) -> tuple[float, float]:
 
 
 def fan_in(layer: nn.Module) -> int:
-    """Weights of one output of a weight layer."""
+    """Weights of one output of a weight layer; of a transposed convolution their mean over its outputs."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
+    if isinstance(layer, TRANSPOSED):
+        return max(1, weight[:, 0].numel() // (layer.groups * math.prod(layer.stride)))
     return (weight[0, 0, 0] if isinstance(layer, Local2d) else weight[0]).numel()
 
 
@@ -138,15 +142,25 @@ def fan_out(layer: nn.Module, space: tuple[int, ...]) -> Tensor:
     """Outputs one input value reaches, float64: a scalar for Linear, (*space) for a convolution or a local layer."""
     if isinstance(layer, nn.Linear):
         return torch.tensor(float(layer.out_features), dtype=torch.float64)
-    assert isinstance(layer, nn.Conv1d | nn.Conv2d | Local2d)
-    dilation, groups = (1, 1) if isinstance(layer, Local2d) else (layer.dilation, layer.groups)
-    if not isinstance(layer, Local2d) and layer.padding_mode != "zeros":
+    assert isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, Local2d))
+    if isinstance(layer, Local2d):
+        return layer.out_channels * reached(F.conv2d, layer.kernel_size, space, layer.stride, layer.padding)
+    if layer.padding_mode != "zeros":
         refuse("operation count", f"padding_mode {layer.padding_mode!r}", "convolutions padded with zeros")
-    convolve: Callable[..., Tensor] = F.conv1d if isinstance(layer, nn.Conv1d) else F.conv2d
+    outputs, kind = layer.out_channels // layer.groups, layer.weight.ndim - 2
+    if isinstance(layer, TRANSPOSED):
+        function = getattr(F, f"conv_transpose{kind}d")
+        how = (layer.stride, layer.padding, layer.output_padding, 1, layer.dilation)
+        return outputs * reached(function, layer.kernel_size, space, *how)
+    function = getattr(F, f"conv{kind}d")
+    return outputs * reached(function, layer.kernel_size, space, layer.stride, layer.padding, layer.dilation)
+
+
+def reached(function: Callable[..., Tensor], kernel: Any, space: tuple[int, ...], *how: Any) -> Tensor:
+    """How many places of one output channel each input of a convolution reaches, float64 (*space)."""
     # The gradient of the sum of a convolution with ones is how often each input was used.
     with torch.inference_mode(False), torch.enable_grad():
         x = torch.zeros(1, 1, *space, dtype=torch.float64, requires_grad=True)
-        ones = torch.ones(1, 1, *layer.kernel_size, dtype=torch.float64)
-        y = convolve(x, ones, None, layer.stride, layer.padding, dilation)
+        y = function(x, torch.ones(1, 1, *kernel, dtype=torch.float64), None, *how)
         (reach,) = torch.autograd.grad(y.sum(), x)
-    return reach[0, 0] * (layer.out_channels // groups)
+    return reach[0, 0]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.metrics.modes import evaluating
 from bitspike.neurons.quantiser_control import at_step, quantisers
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
@@ -44,15 +45,13 @@ def fan_outs(model: nn.Module, x: Any) -> dict[str, Tensor]:
             sums.append(torch.func.functional_call(twin, ones, inputs[:1]).sum())
         return (inputs[0].detach(), *inputs[1:])
 
-    training = model.training
-    model.eval()
     for module in model.modules():
         if isinstance(module, LAYERS):
             hooks.append(module.register_forward_pre_hook(note))
     for name, quantiser in quantisers(model):
         hooks.append(quantiser.register_forward_hook(begin(name)))
     try:
-        with torch.enable_grad(), at_step(model, None):
+        with evaluating(model), torch.enable_grad(), at_step(model, None):
             model(x)
         leaves = [leaf for found in outputs.values() for leaf in found]
         grads: Any = [None] * len(leaves)
@@ -61,7 +60,6 @@ def fan_outs(model: nn.Module, x: Any) -> dict[str, Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(training)
     of_leaf = dict(zip(map(id, leaves), grads, strict=True))
     reach = {}
     for name, found in outputs.items():

@@ -27,6 +27,7 @@ from bitspike.errors import refuse
 from bitspike.layers import Local2d
 from bitspike.metrics.counts import Counts, fan_in
 from bitspike.metrics.crossover import CrossOver
+from bitspike.metrics.modes import evaluating
 from bitspike.metrics.sent import POOLS
 
 E_SYNOP, E_UPDATE = 0.08, 0.25
@@ -92,11 +93,10 @@ def network_size(model: nn.Module, example: Tensor) -> NetworkSize:
             handles.append(module.register_forward_hook(weigh(name)))
         elif isinstance(module, POOLS):
             handles.append(module.register_forward_hook(pool))
-    training = model.training
     try:
-        model.eval()(example)
+        with evaluating(model):
+            model(example)
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     if not layers:

@@ -13,6 +13,7 @@ from bitspike.convert.checks import check_finite
 from bitspike.errors import refuse
 from bitspike.metrics.fan_out import fan_outs
 from bitspike.metrics.levels import LevelCollector
+from bitspike.metrics.modes import evaluating
 from bitspike.neurons.quantiser_control import at_step, quantisers, redraw_carry
 from bitspike.targets import answers, class_targets, classes_of
 
@@ -50,28 +51,26 @@ def sweep(
         refuse("sweep steps", list(plan), "none: this model steps through its input")
     batches = data if callable(data) else lambda: data
     before = getattr(model, "steps", None)
-    training = model.training
-    model.eval()
     rows: list[dict[str, Any]] = []
     reach: dict[str, Tensor] | None = None
-    try:
-        for number in plan:
-            if number is not None:
-                model.steps = number  # type: ignore[assignment]
-            for factor in factors:
-                if number != plan[0] and math.isinf(factor):
-                    continue
-                if reach is None:
-                    reach = fan_outs(model, _first(batches())[:2])
-                row = {"steps": getattr(model, "steps", None), **_row(model, batches(), factor, reach, seed)}
-                rows.append(row)
-                if progress is not None:
-                    progress(row)
-    finally:
-        if plan != [None]:
-            model.steps = before  # type: ignore[assignment]
-        redraw_carry(model)
-        model.train(training)
+    with evaluating(model):
+        try:
+            for number in plan:
+                if number is not None:
+                    model.steps = number  # type: ignore[assignment]
+                for factor in factors:
+                    if number != plan[0] and math.isinf(factor):
+                        continue
+                    if reach is None:
+                        reach = fan_outs(model, _first(batches())[:2])
+                    row = {"steps": getattr(model, "steps", None), **_row(model, batches(), factor, reach, seed)}
+                    rows.append(row)
+                    if progress is not None:
+                        progress(row)
+        finally:
+            if plan != [None]:
+                model.steps = before  # type: ignore[assignment]
+            redraw_carry(model)
     return rows
 
 
