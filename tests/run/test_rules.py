@@ -63,7 +63,7 @@ def test_a_class_for_each_step_is_answered_at_each() -> None:
 def test_values_without_time_are_a_constant_current() -> None:
     made = keys(TABLE)
     assert (made["encoder.name"], made["encoder.steps"]) == ("direct", 4)
-    assert made["model.layers"] == ["128", "64"]
+    assert made["model.layers"] == ["128"]
     assert made["data.validation"] == 0.2
     assert "data.class_weights" not in made
 

@@ -141,7 +141,9 @@ def window(steps: int, features: int, per_step: bool) -> tuple[int, int]:
 def layers(facts: Facts) -> tuple[list[str], str]:
     """The hidden layers and why."""
     if facts.kind == "regression":
-        return ["128"], "values: one layer, as a second one learns few examples by heart"
+        return ["128"], "values to predict: one layer, as a second one learns few examples by heart"
+    if facts.input == "vector" and len(facts.shape) == 1:
+        return ["128"], "a table: one layer, as a second one learns few examples by heart"
     picture = len(facts.shape) == 3 and (facts.input in ("image", "events") or (facts.raw and facts.shape[0] in (1, 3)))
     height, width = facts.shape[-2:] if picture else (0, 0)
     if facts.input == "image" and max(height, width) > SIDE:
