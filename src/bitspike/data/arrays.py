@@ -41,6 +41,14 @@ class Arrays:
     notes: tuple[str, ...]
 
 
+def _is_text_or_other(array: Array) -> bool:
+    """False for text of a damaged file: numbers above the last character, or halves of pairs."""
+    if array.dtype.kind != "U" or array.size == 0:
+        return True
+    points = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(-1).view(np.uint32)
+    return not bool(((points > 0x10FFFF) | ((points >= 0xD800) & (points <= 0xDFFF))).any())
+
+
 def read_npz(path: Path, *, target: bool, extra: tuple[str, ...] = (), padding: str | None = None) -> Arrays:
     """x, its lengths, and (where `target`) y and the arrays `extra`, checked for shape and finite numbers.
 
@@ -58,6 +66,8 @@ def read_npz(path: Path, *, target: bool, extra: tuple[str, ...] = (), padding: 
             arrays = {name: archive[name] for name in dict.fromkeys(taken)}
             if bare := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
                 refuse(f"{path} {bare[0]}", "a member that is no array", "an array saved by NumPy")
+            if wrong := [name for name, array in arrays.items() if not _is_text_or_other(array)]:
+                refuse(f"{path} {wrong[0]}", "text with characters that do not exist", "text")
     except BitspikeError:
         raise
     except FileNotFoundError:
