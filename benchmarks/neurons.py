@@ -153,7 +153,7 @@ def main() -> None:
     )
     chosen = common.arguments(__doc__, parser)
     if chosen.beside:
-        common.save("neurons_beside", {"headline": crowded(chosen.beside, 3.0 if chosen.quick else 10.0)}, chosen)
+        common.save("neurons_beside", {"headline": crowded(chosen.beside, 1.0 if chosen.quick else 3.0)}, chosen)
         return
     seconds, most = (4.0, 5) if chosen.quick else (14.0, 25)
     result: dict[str, Any] = {"headline": [], "soft": [], "sweeps": {}}

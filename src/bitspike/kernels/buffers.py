@@ -47,9 +47,9 @@ def zeros(shape: torch.Size | tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return made
 
 
-def zeros_like(like: Tensor) -> Tensor:
+def zeros_like(like: Tensor, dtype: torch.dtype) -> Tensor:
     """As torch.zeros_like, on this thread alone, unless it is being compiled."""
-    made = torch.empty_like(like)
+    made = torch.empty_like(like, dtype=dtype)
     if made.device.type != "cpu" or not made.is_contiguous() or torch.compiler.is_compiling():
         return made.zero_()
     for part in made.view(-1).split(GRAIN):

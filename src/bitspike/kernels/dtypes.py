@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
+from bitspike.kernels.buffers import zeros_like
 
 WIDE = (torch.float32, torch.float64)
 
@@ -79,4 +80,4 @@ def mixed(product: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor
 
 def rest(like: Tensor) -> Tensor:
     """Zeros of like's shape and order in memory, in its computing dtype: a state at rest."""
-    return torch.zeros_like(like, dtype=computing_dtype(like.dtype))
+    return zeros_like(like, computing_dtype(like.dtype))
