@@ -121,7 +121,7 @@ def crowded(processes: int, seconds: float) -> list[dict[str, Any]]:
 
     def peers(shape: tuple[int, int, int]) -> dict[str, Any]:
         chosen = [layers.make(name) for name in (layers.own_names()[0], "SpikingJelly")]
-        return measure(shape, chosen, seconds, 25)
+        return measure(shape, chosen, seconds, 9)
 
     return beside.measured(HEADLINE, processes, call, peers if "SpikingJelly" in layers.installed() else None, seconds)
 
