@@ -110,21 +110,23 @@ def raster(run: RunData) -> Plate | None:
     if most > pictures.MOST_UNITS:
         caption += f" Of layers with more than {pictures.MOST_UNITS} neurons, as many are shown, evenly chosen."
     if first.given is not None:
-        channels = first.given.shape[1]
-        names = _columns(run)
+        channels, names = first.given.shape[1], _columns(run)
         caption += " The input is no spikes but numbers: "
+        low, high = pictures.ranges([s.given for s in samples if s.given is not None], first.image is not None)
+        shared = (low == low[0]).all() and (high == high[0]).all()
         if channels <= pictures.TRACES:
             named = f" ({', '.join(names)})" if 1 < channels == len(names) else ""
-            caption += f"its trace{'' if channels == 1 else 's'}{named}."
+            caption += f"its trace{'' if channels == 1 else 's'}{named}{'' if shared else ', each in its own range'}."
+        elif shared:
+            caption += f"one row to a channel, from {low[0]:.3g} (paper) to {high[0]:.3g} (full ink)."
         else:
-            low, high = (float(f([f(s.given) for s in samples if s.given is not None])) for f in (np.min, np.max))
-            caption += f"one row to a channel, from {low:.3g} (paper) to {high:.3g} (full ink)."
-            if low < 0 < high:
-                caption = caption.replace("(paper)", "(full red)").replace("(full ink)", "(full blue); zero is paper")
+            caption += "one row to a channel, from its least value (paper) to its largest (full ink)."
     elif section(run.recipe, "encoder").get("name") == "direct" and INPUT not in first.spikes:
         caption += " The input is fed as a steady current, not as spikes."
     if section(section(run.recipe, "model"), "hybrid"):
-        caption += " A mark is a whole number other than zero."
+        caption += " A mark is a whole number other than zero"
+        below = any((s < 0).any() for sample in samples for s in sample.spikes.values())
+        caption += ": blue above it, red below, the fuller the larger." if below else "."
     if first.belief is not None:
         caption += " At the right, the probability of each class as the spikes come in."
     return plate("raster", "Spikes", caption, [pictures.raster(samples, classes)], wide=True)

@@ -105,7 +105,9 @@ def reliability(bins: Reliability, title: str) -> Figure:
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
     filled = bins.count > 0
     said, right, count = bins.confidence[filled], bins.accuracy[filled], bins.count[filled]
-    upper.vlines(said, np.minimum(said, right), np.maximum(said, right), color=VERMILION, linewidth=4, alpha=0.35)
+    many = count >= FEW
+    low, high = np.minimum(said, right)[many], np.maximum(said, right)[many]
+    upper.vlines(said[many], low, high, color=VERMILION, linewidth=4, alpha=0.35)
     _dots(upper, bins, BLUE)
     upper.set(xlim=(0, 1.02), ylim=(0, 1.03), ylabel="right")
     upper.grid(axis="both")
@@ -139,7 +141,16 @@ def _dots(axes: Axes, bins: Reliability, colour: str, intervals: bool = True) ->
     areas = 12 + 130 * count / count.sum()
     for some, face in ((count >= FEW, colour), (count < FEW, PAPER)):
         if some.any():
-            axes.scatter(said[some], right[some], areas[some], color=face, edgecolors=colour, linewidths=0.9, zorder=3)
+            axes.scatter(
+                said[some],
+                right[some],
+                areas[some],
+                color=face,
+                edgecolors=colour,
+                linewidths=0.9,
+                zorder=3,
+                clip_on=False,
+            )
 
 
 @styled

@@ -81,6 +81,8 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Not Jinja's `capitalize`, which makes the other letters small.
+    engine.filters["sentence"] = lambda line: f"{line[:1].upper()}{line[1:].rstrip('.')}."
     kinds = {"light": style.LIGHT, "dark": style.DARK, "paper": style.PRINT}
     inks = {f"{name}_inks": style.variables(of) for name, of in kinds.items()}
     text = engine.get_template(template).render(**inks, **values)

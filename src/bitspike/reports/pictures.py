@@ -62,15 +62,14 @@ def raster(samples: Sequence[Sample], classes: Sequence[str]) -> Figure:
     ratios = [0.75 if column == "shown" else 1.5 for column in columns]
     figure = Figure(figsize=(8.8, 1.35 * len(samples) + 0.5), layout="constrained")
     grid = figure.subplots(len(samples), len(columns), squeeze=False, width_ratios=ratios)
-    given = [sample.given for sample in samples if sample.given is not None]
-    low, high = (min(x.min() for x in given), max(x.max() for x in given)) if given else (0.0, 1.0)
+    reach = ranges([sample.given for sample in samples if sample.given is not None], first.image is not None)
     for row, sample in zip(grid, samples, strict=True):
         for axes, column in zip(row, columns, strict=True):
             axes.grid(False)
             if column == "shown" and sample.image is not None:
                 _image(axes, sample.image)
             elif column == "input" and sample.given is not None:
-                _given(axes, sample.given, float(low), float(high))
+                _given(axes, sample.given, *reach)
             elif column == "probability" and sample.belief is not None:
                 _belief(axes, sample.belief, classes)
             elif column in sample.spikes:
@@ -90,28 +89,49 @@ def raster(samples: Sequence[Sample], classes: Sequence[str]) -> Figure:
     return tell(figure, said)
 
 
-def _given(axes: Axes, given: Array, low: float, high: float) -> None:
-    """A real input (T, channels): its traces, or where there are many channels a heat map from low to high."""
-    steps = np.arange(1, len(given) + 1)
+def ranges(given: Sequence[Array], common: bool) -> tuple[Array, Array]:
+    """The least and the largest value of each channel of inputs (T, channels), or of all of them where `common`.
+
+    A few traces that are of like size share an axis.
+    """
+    if not given:
+        return np.zeros(0), np.ones(0)
+    low, high = np.min([x.min(axis=0) for x in given], axis=0), np.max([x.max(axis=0) for x in given], axis=0)
+    width = (high - low)[high > low]
+    alike = len(low) <= TRACES and (len(width) == 0 or high.max() - low.min() <= 10 * width.min())
+    if common or alike:
+        low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
+    return low, high
+
+
+def _given(axes: Axes, given: Array, low: Array, high: Array) -> None:
+    """A real input (T, channels): its traces, or where there are many a heat map, each from low to high (channels,)."""
+    steps, width = np.arange(1, len(given) + 1), np.where(high > low, high - low, 1)
+    share = (given - low) / width
     if given.shape[1] <= TRACES:
+        shared = bool((low == low[0]).all() and (high == high[0]).all())
         for k in range(given.shape[1]):
-            axes.plot(steps, given[:, k], color=CYCLE[k], linewidth=1.0, marker="." if len(given) == 1 else "")
-        axes.set(xlim=(0.5, len(given) + 0.5), ylim=(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1)))
+            shown = given[:, k] if shared else share[:, k]
+            axes.plot(steps, shown, color=CYCLE[k], linewidth=1.0, marker="." if len(given) == 1 else "")
+        bottom, top = (low[0], low[0] + width[0]) if shared else (0.0, 1.0)
+        room = 0.06 * (top - bottom)
+        axes.set(xlim=(0.5, len(given) + 0.5), ylim=(bottom - room, top + room))
         axes.tick_params(axis="y", labelsize=7)
         axes.locator_params(axis="y", nbins=3)
-        whole_ticks(axes)
-        return
-    extent = (0.5, len(given) + 0.5, 0, given.shape[1])
-    # About zero, two inks; else one, from the least to the largest value.
-    if low < 0 < high:
-        most = max(-low, high)
-        for sign, colour in ((1, BLUE), (-1, VERMILION)):
-            ink_image(axes, np.maximum(sign * given.T / most, 0), colour, aspect="auto", origin="lower", extent=extent)
+        if not shared:
+            axes.set_yticks([])
     else:
-        strength = (given.T - low) / (high - low or 1)
-        ink_image(axes, strength, BLUE, aspect="auto", origin="lower", extent=extent)
-    axes.set_yticks([])
+        _heat(axes, share.T, len(given))
+        axes.set_yticks([])
     whole_ticks(axes)
+
+
+def _heat(axes: Axes, strength: Array, steps: int) -> None:
+    """(units, T) from -1 to 1: blue where it is positive, vermilion where it is negative."""
+    extent = (0.5, steps + 0.5, 0, len(strength))
+    for sign, colour in ((1, BLUE), (-1, VERMILION)):
+        if sign > 0 or (strength < 0).any():
+            ink_image(axes, np.maximum(sign * strength, 0), colour, aspect="auto", origin="lower", extent=extent)
 
 
 def _bare(axes: Axes) -> None:
@@ -128,10 +148,9 @@ def _image(axes: Axes, image: Array) -> None:
 
 
 def _spikes(axes: Axes, spikes: Array) -> None:
-    """Spikes (T, units) as an image: time to the right, unit numbers upwards."""
-    shown = spikes[:, _some(spikes.shape[1])].T != 0
-    extent = (0.5, len(spikes) + 0.5, 0, len(shown))
-    ink_image(axes, shown.astype(float), BLUE, aspect="auto", origin="lower", extent=extent)
+    """Spikes (T, units) as an image: time to the right, unit numbers upwards; whole numbers by their size."""
+    shown = spikes[:, _some(spikes.shape[1])].T.astype(float)
+    _heat(axes, shown / max(1.0, float(np.abs(shown).max())), len(spikes))
     axes.set_yticks([])
     axes.spines["left"].set_visible(True)
     whole_ticks(axes)

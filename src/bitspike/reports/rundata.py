@@ -88,8 +88,11 @@ class RunData:
 
     @property
     def data_name(self) -> str:
-        named = section(self.environment, "data").get("name") or section(self.recipe, "data").get("set")
-        return str(named or "")
+        data = section(self.recipe, "data")
+        named = str(section(self.environment, "data").get("name") or data.get("set") or "")
+        # A person's own file is known by its name.
+        own = section(data, "options").get("path")
+        return Path(own).name or named if named == "folder" and isinstance(own, str) else named
 
     @property
     def test_size(self) -> int | None:

@@ -96,7 +96,9 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         import matplotlib
 
-        with matplotlib.rc_context(RC):
+        with matplotlib.rc_context(RC), warnings.catch_warnings():
+            # Values that are all equal leave an axis without a length of its own: it is given one.
+            warnings.filterwarnings("ignore", message="Attempting to set identical")
             return draw(*args, **kwargs)
 
     return wrapped
@@ -195,7 +197,9 @@ def svg(figure: Figure, name: str) -> str:
     text = _masked(text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
-    head = rf'<svg \1 role="img" aria-labelledby="{name}-says">'
+    # As wide as it was drawn for, at most: 8.8 inches are the page's whole width.
+    wide = round(110 * figure.get_figwidth())
+    head = rf'<svg \1 role="img" aria-labelledby="{name}-says" style="max-width: {wide}px">'
     text = re.sub(r'^<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', head, text)
     text = text.replace(">", f'><title id="{name}-says">{said}</title>', 1)
     # Matplotlib's own word for the colour it draws with where none is set.

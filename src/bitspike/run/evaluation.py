@@ -182,10 +182,13 @@ class Evaluation:
             quantiser.observers.remove(watcher)
 
         def thin(x: Tensor) -> np.ndarray[Any, Any]:
-            """(T, S, *units) to (T, at most 200 evenly chosen units, S)."""
+            """(T, S, *units) to (T, at most 200 evenly chosen units, S): spikes, or the small whole numbers sent."""
             flat = x.flatten(2).cpu()
             keep = torch.linspace(0, flat.shape[2] - 1, min(200, flat.shape[2])).long()
-            return (flat[:, :, keep] != 0).to(torch.uint8).transpose(1, 2).numpy()
+            kept = flat[:, :, keep].transpose(1, 2)
+            if bool((kept == kept.round()).all()) and float(kept.abs().max()) > 1 and float(kept.abs().max()) <= 127:
+                return kept.to(torch.int8).numpy()
+            return (kept != 0).to(torch.uint8).numpy()
 
         self.arrays["raster_events"] = thin(events)
         for number, seen in enumerate((s for s in spikes if s), 1):
