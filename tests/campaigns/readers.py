@@ -169,6 +169,55 @@ def _npz(series: bool) -> list[bytes]:
     return seeds
 
 
+def _ragged() -> list[bytes]:
+    """Sequences of different lengths, padded and one after the other, with a class for each and for each step."""
+    draw = np.random.default_rng(0)
+    lengths = draw.integers(2, 7, 12)
+    inside = np.arange(6) < lengths[:, None]
+    x, y = draw.normal(size=(12, 6, 2)), draw.integers(0, 2, (12, 6))
+    seeds = []
+    for arrays in (
+        {"x": x, "y": y[:, 0], "lengths": lengths},
+        {"x": x, "y": y, "lengths": lengths},
+        {"samples": x[inside], "labels": np.array(["u", "v"] * 6), "lengths": lengths},
+        {"samples": x[inside], "labels": y[inside], "lengths": lengths},
+    ):
+        out = io.BytesIO()
+        np.savez(out, **arrays)
+        seeds.append(out.getvalue())
+    return seeds
+
+
+def _sound(suffix: str, kind: str) -> Target:
+    def opened(material: Path, work: Path) -> tuple[list[bytes], Use]:
+        # Imported when the first file of another rate comes: no time of the mutant that happens to be it.
+        import scipy.signal  # noqa: F401
+        import soundfile
+
+        from bitspike import data
+
+        tone = 0.3 * np.sin(np.arange(800) * 0.7)
+        seeds = []
+        for channels, kept in ((1, "PCM_16"), (2, "PCM_16"), (1, "FLOAT" if kind == "WAV" else "PCM_24")):
+            out = io.BytesIO()
+            soundfile.write(out, np.stack([tone] * channels, 1), 8000, format=kind, subtype=kept)
+            seeds.append(out.getvalue())
+        for name in "uv":
+            (work / "sound" / name).mkdir(parents=True, exist_ok=True)
+            for number in range(4):
+                (work / "sound" / name / f"{number}{suffix}").write_bytes(seeds[0])
+        path = work / "sound" / "u" / f"1{suffix}"
+        form = data.load("folder", path=work / "sound").form
+
+        def use(content: bytes) -> None:
+            path.write_bytes(content)
+            _both(lambda: data.load("folder", path=work / "sound"), lambda: data.prepare(path, form))
+
+        return seeds, use
+
+    return Target(opened)
+
+
 def _wide(separator: str) -> list[bytes]:
     draw = np.random.default_rng(0)
     rows = [[*(f"{v:.3f}" for v in draw.normal(size=3)), "uv"[i % 2]] for i in range(20)]
@@ -337,6 +386,9 @@ READERS: dict[str, Target] = {
     "nmnist": Target(_nmnist),
     "npz": _table(".npz", lambda: _npz(False), False),
     "npz-series": _table(".npz", lambda: _npz(True), False, time=True),
+    "npz-ragged": _table(".npz", _ragged, False),
+    "wav": _sound(".wav", "WAV"),
+    "flac": _sound(".flac", "FLAC"),
     "csv-wide": _table(".csv", lambda: _wide(","), True),
     "csv-long": _table(".csv", _long, True),
     "tsv": _table(".tsv", lambda: _wide("\t"), True),

@@ -171,3 +171,10 @@ def test_numbers_in_the_place_of_names_are_said(tmp_path: Path) -> None:
 def test_one_hot_values_are_said(tmp_path: Path) -> None:
     data = load("folder", path=npz(tmp_path, x=np.arange(40.0).reshape(20, 2), y=np.eye(2)[np.arange(20) % 2]))
     assert any("each holds a single 1: class numbers (N,) would make it classification" in n for n in data.notes)
+
+
+def test_text_that_is_none_is_refused(tmp_path: Path) -> None:
+    y = np.array(["u", "v"] * 10)
+    y.view(np.uint32)[3] = 0x110000
+    with pytest.raises(BitspikeError, match=r"a.npz y: got text of numbers that are no characters, wanted text$"):
+        load("folder", path=npz(tmp_path, x=np.arange(40.0).reshape(20, 2), y=y))

@@ -16,6 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ LONGEST = 600
 CHANNELS, RATES = 64, (1000, 1_000_000)
 # Frames times bands that are worth holding: 4 GB.
 MOST = 1 << 30
+
+# The largest denominator of a ratio of sampling rates.
+FINEST = 2000
 
 Array = np.ndarray[Any, Any]
 
@@ -168,6 +172,7 @@ def _at_rate(sound: Array, rate: int, wanted: int) -> Array:
         return sound
     from scipy.signal import resample_poly
 
-    common = math.gcd(rate, wanted)
-    converted: Array = resample_poly(sound, wanted // common, rate // common)
+    # Rates in use are small ratios of each other; an odd one (8,001 Hz) would cost a filter of its own length.
+    ratio = Fraction(wanted, rate).limit_denominator(FINEST)
+    converted: Array = resample_poly(sound, max(1, ratio.numerator), ratio.denominator)
     return converted
