@@ -23,6 +23,8 @@ from bitspike.models import feedforward
 from bitspike.neurons import Static
 from bitspike.neurons.rate_if import RateIF
 
+from ..nearness import off
+
 sys.path.insert(0, str(Path(__file__).parent))
 from networks import images, seeded
 
@@ -75,13 +77,13 @@ def test_folding_gives_what_the_network_gives_in_evaluation() -> None:
     before = copy.deepcopy(model.state_dict())
     net = converted(model)
     x = images(9)
-    assert torch.allclose(net.end(net.ann(x)), model(x), atol=1e-5)
+    assert off(net.end(net.ann(x)), model(x)) < 1e-5
     assert not any(isinstance(m, nn.BatchNorm2d) for name, m in net.named_modules() if not name.endswith("loose"))
     assert net.unfolded == ("loose",)
     assert list(net.units()) == ["act", "relu", "act_2"]
     # The model is in training again, and as it was.
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert converted(model.train()).ann(x).allclose(net.ann(x))
+    assert off(converted(model.train()).ann(x), net.ann(x)) < 1e-6
     assert model.training
 
 
@@ -171,9 +173,9 @@ def test_max_pools_exact_or_swapped_with_a_warning() -> None:
     with pytest.warns(UserWarning, match=r"means stand for the max pools pool: "):
         swapped = converted(model, pools="average")
     assert swapped.average_pools == ("pool",)
-    assert torch.allclose(swapped.end(swapped.ann(x)), model(x), atol=1e-5)
+    assert off(swapped.end(swapped.ann(x)), model(x)) < 1e-5
     model.pool = nn.AvgPool2d(2)
-    assert torch.allclose(swapped.ann(x, limit=True), converted(model).ann(x, limit=True), atol=1e-5)
+    assert off(swapped.ann(x, limit=True), converted(model).ann(x, limit=True)) < 1e-5
     assert (swapped(x, 1024) - swapped.ann(x, limit=True)).abs().max() < 0.03
 
 
@@ -226,7 +228,7 @@ class InPlace(nn.Module):
 def test_code_of_other_styles(make: type[nn.Module]) -> None:
     model, x = seeded(make), images(7)
     net = converted(model, percentile=1)
-    assert torch.allclose(net.ann(x), model(x), atol=1e-5)
+    assert off(net.ann(x), model(x)) < 1e-5
     assert (net(x, 800) - net.ann(x, limit=True)).abs().max() < 0.02
 
 
@@ -235,7 +237,7 @@ def test_a_static_network_of_ours_converts_as_it_is() -> None:
     x = images(60)
     net = relu_to_spiking(model, x)
     with torch.no_grad():
-        assert torch.allclose(net.ann(x), model(x.unsqueeze(0))[0], atol=1e-5)
+        assert off(net.ann(x), model(x.unsqueeze(0))[0]) < 1e-5
     assert list(net.units()) == ["spikes1", "spikes2", "spikes4"]
     assert net.unfolded == ()
 

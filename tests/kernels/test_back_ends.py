@@ -159,9 +159,14 @@ def test_nan_and_infinity_go_the_same_way(name):
     c = case(*options(name, "float32"))
     c.x[3, 0, 2], c.x[5, 1, 4], c.x[7, 2, 6], c.x[9, 0, 14] = math.nan, math.inf, -math.inf, 1e38
     fast, plain = execute(c, "cpu"), execute(c, "reference")
-    same = torch.allclose if name == "exact" else lambda a, b, equal_nan: torch.equal(a.nan_to_num(7), b.nan_to_num(7))
-    assert same(fast.y, plain.y, equal_nan=True)
-    assert all(same(a, b, equal_nan=True) for a, b in zip(fast.last, plain.last, strict=True))
+
+    def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+        if name == "exact":  # its exponentials are another library's
+            return torch.allclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True)
+        return torch.equal(a.nan_to_num(7), b.nan_to_num(7))
+
+    assert same(fast.y, plain.y)
+    assert all(same(a, b) for a, b in zip(fast.last, plain.last, strict=True))
     # Neurons that only saw finite currents keep finite gradients.
     clean = torch.isfinite(c.x).all(0) & (c.x < 1e37).all(0)
     assert torch.isfinite(fast.grads["x"][:, clean]).all()

@@ -53,7 +53,7 @@ def test_a_static_memory_is_the_legendre_memory_of_its_signal() -> None:
     cell = LMU(1, 4, 8, 20.0)
     x = torch.rand(40, 3, 1, generator=torch.Generator().manual_seed(2))
     _, state = cell.run(x)
-    assert torch.allclose(state.m, all_states(x, 8, 20.0)[-1].flatten(1), atol=1e-5)
+    assert off(state.m, all_states(x, 8, 20.0)[-1].flatten(1)) < 1e-4
 
 
 def test_weights_of_the_paper_size_are_as_many_as_published() -> None:
@@ -153,7 +153,7 @@ def test_a_normalised_memory_is_the_same_network_with_its_factors_in_the_weights
         plain.w_m.mul_(cell.scale)
         plain.e_m.mul_(cell.scale)
     plain.scale.fill_(1.0)
-    assert torch.allclose(plain(x), found, atol=1e-5)
+    assert off(plain(x), found) < 1e-4
 
 
 @pytest.mark.parametrize("hybrid", [False, True])

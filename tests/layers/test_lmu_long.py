@@ -48,9 +48,9 @@ def test_chunks_of_a_static_memory_are_the_plain_loop(steps: int, dtype: torch.d
         torch.set_num_threads(1)
         y, expected = gradients(plain, x, last)
         torch.set_num_threads(threads)
-        assert torch.allclose(fast, y, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12)
+        assert float((fast - y).norm() / y.norm()) < (2e-5 if dtype == torch.float32 else 1e-12)
         for a, b in zip(found, expected, strict=True):
-            assert float((a - b).norm() / b.norm()) < (1e-5 if dtype == torch.float32 else 1e-12)
+            assert float((a - b).norm() / b.norm()) < (2e-5 if dtype == torch.float32 else 1e-12)
         plain.zero_grad(), cell.zero_grad()
 
 
@@ -75,7 +75,7 @@ def test_whole_numbers_do_not_depend_on_the_slices(batch: int, dtype: torch.dtyp
     fast, found = gradients(made("cpu", dtype, True), x, 20)
     assert torch.equal(fast, y)
     for a, b in zip(found, expected, strict=True):
-        assert float((a - b).norm() / b.norm()) < (1e-5 if dtype == torch.float32 else 1e-12)
+        assert float((a - b).norm() / b.norm()) < (2e-5 if dtype == torch.float32 else 1e-12)
 
 
 def test_slices_cover_the_batch_and_a_trial_tells_whether_they_keep_its_bits(threads: int) -> None:
@@ -139,4 +139,4 @@ def test_the_parallel_form_reads_a_memory_it_does_not_compute(
     cell.from_memory.register_forward_hook(lambda *_: None)
     assert not cell._readable(x, 75)
     for a, b in zip(found, results(), strict=True):
-        assert float((a - b).norm() / b.norm()) < (1e-5 if dtype == torch.float32 else 1e-12)
+        assert float((a - b).norm() / b.norm()) < (2e-5 if dtype == torch.float32 else 1e-12)

