@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor
 from bitspike.draws import generator
 from bitspike.errors import BitspikeError
 from bitspike.kernels import scan
+from bitspike.layers import Synapse
 from bitspike.neurons import (
     IF,
     LIF,
     NEURONS,
     AdaptiveLIF,
+    BiSNN,
     CurrentLIF,
     ExactLIF,
     Integrator,
@@ -27,6 +30,7 @@ from bitspike.neurons import (
 )
 from bitspike.neurons.constants import constant, positive
 from bitspike.neurons.quantiser import QuantiserState
+from bitspike.neurons.rate_if import RateIF
 
 HALF = 1 / math.log(2)  # a time constant whose decay is 1/2
 DOUBLE = torch.float64
@@ -344,3 +348,30 @@ def test_the_registry_knows_every_neuron_by_its_kind():
     }  # fmt: skip
     assert all(model.kind == kind for kind, model in NEURONS.items())
     assert LIF(surrogate=Surrogate("slayer")).spike.name == "slayer"
+
+
+@pytest.mark.parametrize(
+    "value", [-1.0, 0.0, float("nan"), float("inf"), 1e-300, 1e300, "two", torch.tensor([1.0, -2.0])]
+)
+@pytest.mark.parametrize("kind", ["theta", "tau", "exact dt", "exact tau", "bisnn", "synapse", "quantiser", "rate"])
+def test_constants_that_are_none_are_refused_by_every_neuron(kind: str, value: object) -> None:
+    made: dict[str, Any] = {
+        "theta": lambda: (LIF(theta=value), IF(theta=value)),
+        "tau": lambda: LIF(tau=value),
+        "exact dt": lambda: ExactLIF(dt=value),
+        "exact tau": lambda: ExactLIF(tau_rc=value),
+        "bisnn": lambda: BiSNN(value),
+        "synapse": lambda: Synapse(tau=value),
+        "quantiser": lambda: TemporalQuantiser(value),
+        "rate": lambda: RateIF(value),
+    }
+    with pytest.raises(BitspikeError, match=r"^(neuron|synapse|quantiser) (theta|tau|dt|tau_rc|tau_mem): got "):
+        made[kind]()
+
+
+def test_one_value_for_all_neurons_is_said() -> None:
+    for made in (lambda: ExactLIF(dt=torch.ones(3)), lambda: BiSNN(torch.ones(3)), lambda: Synapse(tau=torch.ones(3))):
+        with pytest.raises(BitspikeError, match=r"got values of shape \(3,\), wanted .*one for all neurons"):
+            made()
+    with pytest.raises(BitspikeError, match=r"surrogate height: got nan"):
+        Surrogate(height=float("nan"))

@@ -162,7 +162,8 @@ def test_map_and_the_refusal_to_train_without_a_draw():
 
 
 def test_initial_latents_at_the_ends_follow_the_prior():
-    model = quantise(nn.Sequential(nn.Linear(200, 200)), bayes(init=10.0, init_at_ends=True, prior=0.7), 0)
+    made = bayes(init=10.0, init_at_ends=True, prior=0.7)
+    model = quantise(nn.Sequential(nn.Linear(200, 200)), made, 0, start="draw")
     latent = latent_parameters(model)["0.weight"]
     assert set(latent.unique().tolist()) == {-10.0, 10.0}
     assert (latent > 0).float().mean().item() == pytest.approx(0.7, abs=0.02)

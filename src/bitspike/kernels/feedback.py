@@ -21,6 +21,9 @@ from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.recurrence import Recurrence, keeping, variant
 from bitspike.kernels.run import Choice, as_tensors, back_end_for, fitting
 from bitspike.kernels.scan import check
+from bitspike.kernels.transforms import transformed
+
+REFERENCE = Choice("reference", "no loop without a graph")
 
 
 def run_with_feedback(
@@ -43,11 +46,11 @@ def run_with_feedback(
     if x.ndim != 3 or x.shape[0] == 0 or weight.shape != (units, units) or before.shape != x.shape[1:]:
         came = f"input {tuple(x.shape)}, weight {tuple(weight.shape)}, outputs before {tuple(before.shape)}"
         refuse("feedback", came, "(T, B, N) with at least one step, (N, N) and (B, N)")
-    if x.device.type == "cuda" and back_end == "auto":
+    if back_end == "auto" and (x.device.type == "cuda" or transformed() or torch.compiler.is_compiling()):
         back_end = "reference"
     # In full under autocast as well: what is fed back is a state.
     weight, before = weight.to(x.dtype), before.to(x.dtype)
-    choice = back_end_for(recurrence, x, back_end)
+    choice = REFERENCE if back_end == "reference" else back_end_for(recurrence, x, back_end)
     if choice.back_end == "cuda":
         refuse("back end", "'cuda' with feedback", "'auto', 'reference' or, for tensors on the processor, 'cpu'")
     if choice.back_end != "cpu":

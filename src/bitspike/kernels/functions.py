@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels.trace import Node
+from bitspike.kernels.transforms import wants_gradient
 
 Value = Any  # a Tensor, a Node, a number or a SymPy expression
 
@@ -80,11 +81,16 @@ def stop(x: Value) -> Value:
 
 
 class _Threshold(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, u: Tensor, derivative: Callable[[Any], Any]) -> Tensor:
-        ctx.save_for_backward(u)
-        ctx.derivative = derivative
+    def forward(u: Tensor, derivative: Callable[[Any], Any]) -> Tensor:
         return (u >= 0).to(u.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        u, ctx.derivative = inputs
+        ctx.save_for_backward(u)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
@@ -98,7 +104,7 @@ _threshold: Callable[..., Tensor] = _Threshold.apply
 def threshold(u: Value, derivative: Callable[[Any], Any]) -> Value:
     """1 where u >= 0, else 0; backward multiplies with derivative(u)."""
     if isinstance(u, Tensor):
-        return _threshold(u, derivative)
+        return _threshold(u, derivative) if wants_gradient(u) else (u >= 0).to(u.dtype)
     if isinstance(u, Node):
         return u.graph.add("override", u.graph.add("indicator", u >= 0), u, derivative(u))
     import sympy
@@ -107,9 +113,15 @@ def threshold(u: Value, derivative: Callable[[Any], Any]) -> Value:
 
 
 class _WithGradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, value: Tensor, of: Tensor) -> Tensor:
+    def forward(value: Tensor, of: Tensor) -> Tensor:
         return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[None, Tensor]:
@@ -122,7 +134,7 @@ _with_gradient: Callable[..., Tensor] = _WithGradient.apply
 def with_gradient(value: Value, of: Value) -> Value:
     """`value` forward, the gradient of `of` backward (straight-through)."""
     if isinstance(value, Tensor):
-        return _with_gradient(value, of)
+        return _with_gradient(value, of) if wants_gradient(of) else value.detach()
     if isinstance(value, Node):
         return value.graph.add("override", value, of, value.graph.constant(1.0))
     return value

@@ -21,6 +21,7 @@ from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.cpu_source import by_reference, stored
 from bitspike.kernels.recurrence import keeping, variant
 from bitspike.kernels.trace import Node, Trace
+from bitspike.kernels.transforms import constant_in_graphs
 
 TABLE: dict[str, Trace] = {}
 BACK_ENDS: dict[str, Any] = {"cpu": cpu, "cuda": cuda}
@@ -54,8 +55,9 @@ class Keeps(NamedTuple):
 _KEEPS: dict[tuple[str, tuple[int, ...]], Keeps] = {}
 
 
+@constant_in_graphs
 def keeps(key: str, wants: tuple[int, ...]) -> Keeps:
-    """What autograd must save besides the values kept; a plain table, which torch.compile can look into."""
+    """What autograd must save besides the values kept."""
     found = _KEEPS.get((key, wants))
     if found is None:
         found = _KEEPS[key, wants] = Keeps(*by_reference(TABLE[key], kept_by(key, wants)))

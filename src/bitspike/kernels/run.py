@@ -14,7 +14,8 @@ from bitspike.kernels import cpu, cuda, operator
 from bitspike.kernels.differentiable import Call, differentiable_scan
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.recurrence import Recurrence
-from bitspike.kernels.scan import Spike, Step, check, scan
+from bitspike.kernels.scan import Spike, check, scan
+from bitspike.kernels.transforms import constant_in_graphs, wants_gradient
 
 BACK_ENDS = ("auto", "reference", "cpu", "cuda")
 
@@ -50,6 +51,17 @@ def choose(recurrence: Recurrence, device: str, dtype: torch.dtype, asked: str) 
     return Choice(asked, "asked for", operator.define(recurrence.traced))
 
 
+@constant_in_graphs
+def chosen(
+    step: Any, state: type[Any], constants: type[Any], spike: Spike, pool: int, device: str, dtype: torch.dtype,
+    back_end: str,
+) -> tuple[Recurrence, Choice]:  # fmt: skip
+    """A recurrence and its back end; torch.compile does not look into how they are found, which reads files."""
+    made = step[0](*step[1:]) if isinstance(step, tuple) else step
+    recurrence = Recurrence(made, state, constants, spike, pool)
+    return recurrence, choose(recurrence, device, dtype, back_end)
+
+
 class Chooser:
     """Remembers the recurrence that ran last and its back end, where torch.compile can see that they do not change.
 
@@ -63,13 +75,18 @@ class Chooser:
         return Chooser, ()
 
     def __call__(
-        self, step: Step, state: type[Any], constants: type[Any], spike: Spike, x: Tensor, back_end: str, pool: int = 1
+        self, step: Any, state: type[Any], constants: type[Any], spike: Spike, x: Tensor, back_end: str, pool: int = 1
     ) -> tuple[Recurrence, Choice]:
-        """The recurrence of this step and the back end for input x."""
+        """The recurrence of this step and the back end for input x.
+
+        step: a step, or (what makes it, its arguments ...), which are constants that torch.compile can hand on.
+        """
         asked = (step, spike, pool, x.device.type, x.dtype, back_end)
-        if self._last is None or self._last[0] != asked:
-            recurrence = Recurrence(step, state, constants, spike, pool)
-            self._last = (asked, recurrence, choose(recurrence, x.device.type, x.dtype, back_end))
+        if self._last is not None and self._last[0] == asked:
+            return self._last[1:]
+        if torch.compiler.is_compiling():
+            return chosen(step, state, constants, spike, pool, x.device.type, x.dtype, back_end)
+        self._last = (asked, *chosen(step, state, constants, spike, pool, x.device.type, x.dtype, back_end))
         return self._last[1:]
 
 
@@ -110,12 +127,10 @@ def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, consta
         y, last = scan(recurrence.step, x, state, constants, recurrence.spike)
         return pooled(y, recurrence.pool), last
     parts, values = as_tensors(x, state, constants)
-    grad = torch.is_grad_enabled()
-    wants = [
-        grad and x.requires_grad,
-        grad and any(s.requires_grad for s in parts),
-        *(grad and v.requires_grad for v in values),
-    ]
+    wants = [wants_gradient(x), any(map(wants_gradient, parts)), *map(wants_gradient, values)]
+    if not any(wants):
+        found = operator.scan(x, parts, values, choice.key, choice.back_end, [0, *map(int, wants)])
+        return found[0], type(state)(*found[1 : 1 + len(parts)])
     call = Call(choice.key, choice.back_end, (int(any(wants)), *map(int, wants)), len(parts))
     y, *last = differentiable_scan(call, x, parts, values)
     return y, type(state)(*last)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import mixed
+from bitspike.kernels.transforms import wants_gradient
 
 Pair = int | tuple[int, int]
 
@@ -141,7 +142,10 @@ class Local2d(nn.Module):
         # One product per place: windows (HO WO, B, kh kw C) with weights (HO WO, kh kw C, O).
         (ph, pw), places = self.padding, self.out_size[0] * self.out_size[1]
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph))
-        windows = _windows(padded, self.kernel_size, self.stride)
+        if wants_gradient(padded):
+            windows = _windows(padded, self.kernel_size, self.stride)
+        else:
+            windows = _views(padded, self.kernel_size, self.stride).contiguous()
         y = torch.bmm(
             windows.reshape(places, len(x), math.prod(weight.shape[3:])),
             weight.flatten(3).flatten(0, 1).transpose(1, 2),

@@ -23,6 +23,7 @@ from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels import cpu
 from bitspike.kernels.dtypes import computing, given_back
+from bitspike.kernels.transforms import transformed
 from bitspike.layers.legendre import all_states, check_memory, last_states
 from bitspike.layers.legendre_readings import all_readings, pays
 from bitspike.layers.lmu import signal_weights
@@ -128,7 +129,7 @@ class ParallelLMU(nn.Module):
             layer._forward_hooks or layer._forward_pre_hooks for layer in (self.from_memory, self.from_input)
         )
         every = last == len(x) and x.shape[1] > 0 and pays(len(x), x.shape[1], self.hidden)
-        return self.memory is None and every and on_cpu and not looked_at
+        return self.memory is None and every and on_cpu and not looked_at and not transformed()
 
     def _readings(self, u: Tensor, x: Tensor) -> Tensor:
         """Hidden states of all steps."""

@@ -48,6 +48,9 @@ class Recomputed(nn.Module):
             current = self.layer(x[:1])[0]
         dtype = current.dtype if current.is_floating_point() else computing_dtype(current.dtype)
         state = self.neuron.initial(current) if state is None else state
+        if torch.compiler.is_compiling():
+            # A compiler chooses itself what to compute again.
+            return self.neuron.run(self.layer(x), state)
         kind = type(state)
         first = self.layer.layer if isinstance(self.layer, Stepwise) else None
         int8 = isinstance(first, FewBitLinear) and first.x_kind == "spikes" and not x.requires_grad

@@ -30,7 +30,7 @@ from bitspike.layers.in_order import run_in_order
 from bitspike.layers.one_pass import hooked_anywhere, plain
 from bitspike.layers.stepwise import Stepwise
 from bitspike.neurons.base import Neuron
-from bitspike.neurons.constants import positive
+from bitspike.neurons.constants import one_positive
 
 SYNAPSES = ("first-order", "alpha")
 PRODUCTS = ("float32", "dense", "bfloat16")
@@ -86,8 +86,8 @@ class Synapse(Neuron):
         self.synapse = kind
         self.step = alpha_step if kind == "alpha" else first_order_step
         self.spike = _no_spike
-        self.tau = float(positive(tau, "synapse tau", "a positive number of seconds"))
-        self.dt = float(positive(dt, "synapse dt", "a positive number of seconds"))
+        self.tau = one_positive(tau, "synapse tau", "a positive number of seconds")
+        self.dt = one_positive(dt, "synapse dt", "a positive number of seconds")
 
     def initial(self, like: Tensor) -> FirstOrderState | AlphaState:
         """The state of an input that has always been 0."""

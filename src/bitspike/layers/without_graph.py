@@ -7,6 +7,7 @@ from torch import Tensor
 from bitspike.errors import refuse
 from bitspike.kernels import cpu
 from bitspike.kernels.run import Choice
+from bitspike.kernels.transforms import transformed
 
 BACK_ENDS = ("auto", "reference", "cpu")
 PRODUCTS = ("exact", "fast", "float32")
@@ -47,7 +48,7 @@ def choose(cell: str, back_end: str, x: Tensor, where: str, obstacle: str | None
     """
     if back_end == "reference":
         return Choice("reference", "asked for")
-    obstacle = cpu.unavailable() or obstacle
+    obstacle = cpu.unavailable() or ("a torch.func transform is running" if transformed() else obstacle)
     if x.device.type != "cpu":
         obstacle = f"the input is on {x.device.type}"
     elif x.dtype not in cpu.DTYPES:

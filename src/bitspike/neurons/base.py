@@ -74,9 +74,10 @@ class Neuron(nn.Module):
         x = computing(x)
         if state is None:
             state = self.initial(x[0])
-        step, constants = self.step, self.constants()
+        step: Any = self.step
+        constants = self.constants()
         if scale is not None:
-            step = Scaled(step, type(constants))
+            step = (Scaled, step, type(constants))
             constants = scaled_constants(type(constants))(*scale, *constants)
         recurrence, choice = self._chooser(step, type(state), type(constants), self.spike, x, self.back_end, pool)
         return choice, recurrence, x, state, constants

@@ -23,7 +23,7 @@ from torch import Tensor
 from bitspike.kernels import Spike, stop
 from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
-from bitspike.neurons.constants import positive
+from bitspike.neurons.constants import one_positive
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -82,7 +82,7 @@ def decays(tau_mem: float = 10.0, tau_syn: float = 6.0, tau_ref: float = 2.0) ->
     """a, b, g from time constants in steps; the paper's are the defaults."""
     named = {"tau_mem": tau_mem, "tau_syn": tau_syn, "tau_ref": tau_ref}
     wanted = "a positive number of time steps"
-    return BiSNNConstants(*(math.exp(-1 / float(positive(tau, name, wanted))) for name, tau in named.items()))
+    return BiSNNConstants(*(math.exp(-1 / one_positive(tau, f"neuron {name}", wanted)) for name, tau in named.items()))
 
 
 class BiSNN(Neuron):

@@ -21,11 +21,29 @@ Constant = float | Tensor
 
 
 def positive(value: Constant, field: str, wanted: str = "a positive number") -> Tensor:
-    """`value` in float64; refuses what is not positive and finite."""
-    number = torch.as_tensor(value, dtype=torch.float64).detach()
-    if not bool((torch.isfinite(number) & (number > 0)).all()):
-        refuse(field, f"a least value of {number.min():g}" if number.ndim else value, wanted)
+    """`value` in float64; refuses what is not positive and finite, also where float32 rounds it to 0 or infinity."""
+    try:
+        if isinstance(value, Tensor) and value.is_complex():
+            raise TypeError
+        number = torch.as_tensor(value, dtype=torch.float64).detach()
+    except (TypeError, ValueError, RuntimeError):
+        refuse(field, repr(value), wanted)
+    if number.numel() == 0:
+        refuse(field, f"no value, of shape {tuple(number.shape)}", wanted)
+    single = number.float()
+    fits = torch.isfinite(single) & (single > 0)
+    if not bool(fits.all()):
+        word = "a least value" if bool((number <= 0).any()) else "a value"
+        refuse(field, f"{word} of {number[~fits].min():g}" if number.ndim else value, wanted)
     return number
+
+
+def one_positive(value: Constant, field: str, wanted: str = "a positive number") -> float:
+    """`value`, which all neurons share; refuses as `positive` does, and one value per neuron."""
+    number = positive(value, field, wanted)
+    if number.numel() != 1:
+        refuse(field, f"values of shape {tuple(number.shape)}", f"{wanted}, one for all neurons")
+    return float(number)
 
 
 def constant(value: Constant, learn: bool, shape: tuple[int, ...] = (), field: str = "neuron constant") -> Tensor:

@@ -30,7 +30,7 @@ from bitspike.kernels import Spike, choose, expm1, log1p, maximum, minimum, stop
 from bitspike.kernels.dtypes import rest
 from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
-from bitspike.neurons.constants import Constant, held, hold, positive
+from bitspike.neurons.constants import Constant, held, hold, one_positive
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -86,7 +86,7 @@ class ExactLIF(Neuron):
         self.spike = surrogate or Surrogate()
         hold(self, {"tau_rc": tau_rc, "amplitude": amplitude}, learn, shape)
         hold(self, {"tau_ref": tau_ref}, (), shape)
-        self.dt = float(positive(dt, "neuron dt", "a positive number of seconds"))
+        self.dt = one_positive(dt, "neuron dt", "a positive number of seconds")
 
     def initial(self, like: Tensor) -> ExactLIFState:
         """Membrane at rest, outside the refractory time."""

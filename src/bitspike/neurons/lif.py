@@ -144,6 +144,7 @@ class LIF(Neuron):
         self.log_tau = constant(
             positive(tau, "neuron tau", "a positive number of time steps").log(), "tau" in learn, shape, "neuron tau"
         )
+        positive(theta, "neuron theta")
         self.theta = constant(theta, "theta" in learn, shape, "neuron theta")
 
     def initial(self, like: Tensor) -> LIFState | RefractoryLIFState:

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from bitspike.draws import HALF, Key, key_words
 from bitspike.kernels import cpu, threads
 from bitspike.kernels.buffers import empty
+from bitspike.kernels.transforms import transformed
 from bitspike.neurons.soft_lif import SoftLIF
 
 KINDS = ("none", "gaussian", "alpha", "alpha-rc")
@@ -29,7 +30,7 @@ def takes(x: Tensor, rate: SoftLIF, back_end: str) -> bool:
     here = back_end in ("auto", "cpu") and x.device.type == "cpu" and x.dtype in DTYPES and rate.curve == "lif"
     if not here or torch.compiler.is_compiling() or cpu.unavailable():
         return False
-    return torch._C._functorch.peek_interpreter_stack() is None
+    return not transformed()
 
 
 def numbers(rate: SoftLIF, sigma: float, tau_s: float, kind: str) -> Any:

@@ -28,6 +28,7 @@ from bitspike.kernels import Spike, choose, exp, expm1, maximum, minimum, with_g
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.products.kinds import Kind
 from bitspike.kernels.run import Chooser, run_on
+from bitspike.kernels.transforms import outside_graphs
 from bitspike.neurons.soft_lif import Curve, SoftLIF, rate_and_period
 from bitspike.neurons.soft_lif_fused import fused, takes
 from bitspike.neurons.stochastic import Stochastic
@@ -115,6 +116,7 @@ def _no_spike(u: Any) -> Any:
     return u
 
 
+@outside_graphs
 def _drawn(kind: NoiseKind, like: Tensor, keys: tuple[Key, ...]) -> Tensor:
     """u of `Draw`, one for each value of like (1, N)."""
     count = like.shape[1]
@@ -184,7 +186,7 @@ class SoftNeuron(Stochastic, nn.Module):
         if kind != "none":
             state = Draw(_drawn(kind, flat, keys))
             constants = NoisyConstants(*rate, self.noise.sigma, self.noise.tau_s)
-        step = RateStep(self.rate.curve, kind)
+        step = (RateStep, self.rate.curve, kind)
         recurrence, choice = self._chooser(step, type(state), type(constants), _no_spike, flat, self.back_end)
         y, _ = run_on(choice, recurrence, flat, state, constants)
         return y

@@ -71,8 +71,10 @@ class Surrogate:
             near = difflib.get_close_matches(self.name, SURROGATES, 1)
             hint = f" (did you mean '{near[0]}'?)" if near else ""
             refuse("surrogate", repr(self.name), f"one of {', '.join(SURROGATES)}{hint}")
-        if not self.width > 0:
+        if not 0 < self.width < math.inf:
             refuse("surrogate width", self.width, "a positive number")
+        if not math.isfinite(self.height):
+            refuse("surrogate height", self.height, "a number")
 
     def derivative(self, u: Any) -> Any:
         """height * h(u), on a tensor or a SymPy expression."""

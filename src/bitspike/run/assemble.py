@@ -20,6 +20,7 @@ from bitspike.models import LocalNetwork, feedforward, local_network
 from bitspike.neurons import CURVES, NEURONS, STATIC, Noise, SoftNeuron, Static, Surrogate
 from bitspike.run.assemble_sequence import build_sequence, step_schedules
 from bitspike.run.augment import check_augmentation, seen, seen_shape
+from bitspike.run.foreign import BAYESIAN_FIELDS, NEURON_FIELDS
 from bitspike.run.recipe import ModelPart, NeuronPart, OptimizerPart, Recipe, WeightsPart
 from bitspike.weights import BayesianBinary, Precision, StraightThrough, quantise
 
@@ -170,16 +171,6 @@ def _spike(part: NeuronPart) -> Surrogate:
     return Surrogate(**part.surrogate.model_dump())
 
 
-# The fields of a recipe's neuron that each kind reads, besides its surrogate.
-NEURON_FIELDS: dict[str, tuple[str, ...]] = {
-    "lif": ("tau", "theta", "reset", "learn", "refractory"),
-    "if": ("theta", "reset", "learn"),
-    "adaptive-lif": ("tau", "tau_adaptation", "theta", "strength", "reset", "learn"),
-    "current-lif": ("tau", "tau_syn", "theta", "reset", "learn"),
-    "bisnn": ("tau_mem", "tau_syn", "tau_ref"),
-}
-
-
 def _neuron(part: NeuronPart, back_end: str) -> nn.Module:
     if part.kind in STATIC:
         return Static(part.kind)
@@ -200,7 +191,7 @@ def _precision(part: WeightsPart) -> Callable[[], Precision] | None:
     if part.precision == "straight-through":
         return lambda: StraightThrough(clip=part.clip, **start)
     if part.precision == "bayesian":
-        own = part.model_dump(include={"prior", "temperature", "relaxed", "rule", "scale_limit", "reference_float32"})
+        own = part.model_dump(include=set(BAYESIAN_FIELDS))
         return lambda: BayesianBinary(**own, **start)
     return None
 
@@ -247,7 +238,8 @@ def build_model(recipe: Recipe, form: Form) -> nn.Module:
             model = placed.to(memory_format=torch.channels_last)
     make = _precision(recipe.weights)
     if make is not None:
-        quantise(model, make, recipe.seed, "latent", biases=recipe.weights.biases)
+        # The layers are fresh: their signs are drawn with the latents.
+        quantise(model, make, recipe.seed, "latent", biases=recipe.weights.biases, start="draw")
     return model
 
 

@@ -123,7 +123,7 @@ class RunFolder:
     def recipe(self) -> Recipe:
         """The recipe the run was made from."""
         text = read_text(self.path / "recipe.toml", "run", "a recipe")
-        return parse_recipe(text, f"'{self.path / 'recipe.toml'}'")
+        return parse_recipe(text, f"'{self.path / 'recipe.toml'}'", stored=True)
 
     def write(self, name: str, content: Any) -> None:
         """Write `name` (JSON)."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from bitspike.errors import BitspikeError, refuse
 from bitspike.paths import home, read_text
+from bitspike.run.foreign import foreign, refuse_foreign
 from bitspike.run.recipe import Recipe
 
 # Parts of a recipe that are one of several, and the field that says which.
@@ -46,8 +47,14 @@ def load_recipe(name: str, overrides: Iterable[str] = (), seed: int | None = Non
     return parse_recipe(recipe_text(name), f"recipe '{name}'", overrides, seed)
 
 
-def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), seed: int | None = None) -> Recipe:
-    """A checked recipe from TOML text; `source` names it in errors."""
+def parse_recipe(
+    text: str, source: str, overrides: Iterable[str] = (), seed: int | None = None, stored: bool = False
+) -> Recipe:
+    """A checked recipe from TOML text; `source` names it in errors. stored: it came with a run, read or not.
+
+    A key that nothing reads is refused, but one that the text's own choices read gives way to an override of these:
+    weights.precision=full leaves nothing of the text's other weight keys.
+    """
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -60,9 +67,35 @@ def parse_recipe(text: str, source: str, overrides: Iterable[str] = (), seed: in
         data["seed"] = seed
     check_depth(data, source)
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
+        if not stored and overrides and _drop(data, text, recipe, overrides):
+            recipe = Recipe.model_validate(data)
     except ValidationError as error:
         raise BitspikeError(f"{source}: {_explain(error)}") from None
+    if not stored:
+        refuse_foreign(recipe)
+    return recipe
+
+
+def _drop(data: dict[str, Any], text: str, recipe: Recipe, overrides: list[str]) -> bool:
+    """Take out of `data` what `text` alone has a reader for and overrides leave without; whether there was any."""
+    given = [override.partition("=")[0].strip() for override in overrides]
+
+    def asked(path: str) -> bool:
+        return any(f"{g}.".startswith(f"{path}.") or path.startswith(f"{g}.") for g in given)
+
+    unread = [path for path in foreign(recipe) if not asked(path)]
+    try:
+        own = set(foreign(Recipe.model_validate(tomllib.loads(text)))) if unread else set()
+    except ValidationError:
+        own = set()
+    for path in set(unread) - own:
+        *tables, key = path.split(".")
+        table: Any = data
+        for name in tables:
+            table = table[name]
+        del table[key]
+    return bool(set(unread) - own)
 
 
 def print_recipe(recipe: Recipe) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.weights.bayesian import BayesianBinary
-from bitspike.weights.precision import Precision
+from bitspike.weights.precision import Precision, binary_sign
 from bitspike.weights.straight_through import StraightThrough
 
 PRECISIONS: dict[str, type[Precision]] = {
@@ -19,26 +21,95 @@ PRECISIONS: dict[str, type[Precision]] = {
     "straight-through": StraightThrough,
     "bayesian": BayesianBinary,
 }
-WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
+WEIGHTED = (
+    nn.Linear, nn.Bilinear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
+TAKEN = "Linear, Bilinear, convolutions, transposed or local ones, and recurrent cells"
 
 
-def quantise(model: nn.Module, make: Callable[[], Precision], *keys: Key, biases: bool = False) -> nn.Module:
-    """Give every Linear and Conv weight (and bias, if `biases`) of `model` a precision of its own.
+def quantise(
+    model: nn.Module,
+    make: Callable[[], Precision],
+    *keys: Key,
+    biases: bool = False,
+    start: Literal["signs", "draw"] = "signs",
+    leave: Collection[str] = (),
+) -> nn.Module:
+    """Give every weight (and bias, if `biases`) of `model`'s layers a precision of its own. Returns `model`.
 
-    make: returns a new parametrization; keys: name of the draw of the initial latents. Returns `model`.
+    make: returns a new parametrization; keys: name of the draw of the initial latents.
+    start: "signs" keeps the sign of every weight, 0 as +1: what a network has learned goes on from there, though the
+    sizes of its weights are lost (+-1 has none), so that it is to be trained further; latents have the sizes drawn.
+    "draw" draws the signs too, for weights that have learned nothing.
+    leave: layers that keep their weights, by name, with all in them.
+    Refused by name, before anything is changed: a layer with weights that cannot be made binary (nn.LSTM, nn.GRU,
+    attention, embeddings, an LMU, parameters of a module of one's own) and is not left; a model in which nothing is.
     """
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, WEIGHTED)]
-    for name, layer in layers:
-        for tensor in ("weight", "bias") if biases else ("weight",):
-            if parametrize.is_parametrized(layer, tensor):
-                refuse(f"{name}.{tensor}", "a tensor that already has a precision", "a plain parameter")
-            if getattr(layer, tensor) is None:
-                continue
-            precision = make()
-            precision.initialise(getattr(layer, tensor).data, generator(*keys, f"{name}.{tensor}"))
-            # unsafe: no trial call, which would need a draw before training.
-            parametrize.register_parametrization(layer, tensor, precision, unsafe=True)
+    if start not in ("signs", "draw"):
+        refuse("quantise start", repr(start), "'signs' or 'draw'")
+    found = _quantised(model, biases, leave)
+    for layer, tensor, name in found:
+        precision = make()
+        weight = getattr(layer, tensor).data
+        signs = binary_sign(weight) if start == "signs" else None
+        precision.initialise(weight, generator(*keys, name))
+        if signs is not None:
+            weight.abs_().mul_(signs)
+        # unsafe: no trial call, which would need a draw before training.
+        parametrize.register_parametrization(layer, tensor, precision, unsafe=True)
     return model
+
+
+def _quantised(model: nn.Module, biases: bool, leave: Collection[str]) -> list[tuple[nn.Module, str, str]]:
+    """(layer, name of its tensor, full name) of all that becomes binary; refuses what cannot."""
+    names = {name for name, _ in model.named_modules()}
+    if unknown := set(leave) - names:
+        refuse("quantise leave", sorted(unknown), "names of modules of the model")
+    found = []
+    for name, layer in model.named_modules():
+        if any(name == left or name.startswith(f"{left}.") for left in leave):
+            continue
+        tensors = _tensors(layer, biases)
+        for tensor in tensors:
+            full = f"{name}.{tensor}"
+            if parametrize.is_parametrized(layer, tensor):
+                refuse(full, "a tensor that already has a precision", "a plain parameter")
+            value = getattr(layer, tensor)
+            if value is None:
+                continue
+            if tensor not in layer._parameters or isinstance(value, UninitializedParameter):
+                refuse(full, "a tensor made of others, or not made yet", "a plain parameter")
+            found.append((layer, tensor, full))
+        if not tensors and not isinstance(layer, _real()):
+            # Of one dimension: gains and offsets, which meet no product of their own.
+            wide = [own for own, p in layer.named_parameters(recurse=False) if p.ndim > 1]
+            if wide and not parametrize.is_parametrized(layer):
+                came = f"{type(layer).__name__} with {', '.join(wide[:3])}"
+                refuse(f"quantise {name or 'model'}", came, f"{TAKEN}; or its name in leave=")
+    if not found:
+        refuse("quantise model", f"{type(model).__name__} without a layer to make binary", TAKEN)
+    return found
+
+
+def _tensors(layer: nn.Module, biases: bool) -> tuple[str, ...]:
+    """The tensors of a layer that become binary."""
+    from bitspike.layers.local import Local2d  # late: layers read weights' kinds
+
+    if isinstance(layer, CELLS):
+        return ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if biases else ("weight_ih", "weight_hh")
+    if isinstance(layer, (*WEIGHTED, Local2d)):
+        return ("weight", "bias") if biases else ("weight",)
+    return ()
+
+
+def _real() -> tuple[type[nn.Module], ...]:
+    """Modules whose parameters are no weights: norms, scales, neurons."""
+    from bitspike.layers import BNTT, ChannelScale, TemporalBatchNorm
+    from bitspike.neurons.base import Neuron
+
+    return (*NORMS, BNTT, ChannelScale, TemporalBatchNorm, Neuron)
 
 
 def binary_parametrizations(model: nn.Module) -> Iterator[tuple[str, Precision, nn.Parameter]]:

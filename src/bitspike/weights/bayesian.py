@@ -31,6 +31,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing, computing_dtype
+from bitspike.kernels.transforms import wants_gradient
 from bitspike.weights.precision import Precision, binary_sign
 
 RULES = ("natural", "pathwise", "straight-through", "mean")
@@ -60,14 +62,23 @@ def natural_scale_float32(weight: Tensor, latent: Tensor, tau: float) -> Tensor:
 class _Draw(torch.autograd.Function):
     """weight forward; grad * scale to the latent backward (scale None: the gradient as it is)."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, latent: Tensor, weight: Tensor, scale: Tensor | None) -> Tensor:
-        ctx.scale = scale
+    def forward(latent: Tensor, weight: Tensor, scale: Tensor | None) -> Tensor:
         return weight.view_as(weight)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        scale = inputs[2]
+        ctx.save_for_backward(*([] if scale is None else [scale]))
+
+    @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
-        return (grads[0] if ctx.scale is None else grads[0] * ctx.scale), None, None
+        g: Tensor = grads[0]
+        for scale in ctx.saved_tensors:
+            g = (g * scale).to(g.dtype)
+        return g, None, None
 
 
 _draw: Callable[..., Tensor] = _Draw.apply
@@ -115,7 +126,8 @@ class BayesianBinary(Precision):
 
     def draw(self, like: Tensor, source: torch.Generator) -> None:
         """Fix the noise of the next draw, shaped like the latent; it stays until the next call."""
-        self.uniform = torch.rand(like.shape, generator=source, dtype=like.dtype, device=like.device)
+        dtype = computing_dtype(like.dtype)
+        self.uniform = torch.rand(like.shape, generator=source, dtype=dtype, device=like.device)
 
     def forward(self, latent: Tensor) -> Tensor:
         """The current draw, or MAP when `map` is set or (in evaluation) nothing was drawn."""
@@ -124,8 +136,9 @@ class BayesianBinary(Precision):
         if self.uniform is None:
             refuse("Bayesian weight", "no draw", "weights.redraw(model, ...) before a training pass")
         with torch.no_grad():
-            weight, scale = self._weight_and_scale(latent, self.uniform)
-        return _draw(latent, weight, scale)
+            weight, scale = self._weight_and_scale(computing(latent), self.uniform)
+            weight = weight.to(latent.dtype)
+        return _draw(latent, weight, scale) if wants_gradient(latent) else weight
 
     def _weight_and_scale(self, latent: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor | None]:
         if not (self.training and self.relaxed):

@@ -17,15 +17,21 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
+from bitspike.kernels.transforms import wants_gradient
 from bitspike.weights.precision import Precision, binary_sign
 
 
 class _Sign(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, latent: Tensor, clip: float) -> Tensor:
-        ctx.clip = clip
-        ctx.save_for_backward(latent)
+    def forward(latent: Tensor, clip: float) -> Tensor:
         return binary_sign(latent)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        latent, ctx.clip = inputs
+        ctx.save_for_backward(latent)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
@@ -51,7 +57,7 @@ class StraightThrough(Precision):
 
     def forward(self, latent: Tensor) -> Tensor:
         """+1 or -1."""
-        return _sign(latent, self.clip)
+        return _sign(latent, self.clip) if wants_gradient(latent) else binary_sign(latent)
 
     @torch.no_grad()
     def initialise(self, latent: Tensor, source: torch.Generator) -> None:

@@ -23,6 +23,7 @@ from bitspike.kernels.products.conv_choose import ConvProblem, eight, half, plan
 from bitspike.kernels.products.conv_methods import Geometry, Pair
 from bitspike.kernels.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
 from bitspike.kernels.products.operands import takes_part, wild
+from bitspike.kernels.transforms import wants_gradient
 
 
 def conv2d(
@@ -48,8 +49,10 @@ def conv2d(
     geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
     if not _pays(x, weight, x_kind, weight_kind, policy, geometry):
         return mixed(lambda a, b: F.conv2d(a, b, None, *geometry), x, weight)
-    keep = torch.is_grad_enabled()
-    return _convolution(x, weight, x_kind, weight_kind, policy, _listed(geometry), keep)[0]
+    if wants_gradient(x) or wants_gradient(weight):
+        return _convolution(x, weight, x_kind, weight_kind, policy, _listed(geometry), True)[0]
+    y: Tensor = convolution(x, weight, x_kind, weight_kind, policy, _listed(geometry), False)[0]
+    return y
 
 
 def _pair(value: int | Pair) -> Pair:

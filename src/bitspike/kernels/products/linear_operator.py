@@ -30,6 +30,7 @@ from bitspike.kernels.products.batched import one_by_one
 from bitspike.kernels.products.choose import Plan, Problem, plan
 from bitspike.kernels.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
 from bitspike.kernels.products.operands import count, takes_part, to_int8, wild
+from bitspike.kernels.transforms import wants_gradient
 
 
 def linear(
@@ -47,7 +48,10 @@ def linear(
     if not _pays(x, weight, x_kind, weight_kind, policy):
         return mixed(F.linear, x, weight)
     rows = x.reshape(-1, x.shape[-1])
-    y = _product(rows, weight, x_kind, weight_kind, policy, torch.is_grad_enabled())[0]
+    if wants_gradient(x) or wants_gradient(weight):
+        y = _product(rows, weight, x_kind, weight_kind, policy, True)[0]
+    else:
+        y = product(rows, weight, x_kind, weight_kind, policy, False)[0]
     return y.view(*x.shape[:-1], weight.shape[0])
 
 
