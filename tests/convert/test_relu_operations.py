@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitspike.convert import hybridise, relu_to_spiking
+from bitspike.convert import accuracy_curve, hybridise, relu_to_spiking
 from bitspike.errors import BitspikeError
 
 
@@ -260,3 +260,23 @@ def test_channels_that_lie_last_may_be_viewed() -> None:
     model = Viewed().eval()
     net = relu_to_spiking(model, X, percentile=1)
     assert (net(X, 512) - model(X)).abs().max() < 0.02
+
+
+def test_what_a_threshold_cuts_off_and_what_never_answered_is_said() -> None:
+    model, x = Dead().eval(), torch.randn(40, 12)
+    y = model(x).argmax(1)
+    low = accuracy_curve(relu_to_spiking(model, x, percentile=0.6), [(x, y)], 8)
+    h = F.relu(model.a(x)).flatten()
+    assert low.cut["relu"] == pytest.approx(float((h > relu_theta(model, x)).double().mean()))
+    assert low.cut["relu"] > 0.3
+    assert low.cut["relu_2"] == 0
+    assert low.notes[0] == "relu_2 never answered on the data that set the thresholds"
+    assert low.notes[1].startswith(f"relu: {100 * low.cut['relu']:.2g} % of the activations are above the threshold")
+    assert low.to_dict()["notes"] == list(low.notes)
+    whole = accuracy_curve(relu_to_spiking(model, x, percentile=1), [(x, y)], 8)
+    assert whole.cut == {"relu": 0.0, "relu_2": 0.0}
+    assert len(whole.notes) == 1
+
+
+def relu_theta(model: nn.Module, x: Tensor) -> float:
+    return float(relu_to_spiking(model, x, percentile=0.6).units()["relu"].neuron.theta)

@@ -160,6 +160,8 @@ def _rates(
     typer.echo(f"  {'spikes':<16} {reading['spikes_per_neuron']:.2f} per neuron and image")
     for name, neurons in reading["neurons"].items():
         typer.echo(f"  {name:<16} {neurons:,} neurons, {reading['rates'][name]:.3f} spikes per neuron and step")
+    for note in reading["notes"]:
+        typer.echo(f"  note: {note}")
     typer.echo(f"  {'took':<16} {reading['seconds']:.1f} s on {reading['threads']} threads")
     if page is not None:
         typer.echo(f"report: {page}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from bitspike.convert.rate_network import RateNetwork
 from bitspike.errors import refuse
 from bitspike.targets import answers, class_targets, classes_of
 
+MUCH_CUT = 0.01  # a share of activations above the threshold that is said
+
 
 @dataclass(frozen=True)
 class RateCurve:
@@ -20,7 +22,8 @@ class RateCurve:
 
     ann: accuracy of the ReLU network with the same folded weights; limit: of what the spikes tend to, activations cut
     off at the thresholds and pools as they were swapped. By the path of each ReLU: neurons, spikes per image, and rates
-    (spikes per neuron and step, 1 at most); mean_rate: over all neurons.
+    (spikes per neuron and step, 1 at most); mean_rate: over all neurons. cut: the share of activations above the
+    threshold of their ReLU's neurons, which no rate can follow. notes: bounds that were reached, a line each.
     """
 
     accuracy: tuple[float, ...]
@@ -31,6 +34,8 @@ class RateCurve:
     spikes: dict[str, float]
     rates: dict[str, float]
     mean_rate: float
+    cut: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def spikes_per_neuron(self) -> float:
@@ -46,7 +51,7 @@ class RateCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {**asdict(self), "accuracy": list(self.accuracy)}
+        return {**asdict(self), "accuracy": list(self.accuracy), "notes": list(self.notes)}
 
 
 @torch.no_grad()
@@ -104,7 +109,17 @@ def accuracy_curve(
     rates = {name: spikes[name] / (neurons[name] * steps) for name in units}
     mean = sum(spikes.values()) / (sum(neurons.values()) * steps)
     accuracy = tuple(right / examples for right in hits.tolist())
-    return RateCurve(accuracy, ann / examples, limit / examples, examples, neurons, spikes, rates, mean)
+    cut = {name: unit.cut / unit.looked_at if unit.looked_at else 0.0 for name, unit in units.items()}
+    notes = [f"{name} never answered on the data that set the thresholds" for name in network.silent]
+    notes += [
+        f"{name}: {100 * share:.2g} % of the activations are above the threshold and are cut off; "
+        "a higher percentile, or other images to set it, lets them through"
+        for name, share in cut.items()
+        if share > MUCH_CUT
+    ]
+    return RateCurve(
+        accuracy, ann / examples, limit / examples, examples, neurons, spikes, rates, mean, cut, tuple(notes)
+    )  # fmt: skip
 
 
 def _right(readouts: Tensor, targets: Tensor) -> int:

@@ -41,7 +41,8 @@ class RateUnit(nn.Module):
     """A ReLU, and the neurons that fire at its rate once `settle` has set their threshold.
 
     name: the ReLU's path. ceiling: where the ReLU itself is cut off (ReLU6). spikes: of all presentations that ended
-    since `forget_counts`; updates: neurons times steps; neurons: of one example.
+    since `forget_counts`; updates: neurons times steps; neurons: of one example. cut: activations above the threshold,
+    of `looked_at`, where the network was asked for what its spikes tend to.
     """
 
     neuron: RateIF
@@ -54,13 +55,18 @@ class RateUnit(nn.Module):
         self.batches = 0
         self.state: Any = None
         self.spikes, self.updates, self.neurons = 0.0, 0, 0
+        self.cut, self.looked_at = 0, 0
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation, static: x (B, *features)."""
         y = torch.relu(x) if math.isinf(self.ceiling) else x.clamp(0, self.ceiling)
         if self.setting.now == "measure":
             self._note(y)
-        return y.minimum(self.neuron.theta.to(y)) if self.setting.now == "limit" else y
+        if self.setting.now != "limit":
+            return y
+        theta = self.neuron.theta.to(y)
+        self.cut, self.looked_at = self.cut + int((y > theta).sum()), self.looked_at + y.numel()
+        return y.minimum(theta)
 
     def _note(self, y: Tensor) -> None:
         channels = self.per == "channel" and y.ndim > 1
@@ -110,6 +116,7 @@ class RateUnit(nn.Module):
     def forget_counts(self) -> None:
         """Count from 0."""
         self.spikes, self.updates = 0.0, 0
+        self.cut, self.looked_at = 0, 0
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle begins anew."""

@@ -20,7 +20,7 @@ sum of |x| over meetings of spikes, `graded` the meetings of all other values. A
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -37,15 +37,8 @@ from bitspike.convert.rate_units import MaxUnit, RateUnit
 from bitspike.convert.spiking import SpikingUnit
 from bitspike.errors import refuse
 from bitspike.layers import LMU, Local2d, ParallelLMU, Stepwise, SynapticLayer
-from bitspike.metrics.cells import (
-    GATED,
-    Product,
-    counts,
-    gated_products,
-    lmu_products,
-    memory_products,
-    step_products,
-)  # fmt: skip
+from bitspike.metrics.cell_sums import CellSums
+from bitspike.metrics.cells import GATED, counts, lmu_products
 from bitspike.metrics.counts import (
     CONVOLUTIONS,
     REAL_BITS,
@@ -60,7 +53,6 @@ from bitspike.metrics.counts import (
     value_bits,
 )  # fmt: skip
 from bitspike.metrics.functions import FunctionWatch
-from bitspike.metrics.layer_sums import LayerSums
 from bitspike.metrics.origins import Origins
 from bitspike.metrics.sent import POOLS, Once
 from bitspike.neurons import SoftNeuron, TemporalQuantiser
@@ -76,7 +68,7 @@ UNFOLDED = (
 )  # fmt: skip
 
 
-class OperationCounter(LayerSums):
+class OperationCounter(CellSums):
     """Counts while the `with` block runs `model`; tell it how many examples every pass presented.
 
         with OperationCounter(model) as counter:
@@ -391,29 +383,6 @@ class OperationCounter(LayerSums):
         above = (self.model.get_submodule(prefix + ".".join(parts[:k])) for k in range(1, len(parts)))
         return any(isinstance(module, Stepwise) for module in above)
 
-    def _count_gated(self, name: str, module: nn.Module, x: Tensor, output: tuple[Tensor, Any]) -> None:
-        h, kind = output[0], type(module).__name__
-        x, h = (each.unsqueeze(1) if each.ndim == 2 else each for each in (x, h))
-        if getattr(module, "batch_first", False):
-            x, h = x.transpose(0, 1), h.transpose(0, 1)
-        self._count_products(name, kind, gated_products(module, x.detach(), h.detach()), real=self._origin(x)[1])
-
-    def _count_cell(self, name: str, module: nn.Module, given: tuple[Any, ...]) -> None:
-        assert isinstance(module, nn.RNNCellBase)
-        x: Tensor = given[0]
-        state = given[1] if len(given) > 1 else None
-        h = state[0] if isinstance(state, tuple | list) else state
-        x = x.unsqueeze(0) if x.ndim == 1 else x
-        h = h.unsqueeze(0) if h is not None and h.ndim == 1 else h
-        parts = list(step_products(module, x.detach(), None if h is None else h.detach()))
-        self._count_products(name, type(module).__name__, parts, real=self._origin(x)[1])
-        for part in parts:
-            self._note_call(f"{name}.{part.name}", part.x.shape[2] * part.reach, part.x.shape[1])
-
-    def _count_memory(self, name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
-        assert isinstance(module, ParallelLMU)
-        self._count_products(name, "LMU", memory_products(module, x.detach()))
-
     def _watch(self, name: str, cell: LMU) -> Callable[[Tensor, Tensor, Tensor], None]:
         def watcher(x: Tensor, m: Tensor, h: Tensor) -> None:
             self._count_products(name, "LMU", lmu_products(cell, x.detach(), m.detach(), h.detach()))
@@ -423,15 +392,6 @@ class OperationCounter(LayerSums):
                     self._neurons[f"{name}.{part}"].cell = True
 
         return watcher
-
-    def _count_products(self, name: str, kind: str, products: Iterable[Product], real: bool = False) -> None:
-        for part in products:
-            steps, _, inputs = part.x.shape
-            key = f"{name}.{part.name}"
-            dense = steps * inputs * part.reach
-            layer = self._layers.setdefault(key, LayerCount(key, kind, part.weight.numel(), REAL_BITS, dense))
-            reach = torch.tensor(part.reach, dtype=torch.float64)
-            self._add(layer, part.x.flatten(0, 1), part.weight, reach, inputs, over_time=False, real=real)
 
     def _count_neurons(self, name: str, module: nn.Module, x: Tensor, output: Any) -> None:
         if isinstance(output, tuple):
