@@ -207,6 +207,8 @@ def test_a_new_labelled_file_is_measured(ragged: tuple[Any, Path], tmp_path: Pat
     again, before = run.evaluate(file=tmp_path / "new.npz"), run.evaluate("test")
     for key in ("accuracy", "nll", "ece"):
         assert again[key] == pytest.approx(before[key], abs=1e-6)
+    assert "note" not in again
+    assert "trained on examples of this file" in run.evaluate(file=path)["note"]
     assert (again["split"], again["examples"]) == (str(tmp_path / "new.npz"), len(test))
     arrays["y"] = np.where(arrays["y"] == "u", "z", arrays["y"])
     np.savez(tmp_path / "new.npz", **arrays)

@@ -83,6 +83,8 @@ def register(app: typer.Typer) -> None:
             return
         what = "test examples" if file is None and split == "test" else f"examples of {file or split}"
         typer.echo(f"{run}: {reading['examples']:,} {what}, after step {reading['step']}")
+        if "note" in reading:
+            typer.echo(f"  note: {reading['note']}")
         for key, value in reading.items():
             if isinstance(value, float):
                 typer.echo(f"  {key:<16} {value:.4f}")

@@ -90,6 +90,8 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
     x = dataset.train.x
     check_augmentation(recipe.data, x)
     notes = []
+    if dataset.lengths:
+        notes.append("operations and energy are counted over all steps, also behind the ends of shorter sequences")
     if recipe.encoder.name == "events" and not isinstance(x, Tensor):
         seen = recipe.encoder.steps * recipe.encoder.dt
         late = float((x.t >= seen * 1000).double().mean()) if len(x.t) else 0.0

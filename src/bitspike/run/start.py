@@ -15,6 +15,7 @@ from bitspike import metrics
 from bitspike.coding import Encoder
 from bitspike.coding.events import EventBins
 from bitspike.data import ends, prepare_labelled
+from bitspike.data.sources import sha256_of_file
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
@@ -303,7 +304,14 @@ class Run:
         if self.form.task == "classification":
             scaled = metrics.apply_temperature(now, self.temperature)
             reading["scaled"] = {"temperature": self.temperature, **metrics.classification(scaled, targets, bins=bins)}
-        return {"split": part, "examples": len(split), "step": step or steps, "samples": samples, **reading}
+        found = {"split": part, "examples": len(split), "step": step or steps, "samples": samples, **reading}
+        if file is not None and self._knows(Path(file).expanduser()):
+            found["note"] = "the run was trained on examples of this file: no measure of new ones"
+        return found
+
+    def _knows(self, file: Path) -> bool:
+        """Whether a file is, byte by byte, one of those that the run's data set was read from."""
+        return file.is_file() and sha256_of_file(file) in self.environment["data"].get("digests", {}).values()
 
     def _labelled(self, file: Path | str) -> Any:
         split, names = prepare_labelled(file, self._data_form, self.classes)
