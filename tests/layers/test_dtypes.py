@@ -27,6 +27,7 @@ from bitspike.layers import (
     Synapse,
     TemporalBatchNorm,
 )
+from bitspike.models import local_network
 from bitspike.models.sequence import Gated
 from bitspike.neurons import (
     IF,
@@ -198,6 +199,35 @@ def test_encoders_of_integers_and_halves() -> None:
     assert Sequence(3)(x, numbers).dtype == torch.float32
     with pytest.raises(BitspikeError, match="rate encoder examples: got 1 numbers, wanted one for each of the 2"):
         BernoulliRate(5)(x.float(), numbers[:1], 0)
+
+
+def test_layers_at_every_step_take_integers_and_do_not_answer_in_them() -> None:
+    frames_of_images = torch.randint(0, 3, (3, 2, 1, 4, 4))
+    torch.manual_seed(0)
+    for layer in (nn.AvgPool2d(2), nn.MaxPool2d(2), nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(2)):
+        for dtype in (torch.bool, torch.uint8, torch.int64):
+            x = frames_of_images.to(dtype)
+            assert torch.equal(Stepwise(layer)(x), Stepwise(layer)(x.float()))
+
+
+def test_the_local_network_takes_any_frames_and_half_precision() -> None:
+    net = local_network((UNITS,), 3, ["6", "5"])
+    states = net.initial(4)
+    for x in frames():
+        want, _, after = net(x.float(), states)
+        found, _, again = net(x.bool(), states)
+        assert torch.equal(found[-1], want[-1])
+        assert torch.equal(after[0].traces.P, again[0].traces.P)
+        states = after
+    half = net.bfloat16()
+    logits, spikes, states = half(frames()[0].bfloat16(), half.initial(4))
+    assert logits[0].dtype == spikes[0].dtype == torch.bfloat16
+    assert states[0].traces.P.dtype == torch.float32
+
+
+def test_values_that_are_none_are_not_silence() -> None:
+    with pytest.raises(BitspikeError, match="population encoder input: got values that are not finite"):
+        PopulationCode(5, 3)(torch.tensor([[torch.nan]]), torch.arange(1))
 
 
 def test_a_still_input_stays_a_view() -> None:

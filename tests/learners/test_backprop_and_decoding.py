@@ -20,7 +20,7 @@ from bitspike.weights import BayesianBinary, StraightThrough, quantise
 def learner(make=None, outputs=3, lr=0.01, latent_lr=0.1, **options):
     model = feedforward((6,), outputs, ["16", "12"], LIF)
     if make is not None:
-        quantise(model, make, 0)
+        quantise(model, make, 0, start="draw")
     choices = OptimiserChoice("Adam", lr), OptimiserChoice("Adam", latent_lr)
     return BackpropLearner(model, Optimisation(model, *choices, Schedule(), 100), seed=0, **options)
 

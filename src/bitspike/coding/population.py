@@ -47,6 +47,8 @@ class PopulationCode(Encoder):
         """(B, *shape) to 0/1 spikes (T, B, values * neurons)."""
         checked_examples(x, examples, "population encoder")
         given, x = floating(x).dtype, computing(x)
+        if not bool(x.isfinite().all()):
+            refuse("population encoder input", "values that are not finite", "numbers, in [0, 1] or near it")
         rates = cosine_rates(x.flatten(1), self.neurons, self.spread).flatten(1)
         u = uniform_per_example(examples, (self.steps, rates.shape[1]), *keys, dtype=torch.float32)
         return (u.to(x.device).transpose(0, 1) < rates).to(given)

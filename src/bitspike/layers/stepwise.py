@@ -7,6 +7,12 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing
+
+REAL = (
+    nn.Linear, nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd,
+)  # fmt: skip
 
 
 def stepwise(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -33,4 +39,7 @@ class Stepwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (T, B, *features) to (T, B, *outputs)."""
+        # PyTorch refuses integers there, or pools them to integers; products of few bits know what to do with them.
+        if not x.is_floating_point() and isinstance(self.layer, REAL) and not hasattr(self.layer, "x_kind"):
+            x = computing(x)
         return stepwise(self.layer, x)

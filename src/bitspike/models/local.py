@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
+from bitspike.kernels.dtypes import computing, computing_dtype, given_back
 from bitspike.models.feedforward import LAYER
 from bitspike.neurons.bisnn import BiSNNConstants, Refractory, Traces, decays, fire_step, trace_step
 from bitspike.neurons.surrogate import Surrogate
@@ -63,9 +64,9 @@ class LocalLayer(nn.Module):
 
     def initial(self, batch: int) -> LocalState:
         """All states 0, for `batch` examples."""
-        like = self.readout
-        trace = like.new_zeros(batch, *self.shape)
-        unit = like.new_zeros(batch, *self.unit_shape)
+        like, dtype = self.readout, computing_dtype(self.readout.dtype)
+        trace = like.new_zeros(batch, *self.shape, dtype=dtype)
+        unit = like.new_zeros(batch, *self.unit_shape, dtype=dtype)
         return LocalState(Traces(trace, trace), Refractory(unit, unit))
 
     def forward(self, x: Tensor, state: LocalState) -> tuple[Tensor, Tensor, LocalState]:
@@ -77,13 +78,15 @@ class LocalLayer(nn.Module):
             x = x.flatten(1) if x.shape[1:].numel() == self.shape[0] else x
         if x.shape != state.traces.P.shape:
             refuse("local layer input", tuple(x.shape), f"one time step {tuple(state.traces.P.shape)}")
+        given, x = x.dtype, computing(x)
         traces = trace_step(x.detach(), state.traces, self.constants)
-        drive = self.gain * self.weights(traces.P)
+        # The weights may be kept in half precision; traces are not.
+        drive = self.gain * self.weights(traces.P.to(self.weights.weight.dtype)).to(traces.P.dtype)
         spikes, U, refractory = fire_step(drive, state.refractory, self.constants, self.spike)
         if self.pool > 1:
             spikes = self.spike(F.max_pool2d(U, self.pool))
-        logits = self.readout_gain * F.linear(spikes.flatten(1), self.readout)
-        return logits, spikes, LocalState(traces, refractory)
+        logits = self.readout_gain * F.linear(spikes.flatten(1), self.readout.to(spikes.dtype))
+        return given_back(logits, given), given_back(spikes, given), LocalState(traces, refractory)
 
 
 class LocalNetwork(nn.Module):
