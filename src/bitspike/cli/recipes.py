@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     def recipes(
         name: str = typer.Argument("", help="Print this recipe; leave out to list all."),
         resolved: bool = typer.Option(False, "--resolved", help="Print it with every default filled in."),
+        explain: bool = typer.Option(False, "--explain", help="Every key: type, default, value here, what it says."),
         as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
     ) -> None:
         """List the recipes, or print one."""
@@ -21,6 +22,12 @@ def register(app: typer.Typer) -> None:
 
         if name:
             recipe = load_recipe(name)
+            if explain:
+                from bitspike.cli.explain import keys, printed
+
+                rows = [key._asdict() for key in keys(recipe) if not key.table]
+                typer.echo(json.dumps(rows, default=dict) if as_json else printed(recipe))
+                return
             if as_json:
                 typer.echo(json.dumps(recipe.resolved()))
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -69,26 +69,30 @@ def described(name: str, loader: Callable[..., Any]) -> list[Option]:
         hint = hints[parameter.name]
         own = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, str)]
         text = own[0] if own else OWN.get(name, {}).get(parameter.name) or SHARED.get(parameter.name, "")
-        out.append(Option(parameter.name, _in_words(hint), default, text))
+        out.append(Option(parameter.name, in_words(hint), default, text))
     return out
 
 
-def _in_words(hint: Any) -> str:
+def in_words(hint: Any) -> str:
     """A type as a person would write it in a recipe."""
     if typing.get_origin(hint) is Annotated:
         base, *extras = typing.get_args(hint)
-        limits = [limit for extra in extras for limit in (extra, *getattr(extra, "metadata", ()))]
-        found = [words for limit in limits for words in _limits(limit)]
-        return " ".join([_in_words(base), *found])
+        return " ".join([in_words(base), *limits_in_words(extras)])
     arguments = [argument for argument in typing.get_args(hint) if argument is not type(None)]
     if typing.get_origin(hint) is Literal:
         return " or ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in arguments)
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return " or ".join(_in_words(argument) for argument in arguments)
+        return " or ".join(in_words(argument) for argument in arguments)
     if typing.get_origin(hint) in (tuple, list):
-        return f"[{', '.join(_in_words(argument) for argument in arguments)}]"
+        return f"[{', '.join(in_words(argument) for argument in arguments)}]"
     known = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
     return known.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def limits_in_words(extras: Iterable[Any]) -> list[str]:
+    """The bounds that metadata set, in words."""
+    limits = [limit for extra in extras for limit in (extra, *getattr(extra, "metadata", ()))]
+    return [words for limit in limits for words in _limits(limit)]
 
 
 def _limits(limit: Any) -> list[str]:

@@ -12,30 +12,9 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Part(BaseModel):
-    """A table of a recipe: no unknown keys, no silent conversions, finite numbers."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-def _finite(value: Any) -> Any:
-    """Refuse numbers that are not finite anywhere in free-form options."""
-    for entry in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _finite(entry)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"numbers must be finite, not {value}")
-    return value
-
-
-Options = Annotated[dict[str, Any], AfterValidator(_finite)]
+from bitspike.run.recipe_encoders import Count, DirectPart, EncoderPart, Options, Part, Positive
 
 # Measurements on validation where a recipe counts updates: an epoch of a small set is over in a few.
 MEASUREMENTS = 40
@@ -80,106 +59,30 @@ class DataPart(Part):
     """Options of the data set itself, such as `path` of a folder or `train_size`."""
 
 
-class DirectPart(Part):
-    """The value as a constant current."""
-
-    name: Literal["direct"] = "direct"
-    steps: Count = 8
-
-
-class RatePart(Part):
-    """Bernoulli spikes with probability gain * value."""
-
-    name: Literal["rate"]
-    steps: Count = 8
-    gain: Positive = 1.0
-    frozen: bool = False
-    """Draw each example's spikes once and reuse them at every epoch."""
-
-
-class LatencyPart(Part):
-    """One spike, earlier for larger values."""
-
-    name: Literal["latency"]
-    steps: Count = 8
-
-
-class PopulationPart(Part):
-    """Cosine population code with Bernoulli spikes."""
-
-    name: Literal["population"]
-    steps: Count = 100
-    neurons: Annotated[int, Field(ge=2)] = 10
-    spread: Positive = 1.0
-    frozen: bool = True
-    """Draw each example's spikes once and reuse them at every epoch, as BiSNN does."""
-
-
-class SequencePart(Part):
-    """Data with a time axis of its own."""
-
-    name: Literal["sequence"]
-    steps: Count
-
-
-class WindowsPart(Part):
-    """Data with a time axis of its own, seen through a window that moves with time."""
-
-    name: Literal["windows"]
-    steps: Count
-    """Time steps of the data."""
-    width: Count
-    """Steps of the data that one step of the network sees: the last ones, 0 before the first."""
-    stride: Count = 1
-    """Steps of the data from one step of the network to the next."""
-
-
-class EventsPart(Part):
-    """Address events in bins of `dt` milliseconds."""
-
-    name: Literal["events"]
-    steps: Count = 20
-    dt: Positive = 15.0
-    rule: Literal["or", "count"] = "or"
-    polarity: Literal["keep", "merge"] = "keep"
-
-
-class PixelsPart(Part):
-    """An image as a sequence of its pixels."""
-
-    name: Literal["pixels"]
-    group: Count = 1
-    """Values shown per step: 1 is pixel by pixel; an image's width is row by row."""
-    order: Literal["rows", "permuted"] = "rows"
-    """rows: as the image is read; permuted: one fixed shuffle of all pixels (psMNIST)."""
-    permutation: Annotated[int, Field(ge=0)] = 0
-    """Seed of the shuffle: numpy's RandomState(seed).permutation(pixels)."""
-
-
-EncoderPart = Annotated[
-    DirectPart | RatePart | LatencyPart | PopulationPart | SequencePart | WindowsPart | EventsPart | PixelsPart,
-    Field(discriminator="name"),
-]
-
-
 class SurrogatePart(Part):
     """The spike function's derivative in training."""
 
     name: Literal["boxcar", "triangle", "arctan", "fast-sigmoid", "slayer"] = "triangle"
+    """Shape of the derivative about the threshold."""
     width: Positive = 1.0
+    """How wide it is, in thresholds."""
     height: Positive = 1.0
+    """Its factor."""
 
 
 class SoftPart(Part):
     """The firing rate of soft-lif and soft-if units and their noise in training; times in seconds."""
 
     tau_ref: Annotated[float, Field(ge=0)] = 0.001
+    """Seconds without a spike after one."""
     tau_rc: Positive = 0.05
+    """Time constant of the membrane."""
     gamma: Positive = 0.02
     """How soft the threshold is."""
     amplitude: Positive = 0.063
     """Output of one spike per second."""
     gain: Positive = 0.825
+    """Factor on what reaches the unit."""
     noise: Literal["none", "gaussian", "alpha", "alpha-rc"] = "none"
     """What training puts on the rate: a Gaussian, or what an alpha synapse (and the next membrane) leaves of spikes."""
     sigma: Positive = 10.0
@@ -196,8 +99,11 @@ class NeuronPart(Part):
     soft-lif, soft-if: the firing rate of a spiking neuron, run as spikes later (`evaluate --spiking`)."""
     soft: SoftPart = SoftPart()
     tau: Positive = 2.0
+    """Time constant of the membrane."""
     theta: Positive = 1.0
+    """Threshold."""
     reset: Literal["soft", "hard", "none"] = "soft"
+    """soft: a spike takes the threshold off; hard: it sets the membrane to 0; none."""
     learn: list[Literal["tau", "theta", "tau_syn", "tau_adaptation", "strength"]] = Field(default_factory=list)
     """Constants that are trained, one value per layer."""
     refractory: Annotated[int, Field(ge=0)] = 0
@@ -238,6 +144,7 @@ class GatedPart(Part):
 
     kind: Literal["lstm", "gru"]
     hidden: Count = 200
+    """Hidden units."""
     read: Count = 1
     """The read-out takes the mean hidden state of this many final steps."""
 
@@ -258,7 +165,9 @@ class HybridPart(Part):
     memory_start: Positive = 256.0
     """Step size dt at the start of training, times the final one."""
     hidden_start: Positive = 256.0
+    """The same for hidden units."""
     kind: Literal["geometric", "linear", "cosine", "constant"] = "geometric"
+    """How the step sizes fall over training."""
     hold: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Last fraction of training at the final step size."""
     per: Literal["step", "epoch"] = "step"
@@ -272,6 +181,7 @@ class LMUPart(Part):
 
     kind: Literal["lmu"]
     hidden: Count = 212
+    """Hidden units."""
     order: Count = 256
     """Legendre coefficients of each memory."""
     window: Positive = 784.0
@@ -279,6 +189,7 @@ class LMUPart(Part):
     signals: Count = 1
     """Memories, each of one signal."""
     bias: bool = False
+    """Biases in the cell's layers."""
     normalise: bool = False
     """A fixed factor per unit brings the memory to a root-mean-square of 1 before weights meet it."""
     read: Count = 1
@@ -294,6 +205,7 @@ class ParallelLMUPart(Part):
 
     kind: Literal["lmu-parallel"]
     hidden: Count = 346
+    """Hidden units."""
     order: Count = 468
     """Legendre coefficients of each memory."""
     window: Positive = 784.0
@@ -327,15 +239,25 @@ class WeightsPart(Part):
     """How many bits a weight has, and how binary weights are learned (see bitspike.weights)."""
 
     precision: Literal["full", "straight-through", "bayesian"] = "full"
+    """full: real numbers; straight-through: signs; bayesian: a probability for each sign."""
     init: Positive = 1.0
+    """Latent weights start uniform between this and its negative."""
     init_at_ends: bool = False
+    """They start at one of the two ends instead."""
     clip: Annotated[float, Field(ge=0)] = 0.0
+    """straight-through: no gradient where a latent weight is larger; 0 is off."""
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """bayesian: prior probability of +1."""
     temperature: Positive = 1.0
+    """bayesian: of relaxed draws."""
     relaxed: bool = False
+    """bayesian: training draws weights between -1 and 1 (tanh) in place of signs."""
     rule: Literal["natural", "pathwise", "straight-through", "mean"] = "straight-through"
+    """bayesian: what of the gradient reaches a latent weight."""
     scale_limit: Positive = 1e3
+    """bayesian, natural: largest factor on a gradient."""
     reference_float32: bool = False
+    """bayesian, natural: the factor as the paper's code rounds it, for comparison only."""
     biases: bool = False
     """Give biases the precision too."""
 
@@ -344,6 +266,7 @@ class LearnerPart(Part):
     """How the network learns and answers."""
 
     rule: Literal["backprop", "online"] = "backprop"
+    """backprop: through time; online: BiSNN's local rule, an update in each time step."""
     loss: Literal["final", "every-step", "cross-entropy", "smooth-l1"] = "final"
     """backprop: "final" or "every-step"; online: "cross-entropy" or "smooth-l1"."""
     rho: Annotated[float, Field(ge=0)] = 0.0
@@ -351,6 +274,7 @@ class LearnerPart(Part):
     draws: Count = 1
     """Weight draws per update (backprop)."""
     decoder: Literal["mean-logit", "sum-logit", "mean-probability", "last"] = "mean-logit"
+    """What answers for all steps: their mean or summed logits, their mean probabilities, or the last step."""
     burn_in: Annotated[int, Field(ge=0)] = 10
     """Steps without update at the start of each example (online)."""
     clip: Annotated[float, Field(ge=0)] = 0.0
@@ -361,11 +285,14 @@ class OptimizerPart(Part):
     """A torch optimiser."""
 
     name: str = "Adam"
+    """A class of torch.optim."""
     lr: Positive = 1e-3
+    """Learning rate, times the schedule's factor."""
     lr_sum: Positive | None = None
     """In place of `lr`: the sum of the learning rates of all updates, so that a latent weight can travel as far in few
     updates as in many; `lr` is then what the schedule and the number of updates leave of it."""
     options: Options = Field(default_factory=dict)
+    """Its other arguments, such as `weight_decay` or `betas`."""
     decay: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Weight decay by path of a layer (wildcards allowed), in the place of the options'; biases keep theirs."""
 
@@ -379,15 +306,20 @@ class SchedulePart(Part):
     """Learning rate over training."""
 
     kind: Literal["constant", "one-cycle", "cosine", "step"] = "constant"
+    """How the learning rate changes."""
     warmup: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """one-cycle: share of training in which it rises."""
     end: Annotated[float, Field(ge=0, le=1)] = 1e-3
+    """one-cycle, cosine: its factor at the end."""
     halvings: Count = 5
+    """step: how often it is halved."""
 
 
 class TrainingPart(Part):
     """How long, in what batches, and which epoch is kept."""
 
     epochs: Count = 10
+    """Passes over the training examples."""
     updates: Count | None = None
     """In place of `epochs`: as many whole epochs as it takes to make this many updates, whatever the set's size."""
     validate_every: Count | None = None
@@ -395,9 +327,11 @@ class TrainingPart(Part):
     patience: Count | None = None
     """With keep = "best": training stops when this many measurements on validation in a row bring nothing better."""
     batch: Annotated[int, Field(ge=2)] = 64
+    """Examples of an update."""
     keep: Literal["last", "best"] = "last"
     """The epoch shipped: the last, or the best on validation (`criterion`)."""
     criterion: Literal["nll", "accuracy", "rmse"] = "nll"
+    """What is measured on validation to say which epoch is best."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
     """Least time between two checkpoints; 0 saves after every update."""
 
@@ -426,7 +360,9 @@ class EvaluationPart(Part):
     validation_draws: Count = 3
     """Members during training."""
     bins: Annotated[int, Field(ge=2)] = 15
+    """Bins of the calibration error."""
     batch: Count = 500
+    """Examples that are answered at once."""
     energy_examples: Count = 500
     """Test examples on which operations are counted."""
 
@@ -445,8 +381,11 @@ class Recipe(Part):
     """One experiment."""
 
     name: str
+    """Name of the recipe, and of its run folder."""
     about: str = ""
+    """A line about it."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of every random number."""
     data: DataPart
     encoder: EncoderPart = DirectPart()
     model: ModelChoice

@@ -1,0 +1,89 @@
+"""`bitspike recipes NAME --explain`: every key of a recipe with its type, its default, its value here, and its text."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from bitspike import data
+from bitspike.data.options import in_words, limits_in_words
+from bitspike.run.recipe import Recipe
+
+WIDTH = 100
+CHOICES = {
+    "encoder.name": "direct, rate, latency or population for images and values; pixels for an image pixel by pixel; "
+    "sequence or windows for series; events for address events. Each has keys of its own.",
+    "model.kind": "feedforward, lstm, gru, lmu or lmu-parallel. Each has keys of its own.",
+}
+
+
+class Key(NamedTuple):
+    """One key; a table has no value. `default` None: left out."""
+
+    path: str
+    type: str
+    default: Any
+    value: Any
+    text: str
+    table: bool = False
+
+
+def keys(recipe: Recipe) -> Iterator[Key]:
+    """Every key of the recipe, table by table, then what its data set can be asked for."""
+    yield from _part(recipe, "")
+
+
+def _part(part: BaseModel, path: str) -> Iterator[Key]:
+    tables = []
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        text = field.description or CHOICES.get(f"{path}{name}", "")
+        if isinstance(value, BaseModel) or (name == "options" and path == "data."):
+            tables.append((name, value))
+        else:
+            default: Any = field.get_default(call_default_factory=True)
+            default = "required" if default is PydanticUndefined else default
+            hint: Any = field.annotation
+            kind = " ".join([in_words(hint), *limits_in_words(field.metadata)])
+            yield Key(f"{path}{name}", kind, default, value, " ".join(text.split()))
+    for name, value in tables:
+        if isinstance(value, BaseModel):
+            yield Key(f"{path}{name}", "table", None, None, (type(value).__doc__ or "").strip(), True)
+            yield from _part(value, f"{path}{name}.")
+        else:
+            yield from _options(value, f"{path}{name}", getattr(part, "set", ""))
+
+
+def _options(given: dict[str, Any], path: str, name: str) -> Iterator[Key]:
+    yield Key(path, "table", None, None, f"Of the data set {name}.", True)
+    for option in data.describe_options(name):
+        yield Key(
+            f"{path}.{option.name}", option.type, option.default, given.get(option.name, option.default), option.text
+        )
+
+
+def printed(recipe: Recipe) -> str:
+    """All keys as text."""
+    lines = [f"{recipe.name}: every key, its value here, (type; default), and what it says"]
+    for key in keys(recipe):
+        if key.table:
+            lines += ["", f"[{key.path}]  {key.text}"]
+            continue
+        shown = "left out" if key.value is None else "required" if key.value == "required" else _toml(key.value)
+        default = (
+            "left out" if key.default is None else key.default if key.default == "required" else _toml(key.default)
+        )
+        lines.append(f"{key.path} = {shown}  ({key.type}; {default})")
+        lines += textwrap.wrap(key.text, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return _toml(value.model_dump(exclude_none=True))
+    return json.dumps(value, ensure_ascii=False, default=str)
