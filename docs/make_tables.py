@@ -13,6 +13,8 @@ from typing import Any
 
 import spike_tables
 
+from bitspike.metrics.share import wilson
+
 ROOT = Path(__file__).parent.parent
 KINDS = "|".join(("results", "brief", "bits", "spikes", *spike_tables.MAKERS))
 BLOCK = re.compile(rf"(<!-- ({KINDS}): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -25,7 +27,7 @@ CLASSES = [
 ]
 VALUES = [("RMSE", "rmse", 1, 4), ("NLL", "nll", 1, 4)]
 BRIEF = [
-    ("accuracy %", "accuracy", 100, 2),
+    ("accuracy % (95 %)", "accuracy", 100, 2),
     ("NLL", "nll", 1, 3),
     ("ECE", "ece", 1, 4),
     ("ECE scaled", "scaled.ece", 1, 4),
@@ -79,6 +81,13 @@ def figure(result: dict[str, Any], path: str, factor: float, digits: int, spread
     return text
 
 
+def share(result: dict[str, Any], path: str) -> str:
+    """A mean accuracy in percent and its 95 % interval, as so many test examples give it (Wilson)."""
+    mean, count = at(result["mean"], path), result["data"]["examples"]["test"]
+    low, high = wilson(mean, count)
+    return f"{100 * mean:.2f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
 def table(names: list[str], brief: bool) -> str:
     """One row per recipe, and per other reading of it."""
     results = stored(names)
@@ -92,7 +101,9 @@ def table(names: list[str], brief: bool) -> str:
             cost.append(f"{at(result['mean'], 'bits.spikes_per_neuron'):.2f}")
             cost.append(f"{at(result['mean'], 'energy.network.joules_compute') * 1e6:.2f}")
         seeds = str(len(result["seeds"]))
-        cells = [figure(result, f"test.{path}", factor, digits, not brief) for _, path, factor, digits in columns]
+        cells = [figure(result, f"test.{path}", factor, digits, True) for _, path, factor, digits in columns]
+        if brief:
+            cells[0] = share(result, "test.accuracy")
         lines.append([f"`{name}`", seeds, *cells, *cost])
         for reading, label in () if brief else READINGS.items():
             if reading in result["mean"]:

@@ -68,7 +68,10 @@ class RunFolder:
             stored = self.recipe()
             if stored != recipe:
                 difference = _first_difference(stored.resolved(), recipe.resolved())
-                raise BitspikeError(f"--resume: '{self.path}' holds a run of another recipe ({difference})")
+                raise BitspikeError(
+                    f"--resume: '{self.path}' holds a run of another recipe ({difference}); "
+                    "--out DIR writes elsewhere, --overwrite replaces it"
+                )
         elif self.started and not overwrite:
             raise BitspikeError(
                 f"run: '{self.path}' already holds a run; --resume goes on with it, --overwrite replaces it, "
