@@ -29,7 +29,7 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "campaigns.json"
 RECIPE = ["digits-bayes", "--set", "model.layers=['16']", "--set", "encoder.steps=4", "--set", "evaluation.draws=3"]
-RECIPE += ["--set", "training.epochs=12", "--set", "training.checkpoint_seconds=0.1", "--device", "cpu"]
+RECIPE += ["--set", "training.epochs=8", "--set", "training.checkpoint_seconds=0.1", "--device", "cpu"]
 RECIPE += ["--threads", "1"]
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 PATIENCE = 30.0
@@ -41,7 +41,7 @@ def start(out: Path, processes: int, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "bitspike", "train", *RECIPE, "--out", str(out), "--processes", str(processes)]
     errors = (out.parent / f"{out.name}.stderr").open("wb")
     return subprocess.Popen(
-        [*command, *more], stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=_heard,  # noqa: PLW1509
+        [*command, *more], stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=_heard,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -97,7 +97,8 @@ def running(out: Path, process: subprocess.Popen[bytes], before: float) -> bool:
 def tidy(name: str, code: int, errors: str) -> bool:
     """One line on the stop, and the conventional exit code."""
     lines = [line for line in errors.splitlines() if line.startswith("bitspike:")]
-    if "Traceback" in errors or len(lines) > 1:
+    # Ctrl-C while Python itself starts is Python's to say: no frame of ours is in it.
+    if ("Traceback" in errors and "/bitspike/" in errors) or len(lines) > 1:
         return False
     number = getattr(signal, name)
     return code in (-number, 2, 0) if name == "SIGKILL" else code in (128 + number, -number, 2, 0)
@@ -154,7 +155,7 @@ def _killed(
     if early:
         time.sleep(5 * moment)  # while it starts
     elif running(out, process, before):
-        time.sleep(moment * long)
+        time.sleep(moment * long / 3)
     pids = members(process)
     if process.poll() is not None:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -36,7 +37,7 @@ def _root(
         typer.echo(context.get_help())
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command; the process ends here."""
     _streams()
     code = _run()

@@ -11,7 +11,6 @@ chunks. Source: Hunsberger & Eliasmith 2016.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -32,6 +31,8 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
 LARGEST = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 AVERAGE = "average pooling, or pooling before the units"
 CHUNK = 20  # steps
+MOST_STEPS = 1_000_000  # of one presentation
+SHORTEST, LONGEST = 1e-7, 100.0  # seconds of a step, of a synapse
 Products = Literal["float32", "dense", "bfloat16"]
 PRODUCTS: tuple[Products, ...] = ("float32", "dense", "bfloat16")
 
@@ -194,9 +195,9 @@ class Spiking(nn.Module):
 
     def steps_in(self, time: float, field: str) -> int:
         """How many steps `time` seconds are; refused if not a whole number of 1 or more."""
-        steps = round(time / self.dt) if math.isfinite(time) else 0
+        steps = round(time / self.dt) if 0 < time <= MOST_STEPS * self.dt else 0
         if steps < 1 or abs(steps * self.dt - time) > 1e-6 * max(time, self.dt):
-            refuse(field, f"{time:g} s", f"a whole number of steps of {self.dt:g} s")
+            refuse(field, f"{time:g} s", f"a whole number of steps of {self.dt:g} s, at most {MOST_STEPS:,}")
         return steps
 
     def span_of(self, window: tuple[float, float], steps: int) -> tuple[int, int]:
@@ -231,6 +232,10 @@ def spiking(
     """
     if products not in PRODUCTS:
         refuse("spiking products", repr(products), f"one of {', '.join(PRODUCTS)}")
+    if not SHORTEST <= dt <= LONGEST:
+        refuse("spiking dt", f"{dt:g} s", f"{SHORTEST:g} to {LONGEST:g} s")
+    if not 0 <= tau_s <= LONGEST:
+        refuse("spiking tau_s", f"{tau_s:g} s", f"0 to {LONGEST:g} s")
     if synapse is not None and tau_s:
         Synapse(synapse, tau_s, dt)
     if chunk < 1:
