@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from bitspike import load
+
 COMMAND = str(Path(sys.executable).with_name("bitspike"))
 
 
@@ -30,7 +32,7 @@ def bitspike(*arguments: object, cwd: Path, text: str | None = None, code: int =
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     for recipe in ("digits-st", "digits-bayes"):
-        small = ["--set", "training.epochs=3", "--set", "model.layers=['32']", "--set", "encoder.steps=4"]
+        small = ["--epochs", "3", "--set", "model.layers=['32']", "--set", "encoder.steps=4"]
         bitspike("train", recipe, *small, cwd=folder)
     return folder
 
@@ -51,6 +53,9 @@ def test_every_verb(home):
     table = bitspike("compare", "runs/digits-st", "runs/digits-bayes", cwd=home).stdout
     assert f"{result['test']['accuracy']:.2%}" in table
     assert "analytic, not measured" in table
+    assert "95 % interval" in table
+    assert "epochs = 3" in (home / "runs/digits-st/recipe.toml").read_text()
+    assert f"<Run '{home}/runs/digits-st': digits-st on digits, test accuracy" in repr(load(home / "runs/digits-st"))
     assert (home / "runs/compare.html").exists()
     assert bitspike("report", "runs/digits-st", cwd=home).stdout.strip() == "runs/digits-st/report.html"
     bitspike("results", "runs/digits-st", "--out", "results", cwd=home)
@@ -169,6 +174,20 @@ def test_mistakes_are_one_line_and_exit_code_2(home, arguments, message):
     assert done.stderr.count("\n") == 1
 
 
+def test_runs_on_different_data_are_told_apart(home, tmp_path):
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(home / "runs/digits-st", other)
+    described = json.loads((other / "environment.json").read_text())
+    described["data"] |= {"name": "mine", "digests": {"mine.csv": "0" * 64}}
+    (other / "environment.json").write_text(json.dumps(described))
+    done = bitspike("compare", home / "runs/digits-st", other, cwd=tmp_path)
+    assert done.stdout.split()[:3] == ["run", "data", "accuracy"]
+    assert "different data, digits (359 test examples), mine (359 test examples): their figures do not" in done.stderr
+    assert "different data" not in bitspike("compare", "runs/digits-st", "runs/digits-bayes", cwd=home).stderr
+
+
 def test_a_damaged_run_is_one_line(home, tmp_path):
     import shutil
 
@@ -181,11 +200,15 @@ def test_a_damaged_run_is_one_line(home, tmp_path):
     assert "not readable as JSON" in bitspike("evaluate", broken, cwd=tmp_path, code=2).stderr
 
 
-def test_the_resume_command_that_ctrl_c_prints_works(tmp_path):
+@pytest.mark.parametrize(
+    "name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.long), pytest.param("SIGHUP", marks=pytest.mark.long)]
+)
+def test_a_signal_saves_and_the_command_that_is_printed_resumes(name, tmp_path):
     import shlex
     import signal
     import time
 
+    number = getattr(signal, name)
     out = tmp_path / "a folder"
     command = [
         COMMAND,
@@ -201,9 +224,9 @@ def test_the_resume_command_that_ctrl_c_prints_works(tmp_path):
     run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not (out / "metrics.jsonl").exists():
         time.sleep(0.1)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     _, errors = run.communicate(timeout=60)
-    assert run.returncode == 130
+    assert run.returncode == 128 + number
     line = errors.splitlines()[-1]
     assert line.startswith("bitspike: stopped at epoch")
     words = shlex.split(line.partition("to go on: ")[2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +78,27 @@ def test_draws_are_named_not_counted():
 def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("bitspike")), "train", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_process_that_dies_ends_the_other_in_one_line_and_the_run_resumes(tmp_path):
+    small = ["--set", "training.checkpoint_seconds=0", "--set", "model.layers=['16']", "--device", "cpu"]
+    command = [str(Path(sys.executable).with_name("bitspike")), "train", "digits-st", *small, "--processes", "2"]
+    first = subprocess.Popen([*command, "--epochs", "300"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert first.stderr is not None
+    assert "epoch 1 " in first.stderr.readline()
+    (other,) = map(int, Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split())
+    os.kill(other, signal.SIGKILL)
+    said = first.communicate(timeout=60)[1]
+    assert first.returncode == 2
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == (
+        "bitspike: process 1 of 2 ended (signal SIGKILL); 'runs/digits-st' keeps its last checkpoint, and --resume goes "
+        "on from it"
+    )
+    stored = tmp_path / "runs" / "digits-st" / "recipe.toml"
+    stored.write_text(stored.read_text().replace("epochs = 300", "epochs = 2"))
+    refused = run_command("digits-st", *small, "--epochs", "2", "--resume", cwd=tmp_path)
+    assert "--resume: processes: got 1, wanted what the run began with, 2" in refused.stderr
 
 
 def test_the_command_trains_on_two_processes_and_the_online_rule_refuses(tmp_path):

@@ -19,6 +19,7 @@ from bitspike.data.sources import sha256_of_file
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
+from bitspike.paths import home, is_folder
 from bitspike.run import several
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
 from bitspike.run.batches import Batches
@@ -62,6 +63,8 @@ def train(
     elif overrides or seed is not None:
         refuse("train", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
     folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe.name)
+    if data is not None and not is_folder(home(data, "--data"), "--data"):
+        refuse("--data", f"'{data}'", "an existing folder")
     if not 1 <= processes <= recipe.training.batch:
         refuse("--processes", processes, f"1 to training.batch = {recipe.training.batch}, one example each at least")
     several.check_launchers()
