@@ -74,6 +74,8 @@ performance: $(STAMP)  ## docs/performance.md and its pictures, from results/ben
 
 campaigns: $(TESTING)  ## hours: thousands of damaged files for every reader and file of a run; results/campaigns.json
 	nice -n 15 $(BIN)/python -m tests.campaigns.mutants --all
+	nice -n 10 $(BIN)/python -m tests.campaigns.options
+	nice -n 10 $(BIN)/python -m tests.campaigns.kills
 
 clean:
 	rm -rf runs build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -5,8 +5,9 @@
 A training is started, killed (SIGKILL, SIGTERM or SIGINT; of two processes either one), resumed, killed again, until it
 ends; then the next one starts, until there were enough kills. A fault is: `lost`, a resume that is refused or fails;
 `differing`, an end whose result, weights or predictions are not those of the run nobody touched, bit for bit;
-`hanging`, a process alive 120 s after a kill (SIGTERM and SIGINT first finish an update, on a machine that may be busy);
-`untidy`, a traceback or more than one line about the stop. The counts go to results/campaigns.json; the exit code is 1 if there was a fault.
+`hanging`, a process alive 120 s after a kill (SIGTERM and SIGINT first finish an update; the machine may be busy);
+`untidy`, a traceback or more than one line about the stop. The counts go to results/campaigns.json; the exit code is 1
+if there was a fault.
 """
 
 from __future__ import annotations

@@ -92,8 +92,8 @@ def test_a_process_that_dies_ends_the_other_in_one_line_and_the_run_resumes(tmp_
     assert first.returncode == 2
     assert "Traceback" not in said
     assert said.splitlines()[-1] == (
-        "bitspike: process 1 of 2 ended (signal SIGKILL); 'runs/digits-st' keeps its last checkpoint, and --resume goes "
-        "on from it"
+        "bitspike: process 1 of 2 ended (signal SIGKILL); 'runs/digits-st' keeps its last checkpoint, and --resume "
+        "goes on from it"
     )
     stored = tmp_path / "runs" / "digits-st" / "recipe.toml"
     stored.write_text(stored.read_text().replace("epochs = 300", "epochs = 2"))

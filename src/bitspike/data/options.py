@@ -103,4 +103,5 @@ def _limits(limit: Any) -> list[str]:
         return [f"from {limit.ge:g}"]
     if isinstance(limit, Lt):
         return [f"below {limit.lt:g}"]
-    return [f"to {limit.le:g}"] if isinstance(limit, Le) else []
+    # Bounds so far out only keep absurd numbers from the arithmetic.
+    return [f"to {limit.le:g}"] if isinstance(limit, Le) and limit.le < 1e12 else []
