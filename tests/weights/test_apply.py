@@ -100,6 +100,13 @@ def test_a_model_in_which_nothing_became_binary_is_refused() -> None:
         quantise(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))), StraightThrough, 0)
 
 
+def test_a_weight_without_a_sign_is_refused() -> None:
+    layer = nn.Linear(3, 3)
+    layer.weight.data[1, 1] = torch.nan
+    with pytest.raises(BitspikeError, match=r"^0\.weight: got values that are not finite, wanted numbers"):
+        quantise(nn.Sequential(layer), StraightThrough, 0)
+
+
 def test_local_layers_of_a_network_are_binary() -> None:
     net = quantise(feedforward((2, 6, 6), 3, ["4l3", "8"], LIF), StraightThrough, 0).eval()
     names = [name for name, _, _ in binary_parametrizations(net)]

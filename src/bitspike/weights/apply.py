@@ -56,7 +56,8 @@ def quantise(
         signs = binary_sign(weight) if start == "signs" else None
         precision.initialise(weight, generator(*keys, name))
         if signs is not None:
-            weight.abs_().mul_(signs)
+            # A latent of 0 would count as +1.
+            weight.abs_().clamp_min_(torch.finfo(weight.dtype).tiny).mul_(signs)
         # unsafe: no trial call, which would need a draw before training.
         parametrize.register_parametrization(layer, tensor, precision, unsafe=True)
     return model
@@ -81,6 +82,8 @@ def _quantised(model: nn.Module, biases: bool, leave: Collection[str]) -> list[t
                 continue
             if tensor not in layer._parameters or isinstance(value, UninitializedParameter):
                 refuse(full, "a tensor made of others, or not made yet", "a plain parameter")
+            if not bool(value.isfinite().all()):
+                refuse(full, "values that are not finite", "numbers, which have a sign")
             found.append((layer, tensor, full))
         if not tensors and not isinstance(layer, _real()):
             # Of one dimension: gains and offsets, which meet no product of their own.
