@@ -151,7 +151,8 @@ class BackpropLearner(Learner):
 
     def _count(self, targets: Tensor, steps: int) -> int:
         """Answers that the loss is a mean of: one for each example, or for each step that has a class."""
-        each = self.task == "classification" and targets.ndim == 2 and targets.shape[1] == steps > 1
+        shaped = isinstance(targets, Tensor) and targets.ndim == 2
+        each = self.task == "classification" and shaped and targets.shape[1] == steps > 1
         return int((targets >= 0).sum()) if each else len(targets)
 
     def _reduce_gradients(self) -> None:

@@ -50,14 +50,22 @@ class Learner(ABC):
     def step_targets(self, targets: Tensor, steps: int, scores: Tensor) -> Tensor | None:
         """Targets (B, T) as classes for each of the `steps` steps, -1 for none; None where they are for each example.
 
-        scores: (B, C) of one step.
+        scores: (B, C) of one step. With as many steps as classes, rows with a single 1 may be either, and are refused.
         """
-        if self.task == "regression" or targets.ndim != 2 or targets.shape[1] == 1:
+        if self.task == "regression" or not isinstance(targets, Tensor) or targets.ndim != 2 or targets.shape[1] == 1:
             return None
+        classes = classes_of(scores)
+        one_hot = targets.shape[1] == classes and bool(((targets == 0) | (targets == 1)).all())
+        if one_hot and bool((targets.sum(1) == 1).all()):
+            class_targets("batch targets", targets, len(scores), classes)
         if targets.shape != (len(scores), steps):
             refuse(
-                "batch targets", tuple(targets.shape), f"({len(scores)},), or ({len(scores)}, {steps}) for each step"
-            )
+                "batch targets", tuple(targets.shape),
+                f"({len(scores)},), or ({len(scores)}, {steps}) for each step",
+            )  # fmt: skip
+        least = -1 if targets.dtype == torch.bool else int(targets.min()) if targets.numel() else -1
+        if least < -1:
+            refuse("batch targets", f"class {least}", "classes 0 or more, -1 for a step without one")
         known = targets[targets >= 0]
         if len(known) == 0:
             refuse("batch targets", "no class at any step", "a class at some step")
