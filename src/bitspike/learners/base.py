@@ -63,8 +63,8 @@ class Learner(ABC):
                 "batch targets", tuple(targets.shape),
                 f"({len(scores)},), or ({len(scores)}, {steps}) for each step",
             )  # fmt: skip
-        least = -1 if targets.dtype == torch.bool else int(targets.min()) if targets.numel() else -1
-        if least < -1:
+        whole = not targets.is_floating_point() and targets.dtype != torch.bool and targets.numel() > 0
+        if whole and (least := int(targets.min())) < -1:
             refuse("batch targets", f"class {least}", "classes 0 or more, -1 for a step without one")
         known = targets[targets >= 0]
         if len(known) == 0:
