@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import pickle
 import random
@@ -115,6 +116,31 @@ def _events(material: Path, work: Path) -> tuple[list[bytes], Use]:
 
     def use(content: bytes) -> None:
         path = work / "a" / "1.bin"
+        path.write_bytes(content)
+        _both(lambda: data.load("folder", path=work), lambda: data.prepare(path, form))
+
+    return seeds, use
+
+
+def _wav(material: Path, work: Path) -> tuple[list[bytes], Use]:
+    import soundfile
+
+    from bitspike import data
+
+    draw = np.random.default_rng(0)
+    seeds = []
+    for subtype, channels in (("PCM_16", 1), ("PCM_24", 2), ("FLOAT", 1), ("ULAW", 1)):
+        out = io.BytesIO()
+        soundfile.write(out, draw.uniform(-1, 1, (400, channels)), 8000, subtype, format="WAV")
+        seeds.append(out.getvalue())
+    for name in "ab":
+        (work / name).mkdir(exist_ok=True)
+        for number in range(5):
+            (work / name / f"{number}.wav").write_bytes(seeds[0])
+    form = data.load("folder", path=work).form
+
+    def use(content: bytes) -> None:
+        path = work / "a" / "1.wav"
         path.write_bytes(content)
         _both(lambda: data.load("folder", path=work), lambda: data.prepare(path, form))
 
@@ -384,6 +410,7 @@ READERS: dict[str, Target] = {
     "pgm": _images(".pgm", "PPM"),
     "events": Target(_events),
     "nmnist": Target(_nmnist),
+    **({"wav": Target(_wav)} if importlib.util.find_spec("soundfile") else {}),
     "npz": _table(".npz", lambda: _npz(False), False),
     "npz-series": _table(".npz", lambda: _npz(True), False, time=True),
     "npz-ragged": _table(".npz", _ragged, False),
