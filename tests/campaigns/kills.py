@@ -30,7 +30,7 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "campaigns.json"
 RECIPE = ["digits-bayes", "--set", "model.layers=['16']", "--set", "encoder.steps=4", "--set", "evaluation.draws=3"]
-RECIPE += ["--set", "training.epochs=8", "--set", "training.checkpoint_seconds=0.1", "--device", "cpu"]
+RECIPE += ["--set", "training.epochs=40", "--set", "training.checkpoint_seconds=0.1", "--device", "cpu"]
 RECIPE += ["--threads", "1"]
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 EARLY = 0.1
@@ -142,8 +142,8 @@ def running(out: Path, process: Process, before: float) -> bool:
 def tidy(name: str, code: int, errors: str) -> bool:
     """One line on the stop, and the conventional exit code."""
     lines = [line for line in errors.splitlines() if line.startswith("bitspike:")]
-    # Ctrl-C while Python itself starts is Python's to say: no frame of ours is in it.
-    if ("Traceback" in errors and "/bitspike/" in errors) or len(lines) > 1:
+    # Ctrl-C while Python itself starts is Python's to say: no frame of the command is in it.
+    if ("Traceback" in errors and any(f"/bitspike/{part}/" in errors for part in ("cli", "run"))) or len(lines) > 1:
         return False
     number = getattr(signal, name)
     return code in (-number, 2, 0) if name == "SIGKILL" else code in (128 + number, -number, 2, 0)
@@ -206,7 +206,7 @@ def _killed(
     if early:
         time.sleep(5 * moment)  # while it starts
     elif running(out, process, before):
-        time.sleep(moment * long / 3)
+        time.sleep(moment * long / 8)
     pids = members(process)
     if process.poll() is not None:
         return False
