@@ -214,3 +214,15 @@ def test_options_campaign_knows_every_verb():
     assert len({json.dumps(words) for words in tried}) > 500
     assert options.call(["train", "digits-st", "--seeds", "x"])[0] == "refused"
     assert options.call(["recipes", "digits-st"])[0] == "fine"
+
+
+def test_what_takes_long_is_said_once_and_to_no_program(monkeypatch, capsys):
+    from bitspike import notices
+
+    monkeypatch.setattr(notices, "_said", set())
+    notices.notice("waiting")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(notices, "always", True)
+    notices.notice("waiting")
+    notices.notice("waiting")
+    assert capsys.readouterr().err == "bitspike: waiting\n"

@@ -58,8 +58,10 @@ def main() -> NoReturn:
 
 def _run() -> int:
     """The exit code: 0, 2 for a mistake (one line is said), 128 + N for signal N, 1 for a reader that went away."""
+    from bitspike import notices
     from bitspike.run.signals import Handled, Stopped, stop
 
+    notices.always = True
     try:
         with Handled(stop):
             code = app(standalone_mode=False)

@@ -104,4 +104,5 @@ def _limits(limit: Any) -> list[str]:
     if isinstance(limit, Lt):
         return [f"below {limit.lt:g}"]
     # Bounds so far out only keep absurd numbers from the arithmetic.
-    return [f"to {limit.le:g}"] if isinstance(limit, Le) and limit.le < 1e12 else []
+    bound: Any = limit.le if isinstance(limit, Le) else 1e12
+    return [f"to {bound:g}"] if bound < 1e12 else []

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.kernels import cache
+from bitspike.notices import notice
 
+COMPILING = "compiling kernels for this processor, which takes up to a minute and is kept for later"
 # Functions from these are compiled into others; Numba would not notice that they have changed.
 PARTS = ("cpu_draws.py", "cpu_half.py", "cpu_math.py", "../draws.py")
 
@@ -54,6 +56,7 @@ class _Kept:
         context.refresh()
         content = cache.read(self._name(signature, context.codegen()))
         if content is None:
+            notice(COMPILING)
             return None
         try:
             return result._rebuild(context, *pickle.loads(content))

@@ -326,7 +326,7 @@ class TrainingPart(Part):
     """Epochs between two measurements on validation; left out: 1, or with `updates` so many that there are about 40."""
     patience: Count | None = None
     """With keep = "best": training stops when this many measurements on validation in a row bring nothing better."""
-    batch: Annotated[int, Field(ge=2)] = 64
+    batch: Annotated[int, Field(ge=2, le=10**12)] = 64
     """Examples of an update."""
     keep: Literal["last", "best"] = "last"
     """The epoch shipped: the last, or the best on validation (`criterion`)."""
