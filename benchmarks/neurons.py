@@ -121,7 +121,7 @@ def crowded(processes: int, seconds: float) -> list[dict[str, Any]]:
 
     def peers(shape: tuple[int, int, int]) -> dict[str, Any]:
         chosen = [layers.make(name) for name in (layers.own_names()[0], "SpikingJelly")]
-        return measure(shape, chosen, seconds, 9)
+        return measure(shape, chosen, seconds, 5)
 
     return beside.measured(HEADLINE, processes, call, peers if "SpikingJelly" in layers.installed() else None, seconds)
 
@@ -153,7 +153,7 @@ def main() -> None:
     )
     chosen = common.arguments(__doc__, parser)
     if chosen.beside:
-        common.save("neurons_beside", {"headline": crowded(chosen.beside, 1.0 if chosen.quick else 3.0)}, chosen)
+        common.save("neurons_beside", {"headline": crowded(chosen.beside, 1.0 if chosen.quick else 2.0)}, chosen)
         return
     seconds, most = (4.0, 5) if chosen.quick else (14.0, 25)
     result: dict[str, Any] = {"headline": [], "soft": [], "sweeps": {}}
