@@ -176,5 +176,5 @@ def test_one_hot_values_are_said(tmp_path: Path) -> None:
 def test_text_that_is_none_is_refused(tmp_path: Path) -> None:
     y = np.array(["u", "v"] * 10)
     y.view(np.uint32)[3] = 0x110000
-    with pytest.raises(BitspikeError, match=r"a.npz y: got text of numbers that are no characters, wanted text$"):
+    with pytest.raises(BitspikeError, match=r"a.npz y: got text with characters that do not exist, wanted text$"):
         load("folder", path=npz(tmp_path, x=np.arange(40.0).reshape(20, 2), y=y))

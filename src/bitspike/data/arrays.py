@@ -96,8 +96,6 @@ def read_npz(path: Path, *, target: bool, extra: tuple[str, ...] = (), padding: 
             refuse(f"{path} {name}", f"shape {some.shape}", f"{count} rows, as many as {x_name}")
         if some.dtype.kind == "f" and not np.isfinite(some).all():
             _refuse_place(path, name, some)
-        if some.dtype.kind == "U" and not _is_unicode(some):
-            refuse(f"{path} {name}", "text of numbers that are no characters", "text")
     inside = values if lengths is None else values[np.arange(values.shape[1]) < lengths[:, None]]
     if inside.dtype.kind == "f" and not np.isfinite(inside).all():
         _refuse_place(path, x_name, x if ragged else values, lengths)
@@ -107,16 +105,6 @@ def read_npz(path: Path, *, target: bool, extra: tuple[str, ...] = (), padding: 
         tensor = torch.where(mask.view(*mask.shape, *(1,) * (tensor.ndim - 2)), tensor, torch.zeros_like(tensor))
     ends = None if lengths is None else torch.from_numpy(lengths)
     return Arrays(tensor, x_name, ends, ragged, others, y_name, counted, tuple(notes))
-
-
-def _is_unicode(values: Array) -> bool:
-    """Whether all code points are characters: numpy stores text as plain numbers and checks none of them."""
-    points = (
-        np.ascontiguousarray(values).view(f"{values.dtype.str[0]}u4")
-        if values.dtype.itemsize
-        else values[:0].view("u1")
-    )
-    return not bool(((points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))).any())
 
 
 def _named(path: Path, names: list[str], known: tuple[str, ...], role: str) -> str:
