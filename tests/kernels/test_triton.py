@@ -95,7 +95,7 @@ def test_it_says_why_it_cannot_run(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'bitspike[cuda]'" in str(cuda.unavailable())
+    assert "pip install -e '.[cuda]'" in str(cuda.unavailable())
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     assert cuda.unavailable() == "torch finds no CUDA device"
     neuron, x = NEURONS["lif"], torch.zeros(2, 1, 1)
