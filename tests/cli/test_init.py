@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import bitspike
-from bitspike.cli import app
+from bitspike.cli.app import app
 from bitspike.errors import BitspikeError
 from bitspike.run.initial import beside, look
 from bitspike.run.recipe import ModelPart
