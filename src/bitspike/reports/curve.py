@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitspike.errors import refuse
 from bitspike.reports.rundata import RunData, number, section
-from bitspike.reports.style import CYCLE, INK, MUTED, VERMILION, panel, percent_axis, styled
+from bitspike.reports.style import CYCLE, INK, MUTED, VERMILION, ends, panel, percent_axis, styled, tell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,10 +53,12 @@ def trade(run: RunData) -> Trade | None:
 def over(found: Trade, reading: str, title: str, label: str, log: bool) -> Figure:
     """Accuracy over one reading of the rows; dashed: the static network; ringed: the row chosen."""
     figure, axes = panel()
+    names = []
     for k, (steps, rows) in enumerate(sorted(found.lines.items())):
         name = "shown once" if steps == 1 else f"shown {steps} times"
         at, accuracy = [row[reading] for row in rows], [row["accuracy"] for row in rows]
         axes.plot(at, accuracy, color=CYCLE[k % len(CYCLE)], marker="o", markersize=3.2, label=name)
+        names.append((name, float(accuracy[-1]), CYCLE[k % len(CYCLE)]))
     axes.axhline(found.static, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     if (bound := number(found.wanted, reading)) is not None:
         axes.axvline(bound, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
@@ -69,5 +71,9 @@ def over(found: Trade, reading: str, title: str, label: str, log: bool) -> Figur
         axes.xaxis.set_minor_formatter(lambda value, _: "")
     percent_axis(axes)
     axes.set(xlabel=label, title=title)
-    axes.legend(loc="lower right")
-    return figure
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    ends(axes, [("as trained", found.static, INK), *names])
+    rows = [row for _, each in sorted(found.lines.items()) for row in each]
+    least, most = (pick(rows, key=lambda row: float(row[reading])) for pick in (min, max))
+    said = (f"{100 * row['accuracy']:.1f} % at {row[reading]:.3g}" for row in (least, most))
+    return tell(figure, f"{title} ({label}): from {' to '.join(said)}; as trained {100 * found.static:.1f} %")

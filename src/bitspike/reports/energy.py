@@ -113,7 +113,7 @@ def in_words(found: Mapping[str, Any]) -> str:
             if at is None:
                 when = "would do so even if no neuron ever fired" if not cheaper else "does so at any rate"
             else:
-                when = f"costs less below {at:.3g} spikes per synapse"
+                when = f"{'does so' if cheaper else 'would cost less'} below {at:.3g} spikes per synapse"
             said += f"{counted[:1].upper()}{counted[1:]}, it {now} than the same network without spikes, and {when}. "
     return said.strip()
 

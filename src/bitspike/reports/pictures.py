@@ -168,7 +168,7 @@ def _belief(axes: Axes, belief: Array, classes: Sequence[str]) -> None:
     apart = belief[-1, first] - belief[-1, second] > 0.15
     for k, colour in ((first, BLUE), (second, VERMILION)):
         if k == first or apart:
-            name = short(classes[k], 10)
+            name = short(classes[k], 14)
             place = axes.get_yaxis_transform()
             axes.text(1.02, belief[-1, k], name, color=colour, transform=place, va="center", fontsize=8.5)
     axes.set(ylim=(-0.03, 1.03), yticks=[0, 1])

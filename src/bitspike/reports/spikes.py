@@ -11,11 +11,12 @@ import numpy as np
 from bitspike.errors import refuse
 from bitspike.reports.checked import Array
 from bitspike.reports.rundata import RunData, number, section
-from bitspike.reports.style import BLUE, INK, MUTED, ORANGE, PANEL, panel, percent_axis, short, styled
+from bitspike.reports.style import BLUE, INK, MUTED, ORANGE, PANEL, ends, panel, percent_axis, short, styled, tell
 from bitspike.reports.tables import Table
 from bitspike.reports.text import NONE, fixed, percent, whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 POINT = 0.01
@@ -158,9 +159,7 @@ def over_time(of: AsSpikes, window: tuple[float, float] | None) -> Figure:
     axes.plot(of.at, of.curve, color=BLUE, marker=marker, markersize=3.2, label="as spikes")
     axes.axhline(of.trained, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="as trained")
     axes.set(xlabel="ms of an image seen", title="Accuracy over time", xlim=(0, 1.02 * float(of.at[-1])))
-    percent_axis(axes)
-    axes.legend(loc="lower right")
-    return figure
+    return _beside(figure, axes, of, "ms")
 
 
 @styled
@@ -176,9 +175,17 @@ def over_steps(of: AsSpikes) -> Figure:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set(xlabel="steps seen", title="Accuracy over steps")
+    return _beside(figure, axes, of, "steps")
+
+
+def _beside(figure: Figure, axes: Axes, of: AsSpikes, unit: str) -> Figure:
+    """The names of both at the ends of their lines, and what the figure shows in words."""
     percent_axis(axes)
-    axes.legend(loc="lower right")
-    return figure
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    ends(axes, [("as trained", of.trained, INK), ("as spikes", float(of.curve[-1]), BLUE)])
+    first, last = (f"{100 * share:.1f} %" for share in (of.curve[0], of.curve[-1]))
+    trained = f"as trained {100 * of.trained:.1f} %"
+    return tell(figure, f"Accuracy as spikes: {first} after {of.at[0]:g} {unit}, {last} after {of.at[-1]:g}; {trained}")
 
 
 @styled
@@ -200,4 +207,5 @@ def layer_rates(layers: Sequence[Layer], label: str, unit: str) -> Figure:
     axes.tick_params(axis="y", which="both", length=0)
     axes.grid(False, axis="y")
     axes.grid(axis="x")
-    return figure
+    each = (f"{short(layer.name)} {layer.rate:.3g}{unit}" for layer in layers)
+    return tell(figure, f"Rates by layer, {label}: {', '.join(each)}")
