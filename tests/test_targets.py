@@ -160,7 +160,9 @@ def test_class_numbers_of_no_known_count_and_other_devices() -> None:
 
 
 def test_scores_of_another_shape_are_refused() -> None:
-    dense = bitspike.relu_to_spiking(nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU()), torch.rand(4, 1, 2, 2))
+    convolution = nn.Conv2d(1, 2, 1)
+    nn.init.ones_(convolution.weight)
+    dense = bitspike.relu_to_spiking(nn.Sequential(convolution, nn.ReLU()), torch.rand(4, 1, 2, 2) + 1)
     with pytest.raises(BitspikeError, match=r"curve read-out: got \(1, 2, 2, 2\), wanted scores \(B, C\)"):
         bitspike.accuracy_curve(dense, [(torch.rand(4, 1, 2, 2), torch.zeros(4).long())], steps=2)
     hybrid = bitspike.hybridise(nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU()), 8.0, steps=1)

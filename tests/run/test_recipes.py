@@ -69,5 +69,5 @@ def test_missing_and_broken_files():
         parse_recipe("name = ", "r")
     with pytest.raises(BitspikeError, match=r"recipe: got 'digits-bays', .*did you mean 'digits-bayes'"):
         load_recipe("digits-bays")
-    with pytest.raises(BitspikeError, match=r"recipe: cannot read 'no/such.toml' \(No such file"):
+    with pytest.raises(BitspikeError, match=r"recipe: got 'no/such.toml', which is not there"):
         load_recipe("no/such.toml")

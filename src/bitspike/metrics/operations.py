@@ -153,6 +153,8 @@ class OperationCounter(CellSums):
             if isinstance(module, STATIC):
                 self._hook(module, self._count_static, name)
             if isinstance(module, LMU):
+                # Its products are counted by its watcher, from what its units sent.
+                self._enclose(module)
                 self._cells.append((module, self._watch(name, module)))
                 module.watchers.append(self._cells[-1][1])
             if getattr(module, "is_spiking", False):
