@@ -48,8 +48,4 @@ def test_without_a_path_that_fits_the_options_hold() -> None:
 
 def test_a_path_that_fits_nothing_is_refused() -> None:
     with pytest.raises(BitspikeError, match=r"optimizer decay: got 'dense\*', wanted a path that fits one of conv1"):
-<<<<<<< HEAD
         Optimisation(network(), OptimiserChoice(decay={"dense*": 0.1}), None, Schedule(), 10).zero_grad()
-=======
-        Optimisation(network(), OptimiserChoice(decay={"dense*": 0.1}), None, Schedule(), 10).optimisers
->>>>>>> bc8171d (A Legendre memory's products are counted once; tests follow the new messages)
