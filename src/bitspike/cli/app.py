@@ -53,6 +53,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.close()
+    several = sys.modules.get("bitspike.run.several")
+    if several is not None:
+        several.leave(code)
     sys.exit(code)
 
 
