@@ -51,6 +51,13 @@ def regular(path: Path, field: str, wanted: str) -> None:
         refuse(field, f"'{path}', {KINDS.get(kind, 'a special file')}", wanted)
 
 
+def replaceable(path: Path, field: str) -> None:
+    """Refuse to put a file in the place of a folder, pipe or device: who may do so would replace /dev/null."""
+    kind = kind_of(path, field)
+    if kind not in (None, stat.S_IFREG):
+        refuse(field, f"'{path}', {KINDS.get(kind or 0, 'a special file')}", "a file, or a name that is free")
+
+
 def read_bytes(path: Path, field: str, wanted: str, most: int) -> bytes:
     """The content of an ordinary file of at most `most` bytes."""
     regular(path, field, wanted)

@@ -214,7 +214,7 @@ def test_settings_and_windows_are_checked() -> None:
     bad[1, 0, 3, 4] = torch.nan
     cases = [
         (lambda: spiking(model, synapse="box"), "synapse: got 'box'"),
-        (lambda: spiking(model, dt=0.0), "neuron dt: got 0.0|synapse dt: got 0.0"),
+        (lambda: spiking(model, dt=0.0), "spiking dt: got 0"),
         (lambda: spiking(model, chunk=0), "spiking chunk: got 0"),
         (lambda: net.present(images(1), 0.0005), "spiking time: got 0.0005 s, wanted a whole number of steps of 0.001"),
         (lambda: net.present(images(1), 0.02, [(0.01, 0.03)]), "spiking window: got 0.01 to 0.03 s, wanted a span"),

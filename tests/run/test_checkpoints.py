@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 import pytest
 import torch
@@ -81,6 +83,18 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
     with pytest.raises(BitspikeError, match=r"saving '.*x.json': No space left on device; earlier files are unchanged"):
         write_json(target, {"a": "b" * 100_000})
     assert json.loads(target.read_text()) == {"a": 1}
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path):
+    """As root a rename would put a file in the place of a device."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name, kind in (("pipe", "a pipe"), ("folder", "a folder"), ("link", "a pipe")):
+        with pytest.raises(BitspikeError, match=f"saving: got '.*{name}', {kind}, wanted a file, or a name that is"):
+            write_json(tmp_path / name, {"a": 1})
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "folder", "link"}
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
 
 
 def test_tensors_of_another_model_are_refused():

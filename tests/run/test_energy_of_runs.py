@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bitspike
-from bitspike.cli import app
+from bitspike.cli.app import app
 from bitspike.reports import report
 from bitspike.run.hybrid import sweep_run
 

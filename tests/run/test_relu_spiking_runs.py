@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 import bitspike
-from bitspike.cli import app
+from bitspike.cli.app import app
 from bitspike.errors import BitspikeError
 from bitspike.run.relu_spiking import evaluate_rates, rate_network_of
 

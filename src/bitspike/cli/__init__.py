@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
-__all__ = ["app", "main"]
+__all__ = ["main"]
 
 
 def main() -> NoReturn:
@@ -16,12 +16,3 @@ def main() -> NoReturn:
         sys.stderr.write("bitspike: stopped\n")
         sys.exit(130)
     run()
-
-
-def __getattr__(name: str) -> Any:
-    """The command itself, imported on first use."""
-    if name != "app":
-        raise AttributeError(f"module 'bitspike.cli' has no attribute '{name}'")
-    from bitspike.cli.app import app
-
-    return app

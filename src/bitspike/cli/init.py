@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
         from typing import Any
 
         from bitspike.errors import BitspikeError, refuse
+        from bitspike.paths import replaceable
         from bitspike.run.initial import described, look, recipe_toml, there
 
         if weights not in ("bayesian", "straight-through", "full"):
@@ -63,6 +64,7 @@ def register(app: typer.Typer) -> None:
         for choice in made:
             if choice.why:
                 typer.echo(f"  {choice.key} = {choice.value}: {choice.why}")
+        replaceable(written, "--out")
         try:
             written.parent.mkdir(parents=True, exist_ok=True)
             written.write_text(text, encoding="utf-8")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import refuse
+from bitspike.paths import replaceable
 from bitspike.reports import examples, plates, style, tables
 from bitspike.reports.energy import accounts
 from bitspike.reports.levels import levels
@@ -86,6 +87,7 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
     kinds = {"light": style.LIGHT, "dark": style.DARK, "paper": style.PRINT}
     inks = {f"{name}_inks": style.variables(of) for name, of in kinds.items()}
     text = engine.get_template(template).render(**inks, **values)
+    replaceable(path, "report")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

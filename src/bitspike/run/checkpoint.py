@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import BitspikeError, damaged
-from bitspike.paths import kind_of, regular
+from bitspike.paths import kind_of, regular, replaceable
 
 TENSOR, PAIRS, TUPLE = "__tensor__", "__pairs__", "__tuple__"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: written beside it, flushed to disk, renamed."""
+    replaceable(path, "saving")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
