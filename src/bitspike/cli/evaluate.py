@@ -206,5 +206,5 @@ def _energy(account: dict[str, Any]) -> None:
     )
     cross = account["cross_over"].get("arithmetic")
     if cross is not None:
-        ends = "wins at no rate" if cross["at"] is None else f"stops winning at {cross['at']:.3g}"
+        ends = "spikes cost more at any number" if cross["at"] is None else f"stops winning at {cross['at']:.3g}"
         typer.echo(f"  {'per synapse':<16} {cross['here']:.3g} spikes; {ends}")
