@@ -89,12 +89,12 @@ def share(result: dict[str, Any], path: str) -> str:
 
 
 def table(names: list[str], brief: bool) -> str:
-    """One row per recipe, and per other reading of it."""
+    """One row per recipe, with the version that measured it, and per other reading of it."""
     results = stored(names)
     regression = "rmse" in next(iter(results.values()))["mean"]["test"]
     columns = BRIEF if brief else VALUES if regression else CLASSES
     costs = ["weight bits"] if brief else ["weight bits", "spikes/neuron", "µJ (arithmetic)"]
-    lines = [["recipe", "seeds", *(c[0] for c in columns), *costs]]
+    lines = [["recipe", "version", "seeds", *(c[0] for c in columns), *costs]]
     for name, result in results.items():
         cost = [f"{at(result['mean'], 'bits.weights_stored'):,.0f}"]
         if not brief:
@@ -104,11 +104,11 @@ def table(names: list[str], brief: bool) -> str:
         cells = [figure(result, f"test.{path}", factor, digits, True) for _, path, factor, digits in columns]
         if brief:
             cells[0] = share(result, "test.accuracy")
-        lines.append([f"`{name}`", seeds, *cells, *cost])
+        lines.append([f"`{name}`", result["version"], seeds, *cells, *cost])
         for reading, label in () if brief else READINGS.items():
             if reading in result["mean"]:
                 cells = [figure(result, f"{reading}.{p}", f, d, True) for _, p, f, d in columns]
-                lines.append([label, seeds, *cells, *[""] * len(cost)])
+                lines.append([label, "", seeds, *cells, *[""] * len(cost)])
     return spike_tables.markdown(lines)
 
 
