@@ -98,7 +98,7 @@ def test_an_unwritable_place_is_refused_and_left_alone(make_run: MakeRun, tmp_pa
     with pytest.raises(BitspikeError, match="wanted a place that can be written"):
         compare(runs, tmp_path / "file" / "c.html")
     (tmp_path / "c.html").mkdir()
-    with pytest.raises(BitspikeError, match="c.html', a folder, wanted a file, or a name that is free"):
+    with pytest.raises(BitspikeError, match=r"c\.html', a folder, wanted a file, or a name that is free"):
         compare(runs, tmp_path / "c.html")
     assert (tmp_path / "file").read_text() == "mine"
     assert not list(tmp_path.glob(".*part"))
