@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks import common
 from benchmarks.memory import give_back, resident
-from bitspike.layers import LMU, ParallelLMU
+from bitspike.cells import LMU, ParallelLMU
 from bitspike.neurons import TemporalQuantiser, redraw_carry
 
 CLASSES = 10

@@ -59,7 +59,7 @@ def trim() -> None:
 def give_back() -> None:
     """Return freed memory to the system, so that what follows is not served from it, and set VmHWM back to VmRSS."""
     with contextlib.suppress(ImportError):
-        from bitspike.kernels import buffers
+        from bitspike.kernels.cpu import buffers
 
         buffers.release()
     trim()

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import layers
-from bitspike.kernels.products import Policy
 from bitspike.layers import ChannelScale
 from bitspike.models import feedforward
 from bitspike.neurons import LIF
+from bitspike.products import Policy
 from bitspike.weights import StraightThrough, quantise
 
 

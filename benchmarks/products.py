@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitspike.kernels.products import Kind, Policy, capabilities, conv2d, explain_product, linear
+from bitspike.products import Kind, Policy, capabilities, conv2d, explain_product, linear
 
 Call = Callable[[], object]
 DENSITIES = (0.02, 0.1, 0.3)

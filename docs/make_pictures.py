@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from bitspike.errors import BitspikeError
-from bitspike.reports import examples, plates
+from bitspike.reports import examples
+from bitspike.reports import sections as plates
 from bitspike.reports.rundata import read_run
 from bitspike.reports.style import VARIABLES
 

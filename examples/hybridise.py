@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bitspike.convert import dehybridise, hybridise
 from bitspike.data import load
-from bitspike.metrics import sweep
+from bitspike.energy import sweep
 
 
 class Net(nn.Module):

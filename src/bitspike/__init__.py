@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 from bitspike.errors import BitspikeError
 
 if TYPE_CHECKING:
-    from bitspike.convert.hybridise import dehybridise, hybridise
-    from bitspike.convert.rate_curve import RateCurve, accuracy_curve
-    from bitspike.convert.rate_network import RateNetwork
-    from bitspike.convert.relu_to_spiking import relu_to_spiking
-    from bitspike.convert.spiking import Spiking, spiking
-    from bitspike.layers import LMU, Local2d, ParallelLMU, Synapse
+    from bitspike.cells import LMU, ParallelLMU
+    from bitspike.convert.hybrid.hybridise import dehybridise, hybridise
+    from bitspike.convert.relu.rate_curve import RateCurve, accuracy_curve
+    from bitspike.convert.relu.rate_network import RateNetwork
+    from bitspike.convert.relu.relu_to_spiking import relu_to_spiking
+    from bitspike.convert.soft.spiking import Spiking, spiking
+    from bitspike.energy import Device, Energy, LevelCollector, sweep
+    from bitspike.energy.estimate import estimate_energy
+    from bitspike.layers import Local2d, Synapse
     from bitspike.layers.explain import explain_backend
-    from bitspike.metrics import Device, Energy, LevelCollector, sweep
-    from bitspike.metrics.energy import energy
     from bitspike.neurons import (
         Noise,
         SoftLIF,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
     from bitspike.run.results import write_results
-    from bitspike.run.spiking import evaluate_spiking
     from bitspike.run.start import Run, load, train
+    from bitspike.studies.spiking import evaluate_spiking
 
 __version__ = "0.2.0"
 __all__ = [
@@ -64,7 +65,7 @@ __all__ = [
     "compare",
     "cross_validate",
     "dehybridise",
-    "energy",
+    "estimate_energy",
     "evaluate_spiking",
     "explain_backend",
     "fit_to_relu",
@@ -84,13 +85,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Device": "bitspike.metrics",
-    "Energy": "bitspike.metrics",
-    "LMU": "bitspike.layers",
-    "LevelCollector": "bitspike.metrics",
+    "Device": "bitspike.energy",
+    "Energy": "bitspike.energy",
+    "LMU": "bitspike.cells",
+    "LevelCollector": "bitspike.energy",
     "Local2d": "bitspike.layers",
     "Noise": "bitspike.neurons",
-    "ParallelLMU": "bitspike.layers",
+    "ParallelLMU": "bitspike.cells",
     "RateCurve": "bitspike.convert",
     "RateNetwork": "bitspike.convert",
     "Recipe": "bitspike.run.recipe",
@@ -106,8 +107,8 @@ _HOMES = {
     "compare": "bitspike.reports",
     "cross_validate": "bitspike.run.folds",
     "dehybridise": "bitspike.convert",
-    "energy": "bitspike.metrics",
-    "evaluate_spiking": "bitspike.run.spiking",
+    "estimate_energy": "bitspike.energy",
+    "evaluate_spiking": "bitspike.studies.spiking",
     "explain_backend": "bitspike.layers.explain",
     "fit_to_relu": "bitspike.neurons",
     "hybridise": "bitspike.convert",
@@ -120,7 +121,7 @@ _HOMES = {
     "report": "bitspike.reports",
     "set_step": "bitspike.neurons",
     "spiking": "bitspike.convert",
-    "sweep": "bitspike.metrics",
+    "sweep": "bitspike.energy",
     "train": "bitspike.run.start",
     "write_results": "bitspike.run.results",
 }

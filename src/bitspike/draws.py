@@ -6,7 +6,7 @@ in any process, at any rank, after any interruption.
 
 Large draws come from a counter instead: Threefry-2x32 with 13 rounds, keyed by the same 64 bits (Salmon et al. 2011,
 "Parallel random numbers: as easy as 1, 2, 3"). Compiled loops draw the same numbers where they are used
-(`kernels.cpu_draws`). Number i of each `HALF` counters c gives two values, at i and `HALF` + i of 2 `HALF` places:
+(`kernels.cpu.draws`). Number i of each `HALF` counters c gives two values, at i and `HALF` + i of 2 `HALF` places:
 
     uniform   u = (word >> 8) / 2^24
     normal    sqrt(-2 log(1 - u0)) cos(2 pi u1)  and  sqrt(-2 log(1 - u0)) sin(2 pi u1)

@@ -23,8 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bitspike.kernels import cache
-from bitspike.kernels.compiled import compiled
-from bitspike.kernels.products import table
+from bitspike.kernels.cpu.compiled import compiled
+from bitspike.products import table
 
 LONGEST, MOST = 10.0, 2 << 20  # seconds of one mutant; kilobytes of memory
 TIMES = {"float32": 2.0, "int8": 1.0}

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.convert import dehybridise, hybridise
+from bitspike.energy import LevelCollector
 from bitspike.errors import BitspikeError
 from bitspike.layers import Stepwise, TemporalBatchNorm
-from bitspike.metrics import LevelCollector
 from bitspike.neurons import Static, TemporalQuantiser, at_step, redraw_carry
 
 from ..nearness import off

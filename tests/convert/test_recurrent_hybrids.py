@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from bitspike.convert import dehybridise, hybridise
+from bitspike.energy import LevelCollector
 from bitspike.errors import BitspikeError
-from bitspike.metrics import LevelCollector
 from bitspike.neurons import at_step
 
 from ..nearness import off

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitspike.convert import RateNetwork, accuracy_curve, relu_to_spiking
-from bitspike.convert.rate_units import MaxUnit, Setting
+from bitspike.convert.relu.rate_units import MaxUnit, Setting
 from bitspike.data import load
 from bitspike.errors import BitspikeError
 from bitspike.models import feedforward

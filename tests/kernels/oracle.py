@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels.adjoint import Adjoint
-from bitspike.kernels.cpu_source import stored
+from bitspike.kernels.cpu.source import stored
 from bitspike.kernels.trace import Node, Trace, needed
 
 OPERATIONS = {

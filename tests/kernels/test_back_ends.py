@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bitspike.kernels import Recurrence, cpu, exp, expm1, log1p, run, scan
+from bitspike.kernels import Recurrence, exp, expm1, log1p, run, scan
+from bitspike.kernels.cpu import back_end as cpu
 from bitspike.neurons import LIF, SURROGATES
 
 from . import oracle

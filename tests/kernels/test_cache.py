@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bitspike.kernels import cache
-from bitspike.kernels.compiled import compiled
-from bitspike.kernels.products import table
+from bitspike.kernels.cpu.compiled import compiled
+from bitspike.products import table
 
 CONTENT = bytes(range(256)) * 8
 

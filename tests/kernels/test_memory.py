@@ -5,8 +5,8 @@ import gc
 import pytest
 import torch
 
-from bitspike.kernels import buffers
-from bitspike.kernels.packing import pack, unpack
+from bitspike.kernels.cpu import buffers
+from bitspike.kernels.cpu.packing import pack, unpack
 from bitspike.neurons import LIF
 
 

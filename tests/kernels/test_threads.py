@@ -6,8 +6,8 @@ import threading
 import pytest
 import torch
 
-from bitspike.kernels import threads
-from bitspike.kernels.allowance import LONGEST, SHORTEST, Allowance
+from bitspike.kernels.cpu import threads
+from bitspike.kernels.cpu.allowance import LONGEST, SHORTEST, Allowance
 from bitspike.neurons import LIF
 
 LONG = 120  # seconds to wait for a thread on a loaded machine before a test gives up

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitspike.layers import LMU, ChannelScale, FewBitConv2d, Local2d, OnePass, Recurrent, Stepwise
+from bitspike.cells import LMU
+from bitspike.layers import ChannelScale, FewBitConv2d, Local2d, OnePass, Recurrent, Stepwise
 from bitspike.models.sequence import Gated
 from bitspike.neurons import LIF, SoftIF, SoftNeuron, Surrogate
 from bitspike.weights import BayesianBinary, StraightThrough, quantise, redraw

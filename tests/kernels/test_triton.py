@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from bitspike.errors import BitspikeError
-from bitspike.kernels import Recurrence, cuda, run
-from bitspike.kernels.cuda_source import backward_arguments, forward_arguments
+from bitspike.kernels import Recurrence, run
+from bitspike.kernels.cuda import back_end as cuda
+from bitspike.kernels.cuda.source import backward_arguments, forward_arguments
 from bitspike.kernels.recurrence import variant
 from bitspike.neurons import LIF, BiSNN, Surrogate
 

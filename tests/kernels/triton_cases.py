@@ -16,7 +16,6 @@ from bitspike.kernels import (
     Recurrence,
     absolute,
     choose,
-    cuda,
     exp,
     expm1,
     floor,
@@ -28,6 +27,7 @@ from bitspike.kernels import (
     stop,
     with_gradient,
 )
+from bitspike.kernels.cuda import back_end as cuda
 from bitspike.neurons import LIF, BiSNN, Surrogate
 from bitspike.neurons import NEURONS as KINDS
 

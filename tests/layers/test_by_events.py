@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bitspike.kernels.events import unavailable
 from bitspike.layers import FewBitConv2d, FewBitLinear, Local2d
 from bitspike.layers.by_events import EventLayer
+from bitspike.products.events import unavailable
 from bitspike.weights import StraightThrough
 
 from ..nearness import off

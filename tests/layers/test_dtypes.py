@@ -9,18 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bitspike.cells import LMU, ParallelLMU
 from bitspike.coding import BernoulliRate, DirectCurrent, Latency, PixelSequence, PopulationCode, Sequence
 from bitspike.errors import BitspikeError
 from bitspike.layers import (
     BNTT,
-    LMU,
     ChannelScale,
     Dropout,
     FewBitConv2d,
     FewBitLinear,
     Local2d,
     OnePass,
-    ParallelLMU,
     Recomputed,
     Recurrent,
     Stepwise,

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bitspike.cells import LMU
 from bitspike.errors import BitspikeError
-from bitspike.layers import LMU, TemporalBatchNorm
+from bitspike.layers import TemporalBatchNorm
 from bitspike.layers.ends import ends_at, frozen, with_lengths
 from bitspike.learners import BackpropLearner, Learner, OnlineLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice

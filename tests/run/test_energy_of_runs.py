@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import bitspike
 from bitspike.cli.app import app
 from bitspike.reports import report
-from bitspike.run.hybrid import sweep_run
+from bitspike.studies.hybrid import sweep_run
 
 SMALL = ["training.epochs=2", "evaluation.energy_examples=40"]
 

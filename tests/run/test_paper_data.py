@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 import bitspike
-from bitspike.run.spiking import evaluate_spiking
+from bitspike.studies.spiking import evaluate_spiking
 
 
 def cifar100(folder: Path) -> None:

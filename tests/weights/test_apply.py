@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bitspike.cells import LMU
 from bitspike.errors import BitspikeError
-from bitspike.layers import BNTT, LMU, ChannelScale, Local2d, TemporalBatchNorm
+from bitspike.layers import BNTT, ChannelScale, Local2d, TemporalBatchNorm
 from bitspike.models import feedforward
 from bitspike.neurons import LIF
 from bitspike.weights import BayesianBinary, StraightThrough, binary_parametrizations, quantise, redraw

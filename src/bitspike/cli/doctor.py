@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
         from bitspike.cli.doctor_data import where
         from bitspike.cli.doctor_kernels import back_ends
         from bitspike.extras import states
-        from bitspike.kernels.products import capabilities
+        from bitspike.products import capabilities
 
         found = {
             "bitspike": bitspike.__version__,

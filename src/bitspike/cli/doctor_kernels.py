@@ -9,7 +9,8 @@ import typer
 
 def back_ends() -> dict[str, str]:
     """Each back end of the time loops, with why it cannot run here."""
-    from bitspike.kernels import cpu, cuda
+    from bitspike.kernels.cpu import back_end as cpu
+    from bitspike.kernels.cuda import back_end as cuda
 
     found = {"reference": "plain PyTorch, any dtype and device"}
     found["cpu"] = cpu.unavailable() or "Numba, compiled on first use"
@@ -22,7 +23,8 @@ def print_kernel(kind: str) -> None:
     import torch
 
     from bitspike.errors import refuse
-    from bitspike.kernels import Recurrence, cpu
+    from bitspike.kernels import Recurrence
+    from bitspike.kernels.cpu import back_end as cpu
     from bitspike.kernels.formula import formula
     from bitspike.neurons import NEURONS
 

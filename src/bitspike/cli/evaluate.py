@@ -99,9 +99,9 @@ def _spikes(
     run: Path, split: str, time: float, data: Path | None, reset: bool, options: dict[str, Any], as_json: bool
 ) -> None:
     from bitspike.run.progress import shown_images
-    from bitspike.run.relu_spiking import is_relu_run
-    from bitspike.run.spiking import evaluate_spiking
     from bitspike.run.start import load
+    from bitspike.studies.relu_spiking import is_relu_run
+    from bitspike.studies.spiking import evaluate_spiking
 
     found = load(run)
     if is_relu_run(found):
@@ -136,7 +136,7 @@ def _rates(
     """A ReLU network: its accuracy-time curve. Every image begins at rest, so that `reset` says nothing new."""
     from bitspike.errors import refuse
     from bitspike.run.progress import shown_images
-    from bitspike.run.relu_spiking import evaluate_rates
+    from bitspike.studies.relu_spiking import evaluate_rates
 
     for name in ("window", "synapse", "tau_s", "products"):
         if name in options:

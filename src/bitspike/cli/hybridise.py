@@ -37,8 +37,8 @@ def register(app: typer.Typer) -> None:
 
         finished_run(run)
         from bitspike.reports import report
-        from bitspike.run.hybrid import sweep_run
         from bitspike.run.start import load
+        from bitspike.studies.hybrid import sweep_run
 
         found = sweep_run(
             load(run), _numbers("--steps", steps, int), _numbers("--counts", counts, float), scale=scale,

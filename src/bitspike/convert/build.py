@@ -15,10 +15,10 @@ from typing import Any
 from torch import nn
 
 from bitspike.convert import graph
-from bitspike.convert.cells import OpenCell, OpenLayers, opened
-from bitspike.convert.hybrid import Hybrid
+from bitspike.convert.hybrid.cells import OpenCell, OpenLayers, opened
+from bitspike.convert.hybrid.hybrid import Hybrid
+from bitspike.convert.hybrid.units import Clock
 from bitspike.convert.nonlinearities import CLOSED, MODULES, pure
-from bitspike.convert.units import Clock
 from bitspike.errors import refuse
 from bitspike.layers import Stepwise, TemporalBatchNorm
 from bitspike.neurons import Neuron, Static, TemporalQuantiser, quantisers

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from bitspike.convert.hybrid.units import Clock, Presented
 from bitspike.convert.nonlinearities import FUNCTIONS, MODULES, Function
-from bitspike.convert.units import Clock, Presented
 from bitspike.errors import refuse
 
 TORCH = str(Path(torch.__file__).parent)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels.buffers import zeros_like
+from bitspike.kernels.cpu.buffers import zeros_like
 
 WIDE = (torch.float32, torch.float64)
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels import cpu, operator
+from bitspike.kernels import operator
+from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.recurrence import Recurrence, keeping, variant
 from bitspike.kernels.run import Choice, as_tensors, back_end_for, fitting

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bitspike.kernels import cpu, cuda
 from bitspike.kernels.adjoint import Adjoint
-from bitspike.kernels.cpu_source import by_reference, stored
+from bitspike.kernels.cpu import back_end as cpu
+from bitspike.kernels.cpu.source import by_reference, stored
+from bitspike.kernels.cuda import back_end as cuda
 from bitspike.kernels.recurrence import keeping, variant
 from bitspike.kernels.trace import Node, Trace
 from bitspike.kernels.transforms import constant_in_graphs

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels.buffers import empty
-from bitspike.kernels.packing import Packed, pack, unpack
+from bitspike.kernels.cpu.buffers import empty
+from bitspike.kernels.cpu.packing import Packed, pack, unpack
 
 ROWS = 2048  # a product of fewer rows is slower per row
 

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels import cpu, cuda, operator
+from bitspike.kernels import operator
+from bitspike.kernels.cpu import back_end as cpu
+from bitspike.kernels.cuda import back_end as cuda
 from bitspike.kernels.differentiable import Call, differentiable_scan
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.recurrence import Recurrence

@@ -2,28 +2,25 @@
 
 from bitspike.layers.bntt import BNTT
 from bitspike.layers.dropout import Dropout
-from bitspike.layers.lmu import LMU
+from bitspike.layers.fused import OnePass
 from bitspike.layers.local import Local2d
 from bitspike.layers.norm import TemporalBatchNorm
-from bitspike.layers.one_pass import OnePass
-from bitspike.layers.parallel_lmu import ParallelLMU
 from bitspike.layers.product import FewBitConv2d, FewBitLinear
 from bitspike.layers.recomputed import Recomputed
 from bitspike.layers.recurrent import Recurrent
 from bitspike.layers.scale import ChannelScale
 from bitspike.layers.stepwise import Stepwise, stepwise
 from bitspike.layers.synapse import Synapse, SynapticLayer
+from bitspike.renamed import moved
 
 __all__ = [
     "BNTT",
-    "LMU",
     "ChannelScale",
     "Dropout",
     "FewBitConv2d",
     "FewBitLinear",
     "Local2d",
     "OnePass",
-    "ParallelLMU",
     "Recomputed",
     "Recurrent",
     "Stepwise",
@@ -32,3 +29,5 @@ __all__ = [
     "TemporalBatchNorm",
     "stepwise",
 ]  # fmt: skip
+
+__getattr__ = moved(__name__, dict.fromkeys(("LMU", "ParallelLMU"), "bitspike.cells"))

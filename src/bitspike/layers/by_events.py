@@ -1,4 +1,4 @@
-"""Weight layers on inputs that are mostly zero: sums over what is not (`kernels.events`), where that is faster.
+"""Weight layers on inputs that are mostly zero: sums over what is not (`products.events`), where that is faster.
 
 What a layer gives differs from its own `forward` in the order of float32 sums alone.
 """
@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.kernels.events import Packed, lanes_for, pack, product, unavailable
+from bitspike.layers.fused import hooked_anywhere, plain
 from bitspike.layers.local import Local2d
-from bitspike.layers.one_pass import hooked_anywhere, plain
 from bitspike.layers.product import FewBitConv2d, FewBitLinear
+from bitspike.products.events import Packed, lanes_for, pack, product, unavailable
 
 LINEAR, CONV = (nn.Linear, FewBitLinear), (nn.Conv2d, FewBitConv2d)
 # The share of inputs that are not zero up to which sums over them are faster, measured on layers of 16 to 2,000

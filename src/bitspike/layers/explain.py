@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bitspike.cells.lmu import LMU
 from bitspike.kernels import Recurrence, back_end_for
-from bitspike.kernels.cpu_source import stored
+from bitspike.kernels.cpu.source import stored
 from bitspike.kernels.dtypes import computing
-from bitspike.kernels.products.kinds import Part
 from bitspike.kernels.recurrence import variant
 from bitspike.kernels.run import Choice
-from bitspike.layers.lmu import LMU
-from bitspike.layers.one_pass import OnePass, hooked_anywhere, passes
+from bitspike.layers.fused import OnePass, hooked_anywhere, passes
 from bitspike.layers.product import FewBitConv2d, FewBitLinear, weight_kind
 from bitspike.neurons.base import Neuron
+from bitspike.products.kinds import Part
 
 HEADINGS = ("layer", "kind", "input", "takes", "why", "kept")
 
@@ -60,7 +60,7 @@ def explain_backend(model: nn.Module, x: Tensor, run: Callable[[], object] | Non
 
 
 def _joined(model: nn.Module) -> dict[str, str]:
-    """What neurons share their pass over memory with, by name, as an ending of `why`; see `layers.one_pass`."""
+    """What neurons share their pass over memory with, by name, as an ending of `why`; see `layers.fused`."""
     found = {}
     for prefix, chain in model.named_modules():
         for part in passes(chain, hooked_anywhere()) if isinstance(chain, OnePass) else ():

@@ -1,7 +1,7 @@
 """Linear and convolution layers that say what their operands are made of, so that few bits are multiplied as such.
 
 They hold what `nn.Linear` and `nn.Conv2d` hold, and give what those give: bit for bit where sums of few-bit operands
-are exact, within float32's own error elsewhere (`kernels.products`). Whether the weights are +-1 is read off their
+are exact, within float32's own error elsewhere (`products`). Whether the weights are +-1 is read off their
 parametrization at every call, since a relaxed draw is real and a hard one is not.
 """
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bitspike.kernels.dtypes import mixed
-from bitspike.kernels.products import Geometry, Kind, Policy, conv2d, explain_product, linear
-from bitspike.kernels.products.kinds import Part, check_names
+from bitspike.products import Geometry, Kind, Policy, conv2d, explain_product, linear
+from bitspike.products.kinds import Part, check_names
 from bitspike.weights import BayesianBinary, StraightThrough
 
 

@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from bitspike.errors import refuse
 from bitspike.kernels import Spike
 from bitspike.kernels.dtypes import computing, rest
-from bitspike.kernels.products.kinds import Kind
 from bitspike.layers.by_events import EventLayer
-from bitspike.layers.in_order import run_in_order
-from bitspike.layers.one_pass import hooked_anywhere, plain
+from bitspike.layers.fused import hooked_anywhere, plain
+from bitspike.layers.memory_format import run_in_order
 from bitspike.layers.stepwise import Stepwise
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import one_positive
+from bitspike.products.kinds import Kind
 
 SYNAPSES = ("first-order", "alpha")
 PRODUCTS = ("float32", "dense", "bfloat16")

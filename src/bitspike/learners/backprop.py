@@ -17,10 +17,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitspike.cells.lmu import train_feed_forward
 from bitspike.errors import refuse
 from bitspike.layers import TemporalBatchNorm
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
-from bitspike.layers.lmu import train_feed_forward
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
 from bitspike.learners.decoding import decode
@@ -38,7 +38,7 @@ class BackpropLearner(Learner):
     """Learns by surrogate gradients through time; `rho` weighs the prior, `draws` passes make one update.
 
     steps: how the step sizes of the model's quantisers change over training (`neurons.schedule.set_step`).
-    feed_forward: the first fraction of training, in which an LMU learns without feedback (`layers.lmu`).
+    feed_forward: the first fraction of training, in which an LMU learns without feedback (`cells.lmu`).
     """
 
     def __init__(

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
-from bitspike.kernels.products import Kind, Policy
 from bitspike.layers import (
     ChannelScale,
     Dropout,
@@ -32,6 +31,7 @@ from bitspike.layers import (
     Stepwise,
     TemporalBatchNorm,
 )
+from bitspike.products import Kind, Policy
 
 COUNT = r"[1-9]\d{0,5}"
 LAYER = re.compile(
@@ -74,7 +74,7 @@ def feedforward(
     1/sqrt(fan-in)) or "bias" (none: a bias in each weight layer, starting at 0). keys: names the draw of the initial
     weights: uniform +-1/sqrt(fan-in), or Gaussian with the standard deviations `deviations`, one per weight layer.
     norm_gain: multiplies the initial gains of the norms before neurons. x_kind: what the input is made of ("spikes" for
-    0 and 1). products: how few-bit operands are multiplied; see `kernels.products`.
+    0 and 1). products: how few-bit operands are multiplied; see `products`.
     """
     if norm not in NORMS:
         refuse("model norm", repr(norm), " or ".join(repr(n) for n in NORMS))

@@ -10,13 +10,13 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from bitspike.cells.gated_scan import gated_scan
+from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Choice
 from bitspike.layers.ends import lengths_for
-from bitspike.layers.gated_scan import gated_scan
-from bitspike.layers.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
 
 GATED = {"lstm": nn.LSTM, "gru": nn.GRU}
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from bitspike.errors import refuse
 from bitspike.kernels import Recurrence, Spike, Step
 from bitspike.kernels.dtypes import computing, given_back
-from bitspike.kernels.products.kinds import Kind
 from bitspike.kernels.run import Choice, Chooser, run_into, run_on
 from bitspike.kernels.scaled import Scaled, scaled_constants
+from bitspike.products.kinds import Kind
 
 
 class Neuron(nn.Module):
@@ -24,7 +24,7 @@ class Neuron(nn.Module):
     """
 
     is_spiking: ClassVar[bool] = True
-    # What the output is made of, for the products behind it (`kernels.products.Kind`).
+    # What the output is made of, for the products behind it (`products.Kind`).
     emits: ClassVar[Kind] = "spikes"
     step: Step
     spike: Spike

@@ -28,10 +28,10 @@ from torch import Tensor
 
 from bitspike.kernels import Spike, choose, expm1, log1p, maximum, minimum, stop, with_gradient
 from bitspike.kernels.dtypes import rest
-from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, held, hold, one_positive
 from bitspike.neurons.surrogate import Surrogate
+from bitspike.products.kinds import Kind
 
 
 class ExactLIFState(NamedTuple):

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitspike.kernels import cpu, threads
-from bitspike.kernels.buffers import empty
+from bitspike.kernels.cpu import back_end as cpu
+from bitspike.kernels.cpu import threads
+from bitspike.kernels.cpu.buffers import empty
 from bitspike.neurons.exact_lif import ExactLIF, ExactLIFState
 
 LARGEST = 0.1  # dt / tau_rc
@@ -44,8 +45,8 @@ def run(
     dimensions.
     """
     # Late: importing the loop imports Numba.
-    from bitspike.kernels.cpu_half import array
-    from bitspike.neurons.exact_lif_loops import compiled
+    from bitspike.kernels.cpu.exact_lif_loops import compiled
+    from bitspike.kernels.cpu.half import array
 
     p = neuron.constants()
     shape = x.shape

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from bitspike.kernels import Spike
 from bitspike.kernels.dtypes import rest
-from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
 from bitspike.neurons.surrogate import Surrogate
+from bitspike.products.kinds import Kind
 
 
 class IntegratorState(NamedTuple):

@@ -28,13 +28,13 @@ from bitspike import draws
 from bitspike.errors import refuse
 from bitspike.kernels import Spike, floor, indicator, stop, with_gradient
 from bitspike.kernels.dtypes import at_least_single, computing, computing_dtype, given_back
-from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons import quantiser_draws
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, constant, positive
 from bitspike.neurons.soft_lif import SoftLIF
 from bitspike.neurons.static import STATIC
 from bitspike.neurons.surrogate import Surrogate
+from bitspike.products.kinds import Kind
 
 MODES = ("carry", *quantiser_draws.MODES)
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor] | None] = {

@@ -26,11 +26,11 @@ from torch import Tensor
 from bitspike.errors import refuse
 from bitspike.kernels import Spike
 from bitspike.kernels.dtypes import at_least_single, rest
-from bitspike.kernels.products.kinds import Kind
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, positive
 from bitspike.neurons.reset import soft
 from bitspike.neurons.surrogate import Surrogate
+from bitspike.products.kinds import Kind
 
 
 class RateIFState(NamedTuple):

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bitspike.draws import HALF, Key, key_words
-from bitspike.kernels import cpu, threads
-from bitspike.kernels.buffers import empty
+from bitspike.kernels.cpu import back_end as cpu
+from bitspike.kernels.cpu import threads
+from bitspike.kernels.cpu.buffers import empty
 from bitspike.kernels.transforms import transformed
 from bitspike.neurons.soft_lif import SoftLIF
 
@@ -59,8 +60,8 @@ class _Rates(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, constants: Any, kind: int, words: tuple[int, int]) -> Tensor:
         # Late: importing the loops imports Numba.
-        from bitspike.kernels.cpu_half import array
-        from bitspike.neurons import soft_lif_loops as loops
+        from bitspike.kernels.cpu import soft_lif_loops as loops
+        from bitspike.kernels.cpu.half import array
 
         count, keeps = x.numel(), bool(ctx.needs_input_grad[0])
         y = empty((count,), torch.float32)
@@ -79,8 +80,8 @@ class _Rates(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        from bitspike.kernels.cpu_half import array
-        from bitspike.neurons import soft_lif_loops as loops
+        from bitspike.kernels.cpu import soft_lif_loops as loops
+        from bitspike.kernels.cpu.half import array
 
         (slope,) = ctx.saved_tensors
         gx = empty(tuple(slope.shape), ctx.dtype)

@@ -26,12 +26,12 @@ from bitspike.draws import Key
 from bitspike.errors import refuse
 from bitspike.kernels import Spike, choose, exp, expm1, maximum, minimum, with_gradient
 from bitspike.kernels.dtypes import computing, given_back
-from bitspike.kernels.products.kinds import Kind
 from bitspike.kernels.run import Chooser, run_on
 from bitspike.kernels.transforms import outside_graphs
 from bitspike.neurons.soft_lif import Curve, SoftLIF, rate_and_period
 from bitspike.neurons.soft_lif_fused import fused, takes
 from bitspike.neurons.stochastic import Stochastic
+from bitspike.products.kinds import Kind
 
 NoiseKind = Literal["none", "gaussian", "alpha", "alpha-rc"]
 KINDS: tuple[NoiseKind, ...] = ("none", "gaussian", "alpha", "alpha-rc")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing
-from bitspike.kernels.products.kinds import Kind
+from bitspike.products.kinds import Kind
 
 STATIC: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,

@@ -14,8 +14,8 @@ import numpy as np
 from bitspike.errors import refuse
 from bitspike.reports import figures, style
 from bitspike.reports.page import write_page
-from bitspike.reports.plates import Plate, plate
 from bitspike.reports.rundata import RunData, number, read_run, section
+from bitspike.reports.sections import Plate, plate
 from bitspike.reports.tables import Table, counted_spikes
 from bitspike.reports.text import amount, fixed, percent, si
 

@@ -7,8 +7,8 @@ import numpy as np
 from bitspike.errors import refuse
 from bitspike.reports import figures, pictures
 from bitspike.reports.checked import Array
-from bitspike.reports.plates import Plate, plate
 from bitspike.reports.rundata import RunData, section
+from bitspike.reports.sections import Plate, plate
 
 MOST_SAMPLES = 4
 INPUT = "input"

@@ -10,11 +10,11 @@ from typing import Any
 
 from bitspike.errors import refuse
 from bitspike.paths import replaceable
-from bitspike.reports import examples, plates, style, tables
+from bitspike.reports import examples, sections, style, tables
 from bitspike.reports.energy import accounts
 from bitspike.reports.levels import levels
-from bitspike.reports.plates import Plate
 from bitspike.reports.rundata import RunData, read_run, section
+from bitspike.reports.sections import Plate
 from bitspike.reports.text import ships, summary
 
 
@@ -41,18 +41,18 @@ def report(run: Path) -> Path:
 def plates_of(run: RunData) -> list[Plate]:
     """Every figure the run has data for, in reading order."""
     makers: tuple[Callable[[RunData], Plate | None], ...] = (
-        plates.learning,
-        plates.reliability,
-        plates.time_steps,
-        plates.spiking,
-        plates.soft_rates,
-        plates.relus,
+        sections.learning,
+        sections.reliability,
+        sections.time_steps,
+        sections.spiking,
+        sections.soft_rates,
+        sections.relus,
         examples.regression,
         examples.series,
-        plates.plane,
+        sections.plane,
         examples.raster,
-        plates.weights,
-        plates.confusion,
+        sections.weights,
+        sections.confusion,
     )
     return [made for maker in makers if (made := maker(run)) is not None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from bitspike.cells import LMU, ParallelLMU
 from bitspike.errors import refuse
-from bitspike.layers import LMU, ParallelLMU
 from bitspike.models.sequence import Gated, SequenceNetwork
 from bitspike.neurons import StepSchedule, TemporalQuantiser
 from bitspike.run.recipe import GatedPart, HybridPart, LMUPart, ParallelLMUPart, Recipe

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bitspike import metrics
+from bitspike.energy import Energy, estimate_energy
 from bitspike.learners import Learner
 from bitspike.run.batches import Batches
 from bitspike.run.recipe import Recipe
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from bitspike.run.start import Run
 
 
-def energy_of(recipe: Recipe, learner: Learner, test: Batches, samples: int) -> metrics.Energy:
+def energy_of(recipe: Recipe, learner: Learner, test: Batches, samples: int) -> Energy:
     """Counted on what one member of an ensemble of `samples` (0: MAP) does with the first test examples, times them."""
     members, one = max(1, samples), min(1, samples)
     batches = test.evaluation(recipe.evaluation.energy_examples)
-    return metrics.energy(learner.model, batches, run=lambda x: learner.predict(x, one), time_first=True, draws=members)
+    return estimate_energy(
+        learner.model, batches, run=lambda x: learner.predict(x, one), time_first=True, draws=members
+    )
 
 
 def account_again(run: Run, data: Path | None = None) -> dict[str, Any]:

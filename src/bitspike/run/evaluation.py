@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bitspike import metrics
 from bitspike.data import DataSet, restore
+from bitspike.energy import bits
 from bitspike.learners import Learner
 from bitspike.neurons import TemporalQuantiser
 from bitspike.run.baselines import baselines
@@ -133,7 +134,7 @@ class Evaluation:
         """Bits and energy, of what is shipped."""
         found = energy_of(self.recipe, self.learner, self.test, self.shipped.samples)
         return {
-            "bits": metrics.bits(self.learner.model, found.counts, draws=found.draws),
+            "bits": bits(self.learner.model, found.counts, draws=found.draws),
             "energy": found.to_dict(),
         }
 

@@ -157,8 +157,8 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
     import torch
 
     import bitspike
-    from bitspike.kernels import cpu
-    from bitspike.kernels.products import capabilities
+    from bitspike.kernels.cpu import back_end as cpu
+    from bitspike.products import capabilities
 
     return {
         "version": bitspike.__version__,

@@ -7,18 +7,18 @@ from typing import Any
 
 from torch import nn
 
-from bitspike import metrics
+from bitspike.energy import LevelCollector, Levels
 from bitspike.learners import Learner
 from bitspike.neurons import quantisers
 
 REAL_BITS = 32
 
 
-def watched(learner: Learner) -> AbstractContextManager[metrics.LevelCollector | None]:
+def watched(learner: Learner) -> AbstractContextManager[LevelCollector | None]:
     """Counts the levels of the model's quantisers in the block; nothing where it has none."""
     if not any(True for _ in quantisers(learner.model)):
         return nullcontext()
-    return metrics.LevelCollector(learner.model, fan_out(learner.model))
+    return LevelCollector(learner.model, fan_out(learner.model))
 
 
 def fan_out(model: nn.Module) -> dict[str, float]:
@@ -31,10 +31,10 @@ def fan_out(model: nn.Module) -> dict[str, float]:
     return found
 
 
-def level_bits(model: nn.Module, levels: metrics.Levels) -> dict[str, Any]:
+def level_bits(model: nn.Module, levels: Levels) -> dict[str, Any]:
     """What replaces and joins the `bits` of result.json where activities are counts of quantisers.
 
-    average, significant and spikes_per_neuron are those of `metrics.levels` over all units; average_with_real_states
+    average, significant and spikes_per_neuron are those of `energy.levels` over all units; average_with_real_states
     also counts, at 32 bits each, the real numbers of state that a cell carries besides its quantisers' residuals
     (a parallel LMU's memory, what `own_leak` holds back). levels: every reading, in total and by layer.
     """

@@ -161,7 +161,7 @@ class HybridPart(Part):
     hidden_range: Positive = 1.0
     """Activity of a hidden unit at its largest |n|; tanh reaches 1."""
     own_leak: bool = False
-    """A memory unit's leak acts on its own state, not on the whole number it sent (see `layers.LMU`)."""
+    """A memory unit's leak acts on its own state, not on the whole number it sent (see `cells.LMU`)."""
     memory_start: Positive = 256.0
     """Step size dt at the start of training, times the final one."""
     hidden_start: Positive = 256.0

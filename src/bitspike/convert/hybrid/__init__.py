@@ -1,0 +1,1 @@
+"""Networks with quantisers in the place of their nonlinearities, and back."""

@@ -1,0 +1,1 @@
+"""Trained ReLU networks as spikes whose rates are the activations."""

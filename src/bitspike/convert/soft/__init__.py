@@ -1,0 +1,1 @@
+"""Networks of soft firing rates run as spikes."""
