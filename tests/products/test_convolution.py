@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from bitspike.errors import BitspikeError
 from bitspike.products import conv2d, measure
 
-from ...nearness import off
+from ..nearness import off
 
 FORMS = [
     {},

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from bitspike.errors import BitspikeError
 from bitspike.products import linear, measure
 
-from ...nearness import off
+from ..nearness import off
 
 KINDS = [("spikes", "signs"), ("spikes", "integers"), ("integers", "signs"), ("integers", "integers"), ("signs",) * 2]
 
