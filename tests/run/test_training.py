@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -139,6 +140,60 @@ def test_ctrl_c_saves_and_stops_after_the_update(tmp_path):
         bitspike.train("digits-st", tmp_path / "r", overrides=["training.epochs=100000"])
     timer.join()
     assert (tmp_path / "r" / "checkpoints" / "last.json").exists()
+
+
+def _go_on_with(path, tmp_path, change):
+    """Resume a copy of the run in `path` whose last.json was changed."""
+    shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+    shutil.copytree(path, tmp_path / "copy")
+    last = tmp_path / "copy" / "checkpoints" / "last.json"
+    content = json.loads(last.read_text())
+    change(content["state"])
+    last.write_text(json.dumps(content))
+    bitspike.train("digits-bayes", tmp_path / "copy", overrides=FAST, resume=True)
+
+
+def test_a_damaged_checkpoint_is_one_line_when_it_is_loaded(run, tmp_path):
+    half = tmp_path / "half"
+    shutil.copytree(run.path, half)
+    (half / "result.json").unlink()
+
+    def histogram(state):
+        state["history"][0][1][3] = 10**300
+
+    for change, message in (
+        (histogram, r"last.json' history.0.1.3: input should be less than or equal to"),
+        (lambda s: s["history"][1][1].pop(), "history, wanted 40 bins of 2 tensors at 2 measurements"),
+        (lambda s: s["history"].pop(), "history, wanted 40 bins of 2 tensors at 2 measurements"),
+        (lambda s: s["records"][0]["train"].update(loss={"__tensor__": "/model/w"}), "damaged"),
+        (lambda s: s["records"][0].update(note="a"), "records.0.note: extra inputs are not permitted"),
+        (lambda s: s["records"][0]["train"].update({"\ud800": 1.0}), "records.0.train"),
+        (lambda s: s["records"].pop(), "1 records of 2 epochs"),
+        (lambda s: s.update(batch=3), "sums that are not those of the batches since the last record"),
+        (lambda s: s.update(best_epoch=9), "a best epoch that is still to come"),
+        (lambda s: s["learner"].update(updates=2**60), "updates: got 1152921504606846976"),
+    ):
+        with pytest.raises(BitspikeError, match=message):
+            _go_on_with(half, tmp_path, change)
+    _go_on_with(half, tmp_path, lambda state: None)
+
+
+def test_records_every_few_epochs_go_on(tmp_path, monkeypatch):
+    overrides = [*FAST[1:], "training.epochs=5", "training.validate_every=2", "training.checkpoint_seconds=0"]
+    whole = bitspike.train("digits-st", tmp_path / "whole", overrides=overrides)
+    count = Trainer._count
+
+    def stop(self, metrics):
+        self.stop_asked = (self.epoch, self.batch) == (3, 2)
+        count(self, metrics)
+
+    monkeypatch.setattr(Trainer, "_count", stop)
+    with pytest.raises(Interrupted):
+        bitspike.train("digits-st", tmp_path / "parts", overrides=overrides)
+    monkeypatch.undo()
+    parts = bitspike.train("digits-st", tmp_path / "parts", overrides=overrides, resume=True)
+    assert without_seconds(parts.result) == without_seconds(whole.result)
+    assert (parts.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
 
 
 def test_folders_are_protected(run, tmp_path):

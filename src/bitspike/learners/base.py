@@ -115,6 +115,8 @@ class Learner(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up `state_dict()`."""
         self.updates = int(state["updates"])
+        if not 0 <= self.updates <= 2**53:
+            refuse("updates", self.updates, "0 to 2^53")
         self.optimisation.load_state_dict(state["optimisation"])
 
     def add_prior_gradient(self, rho: float) -> None:

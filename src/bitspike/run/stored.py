@@ -14,6 +14,9 @@ from bitspike.errors import BitspikeError, damaged
 from bitspike.run.checkpoint import read_json
 
 Size = Annotated[int, Field(gt=0, strict=True)]
+HISTOGRAM_BINS = 40
+Whole = Annotated[int, Field(ge=0, le=2**53, strict=True)]
+Metric = Annotated[str, Field(pattern="^[a-z_]{1,40}$")]
 Kind = Literal["image", "vector", "series", "events"]
 
 
@@ -49,32 +52,63 @@ class _Environment(_Part):
     data: _Data
 
 
+class _Record(_Part):
+    """One measurement on validation."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    epoch: Whole
+    updates: Whole
+    learning_rate: float
+    train: dict[Metric, float]
+    validation: dict[Metric, float]
+
+
 class _Progress(_Part):
     """Where a run stood, beside its tensors."""
 
-    epoch: Annotated[int, Field(ge=0)]
-    batch: Annotated[int, Field(ge=0)]
-    sums: dict[str, Annotated[float, Field(ge=0)]]
-    records: list[dict[str, Any]]
-    history: list[Annotated[list[list[int | float]], Field(min_length=2, max_length=2)]]
+    epoch: Whole
+    batch: Whole
+    sums: dict[Metric, Annotated[float, Field(ge=0)]]
+    records: list[_Record]
+    history: list[Annotated[list[list[Whole]], Field(min_length=2, max_length=2)]]
     best: float | None
-    best_epoch: Annotated[int, Field(ge=0)]
+    best_epoch: Whole
     seconds: Annotated[float, Field(ge=0)]
-    since_best: Annotated[int, Field(ge=0)] = 0
+    since_best: Whole = 0
 
 
-def check_progress(state: dict[str, Any], source: str) -> None:
-    """Refuse a checkpoint whose counts, sums and records are not what a run goes on from."""
+def check_progress(state: dict[str, Any], source: str, per_epoch: int, every: int, epochs: int, tensors: int) -> None:
+    """Refuse a checkpoint whose counts, sums and records are not what a run goes on from.
+
+    per_epoch: batches of one of the `epochs`; every: epochs between two records; tensors: those with a histogram.
+    """
     try:
         found = _Progress.model_validate(
             {key: value for key, value in state.items() if key not in ("model", "learner")}
         )
     except ValidationError as error:
         raise BitspikeError(f"{source} {_first(error)}") from None
-    if len(found.records) != found.epoch:
-        raise BitspikeError(f"{source}: {len(found.records)} records of {found.epoch} epochs")
-    if len({(len(epoch), len(counts)) for epoch, counts in found.history}) > 1:
-        raise BitspikeError(f"{source}: history of histograms that differ in their bins")
+    due = [epoch for epoch in range(1, min(found.epoch, epochs) + 1) if epoch % every == 0 or epoch == epochs]
+    measured = [record.epoch for record in found.records]
+    for wrong, what in (
+        (found.epoch > epochs, f"epoch {found.epoch} of {epochs}"),
+        (found.batch > per_epoch, f"batch {found.batch} of {per_epoch}"),
+        (measured != due, f"{len(measured)} records of {found.epoch} epochs, or of others than these"),
+        (max(found.best_epoch, found.since_best) > found.epoch, "a best epoch that is still to come"),
+        (
+            [row[0] for row in found.history] != [[epoch] for epoch in due for _ in range(tensors)]
+            or any(len(counts) != HISTOGRAM_BINS for _, counts in found.history),
+            f"history, wanted {HISTOGRAM_BINS} bins of {tensors} tensors at {len(due)} measurements",
+        ),
+        (
+            bool(found.sums) != (found.batch > 0 or found.epoch > (due[-1] if due else 0))
+            or (bool(found.sums) and not (found.sums.get("examples") and "loss" in found.sums)),
+            "sums that are not those of the batches since the last record",
+        ),
+    ):
+        if wrong:
+            raise BitspikeError(f"{source}: {what}")
 
 
 def _first(error: ValidationError) -> str:

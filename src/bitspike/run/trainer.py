@@ -20,12 +20,11 @@ from bitspike.run.progress import Board, Progress
 from bitspike.run.recipe import Recipe
 from bitspike.run.shown import shown
 from bitspike.run.signals import Handled, Interrupted
-from bitspike.run.stored import check_progress
+from bitspike.run.stored import HISTOGRAM_BINS, check_progress
 from bitspike.weights import BayesianBinary, binary_parametrizations
 from bitspike.weights.apply import probability_histogram
 
 STATISTICS_BATCHES = 40
-HISTOGRAM_BINS = 40
 
 
 class Trainer:
@@ -154,9 +153,8 @@ class Trainer:
             "learning_rate": self.recipe.optimizer.lr * factor,
         }
         self.records.append({**record, "train": train, "validation": validation})
-        for _, precision, latent in binary_parametrizations(self.model):
-            if isinstance(precision, BayesianBinary):
-                self.history.append([[self.epoch], probability_histogram(latent, HISTOGRAM_BINS).tolist()])
+        for latent in self._drawn().values():
+            self.history.append([[self.epoch], probability_histogram(latent, HISTOGRAM_BINS).tolist()])
         criterion = self.recipe.training.criterion
         score = -validation[criterion] if criterion == "accuracy" else validation[criterion]
         self.since_best += 1
@@ -170,6 +168,11 @@ class Trainer:
                 self.board.write(self.records[-1])
         shown = "  ".join(f"{key} {value:.4f}" for key, value in validation.items())
         progress.line(f"{self.recipe.name}  epoch {self.epoch}  loss {train['loss']:.4f}  validation: {shown}")
+
+    def _drawn(self) -> dict[str, torch.Tensor]:
+        """Latents of the Bayesian weights by name."""
+        found = binary_parametrizations(self.model)
+        return {name: latent for name, precision, latent in found if isinstance(precision, BayesianBinary)}
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -204,7 +207,9 @@ class Trainer:
 
     def _resume(self) -> None:
         state = self._load("last")
-        check_progress(state, f"checkpoint '{self.folder.checkpoints / 'last.json'}'")
+        source = f"checkpoint '{self.folder.checkpoints / 'last.json'}'"
+        per_epoch, tensors = self.train.per_epoch(), len(self._drawn())
+        check_progress(state, source, per_epoch, self.validate_every, self.epochs, tensors)
         for key in ("epoch", "batch", "sums", "records", "history", "best", "best_epoch", "seconds"):
             setattr(self, key, state[key])
         # Runs begun before there was a patience do not have it.
@@ -239,7 +244,7 @@ class Trainer:
 
     def _write_history(self) -> None:
         """history.npz: histograms of p(w = +1) over training, one array per Bayesian weight tensor."""
-        names = [n for n, p, _ in binary_parametrizations(self.model) if isinstance(p, BayesianBinary)]
+        names = list(self._drawn())
         if not names or not self.history:
             return
         epochs = [row[0][0] for row in self.history[:: len(names)]]
