@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         redraw_units,
         set_step,
     )
+    from bitspike.options import Options
+    from bitspike.registry import register
     from bitspike.reports import compare, report
     from bitspike.run.folds import cross_validate
     from bitspike.run.recipe import Recipe
@@ -49,6 +51,7 @@ __all__ = [
     "LevelCollector",
     "Local2d",
     "Noise",
+    "Options",
     "ParallelLMU",
     "RateCurve",
     "RateNetwork",
@@ -75,6 +78,7 @@ __all__ = [
     "recipe_names",
     "redraw_carry",
     "redraw_units",
+    "register",
     "relu_to_spiking",
     "report",
     "set_step",
@@ -91,6 +95,7 @@ _HOMES = {
     "LevelCollector": "bitspike.energy",
     "Local2d": "bitspike.layers",
     "Noise": "bitspike.neurons",
+    "Options": "bitspike.options",
     "ParallelLMU": "bitspike.cells",
     "RateCurve": "bitspike.convert",
     "RateNetwork": "bitspike.convert",
@@ -117,6 +122,7 @@ _HOMES = {
     "recipe_names": "bitspike.run.recipe_files",
     "redraw_carry": "bitspike.neurons",
     "redraw_units": "bitspike.neurons",
+    "register": "bitspike.registry",
     "relu_to_spiking": "bitspike.convert",
     "report": "bitspike.reports",
     "set_step": "bitspike.neurons",

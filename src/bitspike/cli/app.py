@@ -5,15 +5,35 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
+from bitspike import plugins
 from bitspike.cli import compare, doctor, evaluate, hybridise, init, predict, recipes, report, results, train
 from bitspike.errors import BitspikeError, one_line
 
+
+class _Verbs(typer.core.TyperGroup):
+    """The verbs; `--plugins DIR` may stand behind them too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first, rest = [], []
+        given = iter(args)
+        for word in given:
+            if word == "--":
+                rest += [word, *given]
+            elif word == "--plugins":
+                first += [word, *(value for value in [next(given, None)] if value is not None)]
+            else:
+                (first if word.startswith("--plugins=") else rest).append(word)
+        return super().parse_args(ctx, [*first, *rest])
+
+
 app = typer.Typer(
     name="bitspike",
+    cls=_Verbs,
     help="Train, calibrate and ship neural networks that compute with a few bits.",
     epilog="Example: bitspike train digits-st, then bitspike predict runs/digits-st picture.png",
     add_completion=True,
@@ -26,8 +46,14 @@ for verb in (recipes, init, train, evaluate, compare, report, predict, hybridise
 
 @app.callback(invoke_without_command=True)
 def _root(
-    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    own: list[Path] = typer.Option(
+        [], "--plugins", help="Folder of own .py files (neurons, learners, ...); also BITSPIKE_PLUGINS. Repeatable."
+    ),
 ) -> None:
+    for folder in own:
+        plugins.add(folder)
     if version:
         import bitspike
 

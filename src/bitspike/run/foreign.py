@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from bitspike.errors import refuse
+from bitspike.options import Options as Part
 from bitspike.run.recipe import LMUPart, ModelPart, ParallelLMUPart, Recipe
-from bitspike.run.recipe_encoders import Part
 
 # The fields of a recipe's neuron that each kind reads, besides its surrogate.
 NEURON_FIELDS: dict[str, tuple[str, ...]] = {

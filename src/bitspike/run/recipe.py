@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from bitspike.run.recipe_encoders import Count, DirectPart, EncoderPart, Options, Part, Positive
+from bitspike.options import Count, Free, Positive
+from bitspike.options import Options as Part
+from bitspike.run.recipe_encoders import DirectPart, EncoderPart
 
 # Measurements on validation where a recipe counts updates: an epoch of a small set is over in a few.
 MEASUREMENTS = 40
@@ -55,7 +57,7 @@ class DataPart(Part):
     """The brightest pixel (before `mean_image`); 255 gives the raw values of 8-bit images."""
     class_weights: bool = False
     """Weigh the loss by inverse class frequency, for unbalanced sets."""
-    options: Options = Field(default_factory=dict)
+    options: Free = Field(default_factory=dict)
     """Options of the data set itself, such as `path` of a folder or `train_size`."""
 
 
@@ -291,7 +293,7 @@ class OptimizerPart(Part):
     lr_sum: Positive | None = None
     """In place of `lr`: the sum of the learning rates of all updates, so that a latent weight can travel as far in few
     updates as in many; `lr` is then what the schedule and the number of updates leave of it."""
-    options: Options = Field(default_factory=dict)
+    options: Free = Field(default_factory=dict)
     """Its other arguments, such as `weight_decay` or `betas`."""
     decay: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Weight decay by path of a layer (wildcards allowed), in the place of the options'; biases keep theirs."""
