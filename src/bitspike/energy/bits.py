@@ -2,7 +2,7 @@
 
 A parameter with a parametrization has that parametrization's `bits` per value; any other real number that
 inference reads has 32. A buffer of -1 and +1 (a fixed random read-out) has 1. An ensemble of R draws ships
-its binary parameters R times and everything else once.
+its binary and drawn parameters R times and everything else once.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def weight_bits(model: nn.Module, *, draws: int = 1) -> dict[str, Any]:
             width = tensor_bits(module, name)
             binary = width == 1.0
             numbers["binary_weights" if binary else "real_values"] += value.numel()
-            total = value.numel() * width * (draws if binary else 1)
+            drawn = latent and any(getattr(each, "is_drawn", False) for each in module.parametrizations[name])
+            total = value.numel() * width * (draws if binary or drawn else 1)
             by_tensor[f"{prefix}.{name}" if prefix else name] = [value.numel(), total]
     for name, buffer in _buffers(model):
         signs = _is_signs(buffer)

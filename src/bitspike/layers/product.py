@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from bitspike.kernels.dtypes import mixed
 from bitspike.products import Geometry, Kind, Policy, conv2d, explain_product, linear
 from bitspike.products.kinds import Part, check_names
-from bitspike.weights import BayesianBinary, StraightThrough
+from bitspike.weights import Precision
 
 
 def weight_kind(layer: nn.Module) -> Kind:
@@ -23,10 +23,7 @@ def weight_kind(layer: nn.Module) -> Kind:
     if not parametrize.is_parametrized(layer, "weight"):
         return "real"
     last = layer.parametrizations["weight"][-1]  # type: ignore[index]
-    if isinstance(last, BayesianBinary):
-        relaxed = last.training and last.relaxed and not last.map
-        return "real" if relaxed else "signs"
-    return "signs" if isinstance(last, StraightThrough) else "real"
+    return last.kind if isinstance(last, Precision) else "real"
 
 
 class _FewBit(nn.Module):

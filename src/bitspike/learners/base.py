@@ -16,7 +16,7 @@ from bitspike.learners.decoding import ensemble_outputs
 from bitspike.learners.optimisation import Optimisation
 from bitspike.neurons import redraw_units
 from bitspike.targets import class_targets, classes_of, value_targets
-from bitspike.weights import BayesianBinary, binary_parametrizations, redraw, use_map
+from bitspike.weights import binary_parametrizations, redraw, use_map
 
 
 class Learner(ABC):
@@ -75,7 +75,7 @@ class Learner(ABC):
     @property
     def bayesian(self) -> bool:
         """True when weights are drawn."""
-        return any(isinstance(p, BayesianBinary) for _, p, _ in binary_parametrizations(self.model))
+        return any(p.is_drawn for _, p, _ in binary_parametrizations(self.model))
 
     @torch.no_grad()
     def predict(self, events: Tensor, samples: int = 1) -> Tensor:
@@ -123,17 +123,13 @@ class Learner(ABC):
         """Add rho times the gradient of KL(q || p0) to the latents' gradients."""
         if rho:
             for _, precision, latent in binary_parametrizations(self.model):
-                if isinstance(precision, BayesianBinary) and latent.grad is not None:
-                    latent.grad.add_(precision.prior_gradient(latent.detach()), alpha=rho)
+                if latent.grad is not None and (pull := precision.prior_gradient(latent.detach())) is not None:
+                    latent.grad.add_(pull, alpha=rho)
 
     def divergence(self) -> float:
-        """KL(q || p0) of all Bayesian weights, in nats; 0 without any."""
-        parts = [
-            precision.divergence(latent.detach().double())
-            for _, precision, latent in binary_parametrizations(self.model)
-            if isinstance(precision, BayesianBinary)
-        ]
-        return float(sum(parts)) if parts else 0.0
+        """KL(q || p0) of all weights with a prior, in nats; 0 without any."""
+        found = binary_parametrizations(self.model)
+        return float(sum(precision.divergence(latent.detach().double()) for _, precision, latent in found))
 
     def check_finite(self, loss: float, events: Tensor, run: Callable[[], object]) -> None:
         """Stop on a loss or gradient that is not finite, naming the update and the first layer where it shows.

@@ -21,8 +21,7 @@ from bitspike.run.recipe import Recipe
 from bitspike.run.shown import shown
 from bitspike.run.signals import Handled, Interrupted
 from bitspike.run.stored import HISTOGRAM_BINS, check_progress
-from bitspike.weights import BayesianBinary, binary_parametrizations
-from bitspike.weights.apply import probability_histogram
+from bitspike.weights import histograms
 
 STATISTICS_BATCHES = 40
 
@@ -153,8 +152,8 @@ class Trainer:
             "learning_rate": self.recipe.optimizer.lr * factor,
         }
         self.records.append({**record, "train": train, "validation": validation})
-        for latent in self._drawn().values():
-            self.history.append([[self.epoch], probability_histogram(latent, HISTOGRAM_BINS).tolist()])
+        counts = histograms(self.model, HISTOGRAM_BINS).values()
+        self.history += [[[self.epoch], each.tolist()] for each in counts]
         criterion = self.recipe.training.criterion
         score = -validation[criterion] if criterion == "accuracy" else validation[criterion]
         self.since_best += 1
@@ -168,11 +167,6 @@ class Trainer:
                 self.board.write(self.records[-1])
         shown = "  ".join(f"{key} {value:.4f}" for key, value in validation.items())
         progress.line(f"{self.recipe.name}  epoch {self.epoch}  loss {train['loss']:.4f}  validation: {shown}")
-
-    def _drawn(self) -> dict[str, torch.Tensor]:
-        """Latents of the Bayesian weights by name."""
-        found = binary_parametrizations(self.model)
-        return {name: latent for name, precision, latent in found if isinstance(precision, BayesianBinary)}
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -208,7 +202,7 @@ class Trainer:
     def _resume(self) -> None:
         state = self._load("last")
         source = f"checkpoint '{self.folder.checkpoints / 'last.json'}'"
-        per_epoch, tensors = self.train.per_epoch(), len(self._drawn())
+        per_epoch, tensors = self.train.per_epoch(), len(histograms(self.model, HISTOGRAM_BINS))
         check_progress(state, source, per_epoch, self.validate_every, self.epochs, tensors)
         for key in ("epoch", "batch", "sums", "records", "history", "best", "best_epoch", "seconds"):
             setattr(self, key, state[key])
@@ -243,8 +237,8 @@ class Trainer:
         return result
 
     def _write_history(self) -> None:
-        """history.npz: histograms of p(w = +1) over training, one array per Bayesian weight tensor."""
-        names = list(self._drawn())
+        """history.npz: histograms of p(w = +1) over training, one array per weight tensor that has one."""
+        names = list(histograms(self.model, HISTOGRAM_BINS))
         if not names or not self.history:
             return
         epochs = [row[0][0] for row in self.history[:: len(names)]]

@@ -3,6 +3,7 @@
 from bitspike.weights.apply import (
     PRECISIONS,
     binary_parametrizations,
+    histograms,
     latent_parameters,
     quantise,
     redraw,
@@ -14,5 +15,5 @@ from bitspike.weights.straight_through import StraightThrough
 
 __all__ = [
     "PRECISIONS", "BayesianBinary", "Precision", "StraightThrough", "binary_parametrizations", "binary_sign",
-    "latent_parameters", "natural_scale", "natural_scale_float32", "quantise", "redraw", "use_map",
+    "histograms", "latent_parameters", "natural_scale", "natural_scale_float32", "quantise", "redraw", "use_map",
 ]  # fmt: skip

@@ -131,9 +131,9 @@ def latent_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def redraw(model: nn.Module, *keys: Key) -> None:
-    """Draw every Bayesian weight anew; the draw is named by `keys` and the weight's name."""
+    """Draw every weight that is drawn anew; the draw is named by `keys` and the weight's name."""
     for name, precision, latent in binary_parametrizations(model):
-        if isinstance(precision, BayesianBinary):
+        if precision.is_drawn:
             precision.draw(latent, generator(*keys, name, device=latent.device))
 
 
@@ -144,7 +144,7 @@ def use_map(model: nn.Module, on: bool) -> None:
             module.map = on
 
 
-def probability_histogram(latent: Tensor, bins: int = 40) -> Tensor:
-    """Counts (bins,) of p(w = +1) = sigmoid(2 w_r) over equal bins of [0, 1]."""
-    p = torch.sigmoid(2 * latent.detach().double())
-    return torch.histc(p.cpu(), bins=bins, min=0, max=1).to(torch.int64)
+def histograms(model: nn.Module, bins: int) -> dict[str, Tensor]:
+    """Counts (bins,) of each weight's probability of +1, by name, for the weights that have one."""
+    found = {name: precision.histogram(latent, bins) for name, precision, latent in binary_parametrizations(model)}
+    return {name: counts for name, counts in found.items() if counts is not None}

@@ -33,6 +33,7 @@ from torch import Tensor
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, computing_dtype
 from bitspike.kernels.transforms import wants_gradient
+from bitspike.products.kinds import Kind
 from bitspike.weights.precision import Precision, binary_sign
 
 RULES = ("natural", "pathwise", "straight-through", "mean")
@@ -92,6 +93,7 @@ class BayesianBinary(Precision):
     """
 
     bits: ClassVar[float] = 1.0
+    is_drawn: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -121,8 +123,12 @@ class BayesianBinary(Precision):
         self.prior, self.temperature, self.relaxed, self.rule = prior, float(temperature), relaxed, rule
         self.scale_limit, self.reference_float32 = scale_limit, reference_float32
         self.init, self.init_at_ends = float(init), init_at_ends
-        self.map = False
         self.uniform: Tensor | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """A relaxed draw is real, a hard one is not."""
+        return "real" if self.training and self.relaxed and not self.map else "signs"
 
     def draw(self, like: Tensor, source: torch.Generator) -> None:
         """Fix the noise of the next draw, shaped like the latent; it stays until the next call."""
@@ -168,6 +174,11 @@ class BayesianBinary(Precision):
         q, not_q = F.logsigmoid(2 * latent), F.logsigmoid(-2 * latent)
         p = torch.sigmoid(2 * latent)
         return (p * (q - math.log(self.prior)) + (1 - p) * (not_q - math.log1p(-self.prior))).sum()
+
+    def histogram(self, latent: Tensor, bins: int) -> Tensor:
+        """Counts (bins,) of p(w = +1) = sigmoid(2 w_r) over equal bins of [0, 1]."""
+        p = torch.sigmoid(2 * latent.detach().double())
+        return torch.histc(p.cpu(), bins=bins, min=0, max=1).to(torch.int64)
 
     @torch.no_grad()
     def initialise(self, latent: Tensor, source: torch.Generator) -> None:

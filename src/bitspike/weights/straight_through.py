@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels.transforms import wants_gradient
+from bitspike.products.kinds import Kind
 from bitspike.weights.precision import Precision, binary_sign
 
 
@@ -58,6 +59,11 @@ class StraightThrough(Precision):
     def forward(self, latent: Tensor) -> Tensor:
         """+1 or -1."""
         return _sign(latent, self.clip) if wants_gradient(latent) else binary_sign(latent)
+
+    @property
+    def kind(self) -> Kind:
+        """Always -1 and +1."""
+        return "signs"
 
     @torch.no_grad()
     def initialise(self, latent: Tensor, source: torch.Generator) -> None:
