@@ -134,7 +134,7 @@ def own_folder(
         if other is not None:
             found, meant = _with_test(found, meant, read_table(other, how))
     parts = _parts(found, meant, seed, validation, TEST if test is None else test, fold)
-    return _data_set(found, meant, parts, normalise or "minmax")
+    return data_set(found, meant, parts, normalise or "minmax")
 
 
 def _place(path: Path, folder: Path | None, option: str) -> Path:
@@ -181,18 +181,22 @@ def _longer(y: Tensor, steps: int) -> Tensor:
 def _parts(
     found: Found, meant: targets.Targets, seed: int, validation: float, test: float, fold: tuple[int, int] | None
 ) -> splits.Parts:
-    """Stratified by class (per step: by the commonest class of a sequence), by group where there are groups."""
-    labels = meant.y
-    if not meant.classes:
-        labels = torch.zeros(len(meant.y), dtype=torch.int64)
-    elif labels.ndim == 2:
-        counts = torch.stack([(labels == c).sum(1) for c in range(len(meant.classes))], 1)
-        labels = counts.argmax(1)
+    """Stratified by class, by group where there are groups."""
     groups = None if found.groups is None else grouped.numbered(found.groups)
-    return grouped.divided(labels, groups, found.tested, fold, seed, validation, test, found.source)
+    return grouped.divided(strata(meant), groups, found.tested, fold, seed, validation, test, found.source)
 
 
-def _data_set(found: Found, meant: targets.Targets, parts: splits.Parts, kind: Kind) -> DataSet:
+def strata(meant: targets.Targets) -> Tensor:
+    """What a split is stratified by (N,): the class, per step the commonest of a sequence; nothing for values."""
+    if not meant.classes:
+        return torch.zeros(len(meant.y), dtype=torch.int64)
+    if meant.y.ndim == 1:
+        return meant.y
+    return torch.stack([(meant.y == c).sum(1) for c in range(len(meant.classes))], 1).argmax(1)
+
+
+def data_set(found: Found, meant: targets.Targets, parts: splits.Parts, kind: Kind) -> DataSet:
+    """What was found, divided and normalised by its training part."""
     x, shape, notes = found.x, found.shape, [*found.notes, *meant.notes]
     normalisation = found.normalisation
     if normalisation is None:

@@ -1,0 +1,196 @@
+"""Examples that are in memory already: tensors (x, y), a torch `Dataset`, a `DataLoader`, or a `DataSet` of `load`.
+
+    x (N, *features), or (N, T, *features) with time
+    y whole numbers, booleans or texts (N,): classes; (N, T): a class for each step, -1 for none;
+      real numbers (N,) or (N, D): values
+
+x is taken as it stands; values y are scaled to their training range, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
+from torch.utils.data._utils.collate import default_collate
+
+from bitspike.data import targets
+from bitspike.data.arrays import as_numbers
+from bitspike.data.base import DataSet
+from bitspike.data.folder import TEST, data_set, strata
+from bitspike.data.found import Found
+from bitspike.data.sameness import equal_examples
+from bitspike.data.sources import sha256_of_arrays
+from bitspike.data.splits import Parts, split
+from bitspike.errors import refuse
+
+WANTED = "tensors (x, y), a torch Dataset of such pairs or a DataLoader"
+VALIDATION = 0.125
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """x (N, ...) and y (N, ...) as they came; batch: of the DataLoader they came in."""
+
+    x: Tensor
+    y: np.ndarray[Any, Any]
+    field: str
+    batch: int | None = None
+
+    def digest(self) -> str:
+        """SHA-256 of all values."""
+        y = torch.from_numpy(np.unique(self.y, return_inverse=True)[1] if self.y.dtype.kind in "US" else self.y)
+        return sha256_of_arrays(self.x, y)
+
+
+def pairs(data: Any, field: str) -> Pairs:
+    """The examples of whatever was handed in, or one line on what is wrong with it."""
+    batch = None
+    if isinstance(data, DataLoader):
+        batch, data = _checked_loader(data, field), data.dataset
+    if isinstance(data, TensorDataset):
+        data = data.tensors
+    elif (
+        not isinstance(data, tuple | list | Tensor | np.ndarray)
+        and hasattr(data, "__getitem__")
+        and hasattr(data, "__len__")
+    ):
+        data = _stacked(data, field)
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        came = f"{len(data)} things" if isinstance(data, tuple | list) else type(data).__name__
+        refuse(field, came, WANTED)
+    x, y = _array(data[0], f"{field} x"), _array(data[1], f"{field} y")
+    if x.dtype.kind not in "biuf" or x.ndim < 2 or x.size == 0:
+        refuse(f"{field} x", f"{x.dtype} of shape {x.shape}", "numbers of shape (N, *features) or (N, T, *features)")
+    if y.ndim == 0 or len(y) != len(x):
+        refuse(f"{field} y", f"shape {y.shape}", f"({len(x)}, ...): a target for each of the {len(x)} examples of x")
+    for name, some in (("x", x), ("y", y)):
+        if some.dtype.kind == "f" and not np.isfinite(some).all():
+            place = tuple(np.argwhere(~np.isfinite(some))[0].tolist())
+            refuse(f"{field} {name}{list(place)}", some[place], "a finite number")
+    return Pairs(as_numbers(x), y, field, batch)
+
+
+def _array(values: Any, field: str) -> np.ndarray[Any, Any]:
+    try:
+        return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):
+        refuse(field, type(values).__name__, "a tensor or an array of numbers")
+
+
+def _stacked(data: Any, field: str) -> tuple[Any, Any]:
+    """All examples of a map-style dataset; one that gives another example each time it is asked is refused."""
+    if len(data) == 0:
+        refuse(field, "no example", "examples")
+    items = [data[i] for i in range(len(data))]
+    for i, item in enumerate(items):
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            refuse(f"{field}[{i}]", type(item).__name__, "a pair (x, y)")
+    x = [_array(item[0], f"{field}[{i}] x") for i, item in enumerate(items)]
+    if wrong := [i for i, one in enumerate(x) if one.shape != x[0].shape]:
+        refuse(f"{field}[{wrong[0]}] x", f"shape {x[wrong[0]].shape}", f"that of the first example, {x[0].shape}")
+    if not np.array_equal(x[0], _array(data[0][0], field)):
+        refuse(f"{field}[0]", "other values the second time", "a dataset without random changes (each is read once)")
+    return np.stack(x), np.stack([_array(item[1], f"{field}[{i}] y") for i, item in enumerate(items)])
+
+
+def _checked_loader(loader: DataLoader[Any], field: str) -> int:
+    """The batch size of a loader that does nothing but shuffle and batch; other things are refused by name."""
+    if isinstance(loader.dataset, IterableDataset):
+        refuse(field, "a DataLoader of an IterableDataset", WANTED)
+    if loader.batch_size is None or loader.collate_fn is not default_collate:
+        name = "batch_sampler" if loader.batch_size is None else "collate_fn"
+        refuse(field, f"a DataLoader with a {name} of its own", "one with batch_size, or its Dataset")
+    if field == "data":
+        if not isinstance(loader.sampler, RandomSampler) or loader.sampler.replacement:
+            kind = type(loader.sampler).__name__
+            refuse(field, f"a DataLoader with {kind}", "shuffle=True (each epoch in an order drawn from the seed)")
+        if loader.drop_last:
+            refuse(field, "a DataLoader with drop_last=True", "drop_last=False")
+    return int(loader.batch_size)
+
+
+def given(
+    data: Any,
+    *,
+    time: bool,
+    validation: Any = None,
+    test: Any = None,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+) -> tuple[DataSet, int | None]:
+    """The examples as a data set of three parts, and the batch size of a DataLoader.
+
+    time: x is (N, T, *features). validation, test: a share of what is left (default 0.125) and of all (default 0.2), a
+    number, or data of their own; shares are drawn by `seed`. classes: names by number, where y holds numbers
+    of classes that not all have examples.
+    """
+    if isinstance(data, DataSet):
+        if validation is not None or test is not None or classes is not None:
+            refuse("data", f"a DataSet ('{data.name}') with validation, test or classes beside it", "these left out")
+        return data, None
+    first = pairs(data, "data")
+    if time and first.x.ndim < 3:
+        came = f"shape {tuple(first.x.shape)}, which has no time axis"
+        refuse("data x", came, "(N, T, *features), or encoder='direct' (or 'rate') and steps=8 for values without time")
+    apart = {"validation": validation, "test": test}
+    others = {k: pairs(v, k) for k, v in apart.items() if not (v is None or isinstance(v, int | float))}
+    for name, other in others.items():
+        if other.x.shape[1:] != first.x.shape[1:]:
+            refuse(f"{name} x", f"shape {tuple(other.x.shape)}", f"(N, {str(tuple(first.x.shape[1:]))[1:]}, as data x")
+    every = [first, *others.values()]
+    try:
+        y = np.concatenate([one.y for one in every])
+    except ValueError:
+        refuse("y", ", ".join(str(one.y.shape) for one in every), "targets of one form in all parts")
+    mask = y >= 0 if time and y.dtype.kind in "iu" and y.ndim == 2 and y.shape[1] == first.x.shape[1] else None
+    found = Found(
+        source="data",
+        x=torch.cat([one.x.to(first.x.dtype) for one in every]),
+        y=targets.of_array(y, "data y", mask),
+        input="series" if time else "vector",
+        digests={one.field: one.digest() for one in every},
+        time=time,
+    )
+    meant = _named(found, classes) if classes is not None else targets.meaning(found.y, _kind(found.y))
+    parts = _parts(strata(meant), [len(one.x) for one in every], others.keys(), validation, test, seed)
+    made = replace(data_set(found, meant, parts, "none"), name="given")
+    return replace(made, notes=(*made.notes, *made.missing_classes(), *equal_examples(made))), first.batch
+
+
+def _kind(y: targets.Given) -> targets.Target:
+    """Classes of whole numbers and texts, values of real numbers: the dtype says which."""
+    return "value" if y.values.dtype.kind == "f" else "class"
+
+
+def _named(found: Found, classes: Sequence[str]) -> targets.Targets:
+    names = tuple(map(str, classes))
+    if len(set(names)) != len(names) or len(names) < 2:
+        refuse("classes", names, "at least 2 names, each once")
+    flat = found.y.flat()
+    if flat.dtype.kind not in "iu" or flat.ndim != 1 or not 0 <= flat.min() <= flat.max() < len(names):
+        refuse("data y", f"{flat.dtype} from {flat.min()} to {flat.max()}", f"class numbers 0 to {len(names) - 1}")
+    return targets.Targets(torch.from_numpy(found.y.values.astype(np.int64)), names)
+
+
+def _parts(labels: Tensor, counts: list[int], apart: Any, validation: Any, test: Any, seed: int) -> Parts:
+    """Rows of the three parts: those given apart stand behind the others, validation first."""
+    rows = list(torch.arange(sum(counts)).split(counts))
+    known = labels[rows[0]]
+    share = {"validation": VALIDATION if validation is None else validation, "test": TEST if test is None else test}
+    if not apart:
+        return split(known, seed, share["validation"], share["test"], "data")
+    if len(apart) == 2:
+        return Parts(*rows)
+    name = "test" if "validation" in apart else "validation"
+    inner = split(known, seed, share[name], None, f"data, for {name}")
+    return (
+        Parts(inner.train, inner.validation, rows[1])
+        if name == "validation"
+        else Parts(inner.train, rows[1], inner.validation)
+    )
