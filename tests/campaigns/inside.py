@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import json
@@ -41,14 +42,15 @@ def _edited(content: Any, draw: random.Random) -> Any:
     """One entry replaced, left out, doubled, renamed or exchanged with another."""
     places = [place for place in _places(content) if place]
     if not places:
-        return draw.choice(VALUES)
+        return copy.deepcopy(draw.choice(VALUES))
     place = draw.choice(places)
     holder = content
     for key in place[:-1]:
         holder = holder[key]
     key, kind = place[-1], draw.random()
     if kind < 0.55:
-        holder[key] = draw.choice(VALUES)
+        # A copy: edits that follow must not change what later mutants are given.
+        holder[key] = copy.deepcopy(draw.choice(VALUES))
     elif kind < 0.75:
         del holder[key]
     elif kind < 0.85:

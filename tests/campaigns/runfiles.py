@@ -11,20 +11,23 @@ import numpy as np
 from tests.campaigns.inside import in_json, in_lines, in_npz
 from tests.campaigns.readers import Target, Use, _both
 
-# Three tiny runs of 40 images of 6 x 6: Bayesian weights, soft rates (as spikes), ReLUs (as spikes and swept).
+# Tiny runs of 40 images of 6 x 6: Bayesian weights, the best epoch of such, soft rates (as spikes), ReLUs (as spikes
+# and swept).
 SMALL = ["training.epochs=2", "training.batch=16", "evaluation.draws=2"]
 PLAIN = ["data.set='folder'", "data.shift=0"]
 RUNS = {
     "bayesian": ("digits-bayes", ["model.layers=['6']", *SMALL]),
+    "best": ("digits-bayes", ["model.layers=['6']", *SMALL, "training.keep='best'"]),
     "soft": ("soft-lif-digits", ["model.layers=['3c3','6']", *SMALL]),
     "relu": ("cnn-mnist", ["model.layers=['3c3','6']", *SMALL]),
 }
 
 RARELY = 10
+drawn = 0
 
 
 def material(folder: Path) -> None:
-    """The runs, made once: a folder for each, and for the first one `halfway`, as a kill leaves it."""
+    """The runs, made once: a folder for each; `halfway`, of the first, and `best` are as a kill leaves them."""
     import bitspike
     from bitspike.studies.hybrid import sweep_run
     from bitspike.studies.relu_spiking import evaluate_rates
@@ -49,8 +52,9 @@ def material(folder: Path) -> None:
     runs["relu"].folder.write("relu_spiking.json", evaluate_rates(runs["relu"], steps=4))
     sweep_run(runs["relu"], (1,), (1.0, 4.0), examples=20, within=1.0)
     shutil.copytree(folder / "bayesian", folder / "halfway")
-    for name in ("result.json", "predictions.npz", "history.npz"):
-        (folder / "halfway" / name).unlink(missing_ok=True)
+    for run in ("halfway", "best"):
+        for name in ("result.json", "predictions.npz", "history.npz"):
+            (folder / run / name).unlink(missing_ok=True)
     (folder / "whole").touch()
 
 
@@ -128,9 +132,11 @@ def _words(run: Path) -> None:
 
 
 def _sometimes(run: Path) -> None:
-    """Pages with figures of every tenth mutant: they take a second."""
+    """Pages with figures of every tenth mutant: they take a second. `drawn` counts them."""
+    global drawn
     content = b"".join(path.read_bytes() for path in sorted(run.iterdir()) if path.is_file())
     if zlib.crc32(content) % RARELY == 0:
+        drawn += 1
         _both(lambda: _report(run), lambda: _compare(run))
 
 
@@ -149,6 +155,9 @@ RUN_FILES: dict[str, Target] = {
     "run-last-json": _file("halfway", "checkpoints/last.json", (_resume,), text=True),
     "run-last-tensors": _file("halfway", "checkpoints/last-*.safetensors", (_resume,)),
     "run-resumed-environment": _file("halfway", "environment.json", (_resume,), text=True),
+    "run-resumed-split": _file("halfway", "split.npz", (_resume,)),
+    "run-best-json": _file("best", "checkpoints/best.json", (_resume,), text=True),
+    "run-best-tensors": _file("best", "checkpoints/best-*.safetensors", (_resume,)),
     "run-resumed-recipe": _file("halfway", "recipe.toml", (_resume,), text=True),
     "run-sweep": _file("relu", "sweep.json", (*DRAWN, _results), text=True),
     "run-spiking": _file("soft", "spiking.json", (*DRAWN, _results), text=True),

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.campaigns import runfiles
 from tests.campaigns.readers import READERS, Target
 from tests.campaigns.runfiles import RUN_FILES
 
@@ -106,8 +107,9 @@ def main(name: str, seed: str, first: str, last: str, material: str) -> None:
             say(good=number, outcome=outcome, said=said)
         peak()
         for number in range(int(first), int(last)):
+            runfiles.drawn = 0
             outcome, said = tried(use, target.mutant(seeds, f"{name} {seed} {number}"))
-            say(mutant=number, outcome=outcome, said=said, peak=peak())
+            say(mutant=number, outcome=outcome, said=said, peak=peak(), drawn=runfiles.drawn)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,16 @@ def test_a_sweep_depends_on_examples_and_seed_alone_and_leaves_the_model_as_it_w
     assert torch.equal(hybrid(test.x[:5]), before)
 
 
+def test_a_sweep_says_what_share_of_the_activities_its_limits_clip() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Flatten())
+    # Typical is the largest, 4; a limit of 1 at counts 2 lets 2 through.
+    x = torch.tensor([[0.5, 1.0, 3.0, 4.0], [0.0, -3.0, 2.5, 1.9]])
+    data = [(x, torch.tensor([0, 1]))]
+    limited = hybridise(model, 2.0, steps=1, data=x, percentile=1.0, limit=1)
+    assert [row["clipped"] for row in sweep(limited, data, (math.inf, 1.0), steps=(1, 3))] == [3 / 8] * 3
+    assert "clipped" not in sweep(hybridise(model, 2.0, steps=1, data=x), data, (1.0,))[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import threading
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 import bitspike
+from bitspike import notices
 from bitspike.errors import BitspikeError
 from bitspike.run.batches import Batches
 from bitspike.run.results import collect
@@ -293,6 +295,39 @@ def test_resume_and_evaluate_refuse_changed_data(tmp_path, monkeypatch):
         bitspike.train(OWN, tmp_path / "b", overrides=overrides, resume=True)
     with pytest.raises(BitspikeError, match=r"data: got SHA-256 .*wanted the data of the run"):
         finished.evaluate()
+
+
+def test_another_split_of_the_same_data_is_refused(run, tmp_path):
+    copy = tmp_path / "r"
+    shutil.copytree(run.path, copy)
+    with np.load(copy / "split.npz") as stored:
+        parts = dict(stored)
+    parts["train"][0], parts["test"][0] = parts["test"][0], parts["train"][0]
+    np.savez(copy / "split.npz", **parts)
+    with pytest.raises(BitspikeError, match=r"^data: the train part: got other examples, wanted those .*split\.npz"):
+        bitspike.load(copy).evaluate()
+    (copy / "result.json").unlink()
+    with pytest.raises(BitspikeError, match=r"^data: the train part: got other examples"):
+        bitspike.train("digits-bayes", copy, overrides=FAST, resume=True)
+    (copy / "split.npz").write_bytes(b"PK")
+    with pytest.raises(BitspikeError, match=r"split\.npz: got a damaged file"):
+        bitspike.train("digits-bayes", copy, overrides=FAST, resume=True)
+    (copy / "split.npz").unlink()
+    with pytest.raises(BitspikeError, match=r"split\.npz: got no such file"):
+        bitspike.train("digits-bayes", copy, overrides=FAST, resume=True)
+
+
+def test_values_that_a_population_code_cannot_show_are_refused_or_said(tmp_path, capfd, monkeypatch):
+    np.savez(tmp_path / "t.npz", x=np.random.default_rng(0).normal(size=(60, 2)), y=np.arange(60) % 2)
+    small = ["model.layers=['4']", "encoder.steps=14", "training.epochs=1", "evaluation.draws=2"]
+    own = ["data.set='folder'", f"data.options={{path='{tmp_path / 't.npz'}', normalise='standard'}}"]
+    with pytest.raises(BitspikeError, match=r"^encoder.name: got 'population', and training values from -\d"):
+        bitspike.train("two-moons-bayes", tmp_path / "a", overrides=small + own)
+    moons = bitspike.train("two-moons-bayes", tmp_path / "b", overrides=small, quiet=False)
+    assert re.search(r"note: \d+\.\d% of the test values lie outside \[0, 1\]", capfd.readouterr().err)
+    monkeypatch.setattr(notices, "always", True)
+    moons.predict(torch.tensor([[0.5, 1.5]]))
+    assert "predict x: 50.0% of the values lie outside [0, 1], where the population" in capfd.readouterr().err
 
 
 def test_predict_refuses_what_it_cannot_read(run):

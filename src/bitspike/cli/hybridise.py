@@ -81,4 +81,6 @@ def _line(row: dict[str, Any]) -> None:
     text = f"{row['part']:<11}{name:<10} {row['accuracy']:.2%}"
     if row["counts"] is not None:
         text += f"  {row['bits']:.2f} bits  {row['spikes']:.2f} spikes per neuron"
+    if row.get("clipped") is not None:
+        text += f"  {row['clipped']:.2%} clipped"
     typer.echo(text)

@@ -3,7 +3,8 @@
     rate_k(x) = 0.5 + 0.5 cos(clip(pi (x - c_k)/d, -pi, pi))      c_k = k/(n - 1),  k = 0 .. n - 1
 
 n: neurons per input dimension; d: width, `spread`/(n - 1). With spread 1 the rates of any x in [0, 1] sum
-to 1; with spread 4 to 4 inside the edges. Spikes are Bernoulli(rate), independent over steps.
+to 1; with spread 4 to 4 inside the edges. Outside [0, 1] the code fades out, beyond d it is silent. Spikes
+are Bernoulli(rate), independent over steps.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from bitspike.draws import Key, uniform_per_example
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing
 
+ROUNDING = 1e-6
+
 
 def cosine_rates(x: Tensor, neurons: int, spread: float = 1.0) -> Tensor:
     """Rates (*x.shape, neurons) in [0, 1] for x in [0, 1]."""
@@ -25,6 +28,11 @@ def cosine_rates(x: Tensor, neurons: int, spread: float = 1.0) -> Tensor:
     centres = torch.arange(neurons, dtype=x.dtype, device=x.device) / (neurons - 1)
     phase = math.pi * (x.unsqueeze(-1) - centres) * (neurons - 1) / spread
     return 0.5 + 0.5 * torch.cos(phase.clamp(-math.pi, math.pi))
+
+
+def outside(x: Tensor) -> float:
+    """The share of values outside [0, 1], rounding aside."""
+    return float(((x < -ROUNDING) | (x > 1 + ROUNDING)).double().mean()) if x.numel() else 0.0
 
 
 class PopulationCode(Encoder):

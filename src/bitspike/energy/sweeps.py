@@ -39,7 +39,8 @@ def sweep(
 
     A row: steps, factor (None: static), accuracy, examples, and unless static of `energy.levels`, in total: bits
     (average), bits_range (average_range), entropy, significant, silent, spikes (per unit and presentation of an
-    example), adds (additions of weights per example, over all steps).
+    example), adds (additions of weights per example, over all steps). With limits, clipped: the share of activities
+    that lay beyond them.
     """
     if not list(quantisers(model)):
         refuse("sweep model", type(model).__name__, "a model with quantisers (see hybridise)")
@@ -71,6 +72,8 @@ def sweep(
             if plan != [None]:
                 model.steps = before  # type: ignore[assignment]
             redraw_carry(model)
+            for _, quantiser in quantisers(model):
+                quantiser.clipped = None
     return rows
 
 
@@ -95,6 +98,9 @@ def _row(
 ) -> dict[str, Any]:
     hits = examples = 0
     collector = LevelCollector(model, reach)
+    limited = [q for _, q in quantisers(model) if q.limit is not None]
+    for quantiser in limited:
+        quantiser.clipped = [0, 0]
     with at_step(model, factor), collector:
         for number, batch in enumerate(batches):
             x, targets, *index = _checked(batch)
@@ -111,6 +117,10 @@ def _row(
             examples += len(y)
     row: dict[str, Any] = {"factor": None if math.isinf(factor) else factor, "accuracy": hits / examples}
     row["examples"] = examples
+    if limited:
+        counted = [q.clipped for q in limited if q.clipped]
+        beyond, values = sum(pair[0] for pair in counted), sum(pair[1] for pair in counted)
+        row["clipped"] = beyond / values if values else None
     if not math.isinf(factor):
         total = collector.levels().total
         row |= {"bits": total.average, "bits_range": total.average_range, "entropy": total.entropy}

@@ -123,6 +123,8 @@ class TemporalQuantiser(Neuron):
         self.drawn: tuple[draws.Key, ...] | None = None
         self.examples: Tensor | None = None
         self.observers: list[Callable[[TemporalQuantiser, Tensor, int], None]] = []
+        # Values beyond the limit and values in all, counted where somebody asks.
+        self.clipped: list[int] | None = None
 
     def _checked(self, limit: int | Tensor) -> Tensor:
         if self.mode == "poisson":
@@ -184,7 +186,12 @@ class TemporalQuantiser(Neuron):
         r = x if own else computing(x)
         r = computing(r if self.nonlinearity is None else self.nonlinearity(r))
         bound = self.bound(r.dtype)
-        return r if bound is None else r.clamp(-bound, bound)
+        if bound is None:
+            return r
+        if self.clipped is not None:
+            self.clipped[0] += int((r.abs() > bound).sum())
+            self.clipped[1] += r.numel()
+        return r.clamp(-bound, bound)
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Quantised f(x), and the state after the last step: run in pieces, the result is that of one run."""

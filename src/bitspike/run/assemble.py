@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bitspike.coding import ENCODERS, Encoder
 from bitspike.coding.events import unseen
+from bitspike.coding.population import outside
 from bitspike.errors import refuse
 from bitspike.learners import BackpropLearner, Learner, OnlineLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
@@ -92,6 +93,13 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
     notes = []
     if dataset.lengths:
         notes.append("operations and energy are counted over all steps, also behind the ends of shorter sequences")
+    if recipe.encoder.name == "population" and isinstance(x, Tensor):
+        if outside(x) > 0:
+            came = f"'population', and training values from {float(x.min()):.4g} to {float(x.max()):.4g}"
+            refuse("encoder.name", came, "values in [0, 1]: outside it fades out (data.options.normalise = 'minmax')")
+        for part in ("validation", "test"):
+            if share := outside(getattr(dataset, part).x):
+                notes.append(f"{share:.1%} of the {part} values lie outside [0, 1]: the population code fades there")
     if recipe.encoder.name == "events" and not isinstance(x, Tensor):
         seen = recipe.encoder.steps * recipe.encoder.dt
         late = float((x.t >= seen * 1000).double().mean()) if len(x.t) else 0.0

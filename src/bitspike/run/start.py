@@ -14,11 +14,13 @@ from torch import Tensor
 from bitspike import metrics
 from bitspike.coding import Encoder
 from bitspike.coding.events import EventBins
+from bitspike.coding.population import PopulationCode, outside
 from bitspike.data import ends, prepare_labelled
 from bitspike.data.sources import sha256_of_file
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
+from bitspike.notices import notice
 from bitspike.paths import home, is_folder
 from bitspike.run import several
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
@@ -29,7 +31,7 @@ from bitspike.run.folder import RunFolder
 from bitspike.run.outputs import in_data_units, summary, with_noise
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import load_recipe
-from bitspike.run.stored import read_environment
+from bitspike.run.stored import check_split, read_environment
 from bitspike.run.trainer import Trainer
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -257,6 +259,8 @@ class Run:
             refuse("predict x", x.dtype, "floating-point values, normalised as in training (see data.prepare)")
         if not bool(torch.isfinite(x).all()):
             refuse("predict x", "values that are not finite", "finite values")
+        if isinstance(self.encoder, PopulationCode) and (share := outside(x)):
+            notice(f"predict x: {share:.1%} of the values lie outside [0, 1], where the population code fades out")
         return x
 
     def dataset(self, data: Path | None = None) -> Any:
@@ -268,6 +272,7 @@ class Run:
         if dict(dataset.digests) != trained_on:
             # Another file, another split: its test part may hold what was trained on.
             refuse("data", f"SHA-256 {dict(dataset.digests)}", f"the data of the run, {trained_on}")
+        check_split(self.path / "split.npz", dataset)
         return dataset
 
     def evaluate(

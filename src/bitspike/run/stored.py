@@ -1,16 +1,17 @@
-"""environment.json of a run, checked before anything is built from it."""
+"""environment.json and split.npz of a run, checked before anything is built from them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bitspike.data.images import Setting
 from bitspike.data.normalise import apply
-from bitspike.errors import BitspikeError, damaged
+from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.run.checkpoint import read_json
 
 Size = Annotated[int, Field(gt=0, strict=True)]
@@ -18,6 +19,7 @@ HISTOGRAM_BINS = 40
 Whole = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 Metric = Annotated[str, Field(pattern="^[a-z_]{1,40}$")]
 Kind = Literal["image", "vector", "series", "events"]
+PARTS = ("train", "validation", "test")
 
 
 class _Part(BaseModel):
@@ -148,3 +150,19 @@ def _check_normalisation(normalisation: dict[str, Any], shape: tuple[int, ...], 
     zero = apply(torch.zeros(1, *shape), normalisation)
     if tuple(zero.shape) != (1, *shape) or not bool(torch.isfinite(zero).all()):
         raise ValueError(f"{name} that does not fit values of shape {shape}")
+
+
+def check_split(path: Path, dataset: Any) -> None:
+    """Refuse a data set whose parts are not the examples that split.npz names: what is tested was not trained on."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            numbers = {part: np.asarray(stored[part]) for part in PARTS}
+    except FileNotFoundError:
+        refuse(str(path), "no such file", "the numbers of the run's examples")
+    except Exception as error:
+        # A damaged archive fails in many ways, each with its own exception.
+        refuse(str(path), f"a damaged file ({type(error).__name__})", "the numbers of the run's examples")
+    for part, before in numbers.items():
+        now = getattr(dataset, part).index.numpy()
+        if before.dtype != now.dtype or not np.array_equal(before, now):
+            refuse(f"data: the {part} part", "other examples", f"those that the run's '{path}' names")

@@ -20,7 +20,7 @@ from bitspike.run.progress import Board, Progress
 from bitspike.run.recipe import Recipe
 from bitspike.run.shown import shown
 from bitspike.run.signals import Handled, Interrupted
-from bitspike.run.stored import HISTOGRAM_BINS, check_progress
+from bitspike.run.stored import HISTOGRAM_BINS, PARTS, check_progress, check_split
 from bitspike.weights import histograms
 
 STATISTICS_BATCHES = 40
@@ -75,9 +75,9 @@ class Trainer:
             described = environment(self.dataset, self.recipe, device, precision, world)
             if (self.folder.checkpoints / "last.json").exists():
                 _same_ground(self.folder.read("environment.json"), described)
+                check_split(self.folder.path / "split.npz", self.dataset)
             self.folder.write("environment.json", described)
-            parts = ("train", "validation", "test")
-            self.folder.write_arrays("split.npz", {part: getattr(self.dataset, part).index.numpy() for part in parts})
+            self.folder.write_arrays("split.npz", {part: getattr(self.dataset, part).index.numpy() for part in PARTS})
         if (self.folder.checkpoints / "last.json").exists():
             self._resume()
         with Handled(self._ask):
