@@ -16,9 +16,9 @@ import torch
 
 import bitspike
 from bitspike import metrics
+from bitspike.coding.decoding import DECODERS, decode
 from bitspike.errors import BitspikeError
 from bitspike.learners import OnlineLearner
-from bitspike.learners.decoding import DECODERS, decode
 from bitspike.run.assemble import load_data
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import write_json

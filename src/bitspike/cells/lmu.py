@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.cells.legendre import all_states, discrete, last_states
-from bitspike.cells.lmu_cell import Cell, Start
+from bitspike.cells.lmu_cell import Cell, Start, Weights
 from bitspike.cells.lmu_scan import scan
 from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
 from bitspike.draws import Key, generator
@@ -42,6 +42,17 @@ def signal_weights(signals: int, inputs: int) -> Tensor:
     if signals == 1:
         return torch.ones(1, inputs)
     return torch.eye(inputs)[torch.arange(signals) % inputs]
+
+
+def raw_memory(x: Tensor, h: Tensor, m: Tensor, held: Tensor, w: Weights, a: Tensor, b: Tensor, leak: Tensor) -> Tensor:
+    """What Q_m is given in one step, (B, K d), from x (B, F) and what the step before left."""
+    u = x @ w.e_x.t() + h @ w.e_h.t() + m @ w.e_m.t()
+    return (m.view(-1, len(w.e_x), len(b)) @ a.t() + u.unsqueeze(-1) * b).flatten(1) + leak * held
+
+
+def hidden_current(x: Tensor, h: Tensor, m: Tensor, w: Weights) -> Tensor:
+    """What tanh, and Q_h, are given in one step, (B, H), from x (B, F), the last h and this step's m."""
+    return x @ w.w_x.t() + w.bias + h @ w.w_h.t() + m @ w.w_m.t()
 
 
 class LMUState(NamedTuple):
@@ -197,13 +208,13 @@ class LMU(nn.Module):
             self.scale = (1 / size).to(self.scale)
         self.calibrated = torch.ones_like(self.calibrated)
 
-    def weights(self, like: Tensor | None = None) -> tuple[Tensor, ...]:
-        """e_x, e_h, e_m, W_x, W_h, W_m, bias, in like's dtype; e_m and W_m as they meet the memory."""
+    def weights(self, like: Tensor | None = None) -> Weights:
+        """All matrices in like's dtype; e_m and W_m as they meet the memory."""
         dtype = self.e_x.dtype if like is None else like.dtype
         named = (self.e_x, self.e_h, self.e_m, self.w_x, self.w_h, self.w_m, self.bias)
         e_x, e_h, e_m, w_x, w_h, w_m, bias = (weight.to(dtype) for weight in named)
         scale = self.scale.to(dtype)
-        return e_x, e_h, e_m * scale, w_x, w_h, w_m * scale, bias
+        return Weights(e_x, e_h, e_m * scale, w_x, w_h, w_m * scale, bias)
 
     def choice(self, x: Tensor) -> Choice:
         """The back end for input x and why: the one asked for, or an error that says why not."""
@@ -256,22 +267,19 @@ class LMU(nn.Module):
 
     def _loop(self, x: Tensor, state: LMUState, last: int, new: int) -> tuple[Tensor, LMUState]:
         """The plain loop under autograd, any dtype and device: the oracle."""
-        e_x, e_h, e_m, w_x, w_h, w_m, bias = self.weights(x)
-        a, b, leak = self.a.to(x), self.b.to(x), self.leak(x)
+        w, a, b, leak = self.weights(x), self.a.to(x), self.b.to(x), self.leak(x)
         h, m, held, inner, outer = state
-        shape = (-1, self.signals, self.order)
         outputs, memories = [], []
         for t, x_t in enumerate(x.unbind(0)):
             # Without a state a quantiser takes the one of `initial`, and counts new presentations.
             begins = new > 0 and t == 0
-            u = x_t @ e_x.t() + h @ e_h.t() + m @ e_m.t()
-            raw = (m.view(shape) @ a.t() + u.unsqueeze(-1) * b).flatten(1) + leak * held
+            raw = raw_memory(x_t, h, m, held, w, a, b, leak)
             if self.memory is None:
                 m = raw
             else:
                 m, inner = self.memory.advance(raw, None if begins else inner)
                 held = (self.memory.activity(raw) - m).detach()
-            current = x_t @ w_x.t() + bias + h @ w_h.t() + m @ w_m.t()
+            current = hidden_current(x_t, h, m, w)
             if self.spikes is None:
                 h = current.tanh()
             else:

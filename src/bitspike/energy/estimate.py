@@ -17,10 +17,10 @@ from bitspike.energy.account import Energy, account
 from bitspike.energy.counts import Counts
 from bitspike.energy.devices import Device
 from bitspike.energy.layer_sums import Unbatched
-from bitspike.energy.modes import evaluating
 from bitspike.energy.operations import OperationCounter
 from bitspike.errors import refuse
 from bitspike.layers import Stepwise, TemporalBatchNorm
+from bitspike.layers.modes import evaluating
 from bitspike.neurons import Neuron, SoftNeuron, Static
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.energy.modes import evaluating
+from bitspike.layers.modes import evaluating
 from bitspike.neurons.quantiser_control import at_step, quantisers
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from bitspike.energy.counts import Counts, fan_in
 from bitspike.energy.crossover import CrossOver
-from bitspike.energy.modes import evaluating
 from bitspike.energy.sent import POOLS
 from bitspike.errors import refuse
 from bitspike.layers import Local2d
+from bitspike.layers.modes import evaluating
 
 E_SYNOP, E_UPDATE = 0.08, 0.25
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from bitspike.convert.checks import check_finite
 from bitspike.energy.fan_out import fan_outs
 from bitspike.energy.levels import LevelCollector
-from bitspike.energy.modes import evaluating
 from bitspike.errors import refuse
+from bitspike.layers.modes import evaluating
 from bitspike.neurons.quantiser_control import at_step, quantisers, redraw_carry
 from bitspike.targets import answers, class_targets, classes_of
 

@@ -135,22 +135,8 @@ class Local2d(nn.Module):
             # Before they are copied to many windows, not behind.
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
-        y = mixed(self._product, x, weight)
+        y = mixed(lambda a, w: local_product(a, w, self.stride, self.padding), x, weight)
         return y if self.bias is None else y + self.bias.to(y.dtype)
-
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        # One product per place: windows (HO WO, B, kh kw C) with weights (HO WO, kh kw C, O).
-        (ph, pw), places = self.padding, self.out_size[0] * self.out_size[1]
-        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph))
-        if wants_gradient(padded):
-            windows = _windows(padded, self.kernel_size, self.stride)
-        else:
-            windows = _views(padded, self.kernel_size, self.stride).contiguous()
-        y = torch.bmm(
-            windows.reshape(places, len(x), math.prod(weight.shape[3:])),
-            weight.flatten(3).flatten(0, 1).transpose(1, 2),
-        )
-        return y.transpose(0, 1).reshape(len(x), *self.out_size, self.out_channels).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         """Sizes."""
@@ -158,3 +144,19 @@ class Local2d(nn.Module):
             f"{self.in_channels}, {self.out_channels}, size={self.size}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}, bias={self.bias is not None}"
         )
+
+
+def local_product(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
+    """x (B, C, H, W) times weight (HO, WO, O, kh, kw, C): (B, O, HO, WO), channels last in memory."""
+    # One product per place: windows (HO WO, B, kh kw C) with weights (HO WO, kh kw C, O).
+    (high, wide, outputs, kh, kw, _), (sh, sw), (ph, pw) = weight.shape, stride, padding
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph))
+    if wants_gradient(padded):
+        windows = _windows(padded, (kh, kw), (sh, sw))
+    else:
+        windows = _views(padded, (kh, kw), (sh, sw)).contiguous()
+    y = torch.bmm(
+        windows.reshape(high * wide, len(x), math.prod(weight.shape[3:])),
+        weight.flatten(3).flatten(0, 1).transpose(1, 2),
+    )
+    return y.transpose(0, 1).reshape(len(x), high, wide, outputs).permute(0, 3, 1, 2)

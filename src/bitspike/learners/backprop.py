@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitspike.cells.lmu import train_feed_forward
+from bitspike.coding.decoding import decode
 from bitspike.errors import refuse
 from bitspike.layers import TemporalBatchNorm
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
-from bitspike.learners.decoding import decode
 from bitspike.learners.optimisation import Optimisation
 from bitspike.neurons import StepSchedule, Stochastic, redraw_units, set_step
 from bitspike.targets import answers

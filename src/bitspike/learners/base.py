@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.coding.decoding import ensemble_outputs
 from bitspike.errors import BitspikeError, refuse
 from bitspike.layers.ends import ends_at, frozen, lengths_of
-from bitspike.learners.decoding import ensemble_outputs
 from bitspike.learners.optimisation import Optimisation
 from bitspike.neurons import redraw_units
 from bitspike.targets import class_targets, classes_of, value_targets

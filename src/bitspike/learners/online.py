@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bitspike.coding.decoding import decode
 from bitspike.errors import refuse
 from bitspike.layers.ends import frozen, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
-from bitspike.learners.decoding import decode
 from bitspike.learners.optimisation import Optimisation
 from bitspike.models import LocalNetwork, LocalState
 from bitspike.neurons.bisnn import Refractory, Traces

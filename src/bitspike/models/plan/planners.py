@@ -1,0 +1,259 @@
+"""Which nodes stand for each of our modules, and for PyTorch's that know no time."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from bitspike.kernels import Recurrence
+from bitspike.layers import (
+    BNTT,
+    ChannelScale,
+    Dropout,
+    FewBitConv2d,
+    FewBitLinear,
+    Local2d,
+    Recomputed,
+    Recurrent,
+    Stepwise,
+    TemporalBatchNorm,
+)
+from bitspike.layers.product import weight_kind
+from bitspike.models.feedforward import Flatten as FlattenLayer
+from bitspike.models.plan.build import Builder, planner
+from bitspike.models.plan.cells import Feedback
+from bitspike.models.plan.nodes import REAL_BITS, Activity, Flatten, Pool, Scale
+from bitspike.models.plan.units import Quantiser, Step, frozen_constants
+from bitspike.models.plan.weighing import Weights
+from bitspike.neurons import (
+    CURVES,
+    Neuron,
+    SoftNeuron,
+    Static,
+    TemporalQuantiser,
+)
+from bitspike.neurons.soft_lif import RateConstants
+from bitspike.neurons.soft_lif_noise import NoNoise, RateStep
+from bitspike.products import Geometry
+
+ACTIVATIONS = (
+    nn.ReLU, nn.ReLU6, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Hardtanh, nn.LeakyReLU, nn.ELU, nn.Softplus,
+)  # fmt: skip
+
+
+def fixed(tensor: Tensor) -> Tensor:
+    """A copy without gradient, on the host."""
+    return tensor.detach().cpu().clone().contiguous()
+
+
+def shipped_bits(layer: nn.Module, tensor: str) -> float:
+    """Bits of a value of this tensor: its precision's."""
+    if not parametrize.is_parametrized(layer, tensor):
+        return REAL_BITS
+    return float(getattr(layer.parametrizations[tensor][-1], "bits", REAL_BITS))  # type: ignore[index]
+
+
+def weights(layer: Any, **options: Any) -> dict[str, Any]:
+    """What `Weights` holds of a layer."""
+    bias = None if layer.bias is None else fixed(layer.bias)
+    bits = {"bits": shipped_bits(layer, "weight"), "bias_bits": shipped_bits(layer, "bias")}
+    return {"weight": fixed(layer.weight), "bias": bias, "weight_kind": weight_kind(layer), **bits, **options}
+
+
+@planner(nn.Linear, FewBitLinear)
+def linear(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """Dense weights."""
+    return builder.add(
+        Weights(name=name, inputs=(source,), form="dense", x_kind=getattr(layer, "x_kind", None), **weights(layer))
+    )
+
+
+@planner(nn.Conv1d, nn.Conv2d, nn.Conv3d, FewBitConv2d)
+def convolution(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """Shared weights."""
+    if not builder.rows:
+        builder.refuse(name, f"{type(layer).__name__} on all steps at once; wanted inside Stepwise")
+    padding = layer.padding
+    if layer.padding_mode != "zeros":
+        builder.refuse(name, f"padding_mode {layer.padding_mode!r}")
+    if isinstance(padding, str):
+        reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        if padding == "same" and any(r % 2 for r in reach):
+            builder.refuse(name, "padding 'same' that is not the same on both sides")
+        padding = tuple(r // 2 if padding == "same" else 0 for r in reach)
+    geometry = Geometry(layer.stride, padding, layer.dilation, layer.groups)
+    few = getattr(layer, "x_kind", None)
+    node = Weights(name=name, inputs=(source,), form="convolution", x_kind=few, geometry=geometry, **weights(layer))
+    return builder.add(node)
+
+
+@planner(Local2d)
+def local(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """Weights of each place's own."""
+    geometry = Geometry(layer.stride, layer.padding, (1, 1), 1)
+    return builder.add(Weights(name=name, inputs=(source,), form="local", geometry=geometry, **weights(layer)))
+
+
+@planner(Stepwise)
+def stepwise(builder: Builder, module: Any, name: str, source: str) -> str:
+    """The layer at every step."""
+    before, builder.rows = builder.rows, True
+    found = builder.module(module.layer, name, source)
+    builder.rows = before
+    return found
+
+
+@planner(TemporalBatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BNTT)
+def normalisation(builder: Builder, norm: Any, name: str, source: str) -> str:
+    """Statistics as they are: a gain and an offset per channel, of BNTT for each step."""
+    ours = isinstance(norm, TemporalBatchNorm | BNTT)
+    if not ours and not builder.rows:
+        builder.refuse(
+            name, f"{type(norm).__name__} on all steps at once; wanted inside Stepwise, or TemporalBatchNorm"
+        )
+    mean, var = norm.statistics() if isinstance(norm, TemporalBatchNorm) else (norm.running_mean, norm.running_var)
+    if mean is None:
+        builder.refuse(name, f"{type(norm).__name__} without running statistics")
+    none, like = torch.zeros_like(mean.flatten()), torch.ones(1, mean.numel()).to(mean)
+    weight = torch.ones_like(none) if norm.weight is None else norm.weight.flatten()
+    bias = none if getattr(norm, "bias", None) is None else norm.bias
+    # Read off the normalisation itself, so that they are what it multiplies with, to the last digit.
+    gain = F.batch_norm(like, none, var.flatten(), weight, none, False, 0.0, norm.eps).view(mean.shape)
+    offset = F.batch_norm(like * 0, mean.flatten(), var.flatten(), weight, bias, False, 0.0, norm.eps).view(mean.shape)
+    return builder.add(Scale(name=name, inputs=(source,), gain=fixed(gain), offset=fixed(offset), fused=True))
+
+
+@planner(ChannelScale)
+def scale(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """Gain and offset."""
+    return builder.add(Scale(name=name, inputs=(source,), gain=fixed(layer.weight), offset=fixed(layer.bias)))
+
+
+@planner(Dropout, nn.Dropout, nn.Dropout2d, nn.Identity)
+def nothing(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """Nothing, in evaluation."""
+    return source
+
+
+@planner(FlattenLayer, nn.Flatten)
+def flatten(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """The features in one row."""
+    if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1 if builder.rows else 2, -1):
+        builder.refuse(name, f"Flatten({layer.start_dim}, {layer.end_dim}) that leaves something else than a row")
+    return builder.add(Flatten(name=name, inputs=(source,), emits=builder.emits(source)))
+
+
+@planner(nn.MaxPool2d, nn.AvgPool2d)
+def pool(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """Windows of space."""
+    largest = isinstance(layer, nn.MaxPool2d)
+    if not builder.rows:
+        builder.refuse(name, f"{type(layer).__name__} on all steps at once; wanted inside Stepwise")
+    if largest and layer.return_indices:
+        builder.refuse(name, "MaxPool2d that returns indices")
+    names = ("dilation",) if largest else ("count_include_pad", "divisor_override")
+    options = {option: getattr(layer, option) for option in names}
+    node = Pool(
+        name=name, inputs=(source,), largest=largest, size=layer.kernel_size, stride=layer.stride,
+        padding=layer.padding, ceil=layer.ceil_mode, options=options,
+        emits=builder.emits(source) if largest else "real",
+    )  # fmt: skip
+    return builder.add(node)
+
+
+@planner(Static, *ACTIVATIONS)
+def activity(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """A nonlinearity."""
+    label = layer.kind if isinstance(layer, Static) else type(layer).__name__.lower()
+    return builder.add(Activity(name=name, inputs=(source,), function=copy.deepcopy(layer), label=label))
+
+
+def unit(neuron: Any, name: str, source: str, like: Tensor) -> Step:
+    """A neuron's step."""
+    start, constants = neuron.initial(like), frozen_constants(neuron.constants())
+    recurrence = Recurrence(neuron.step, type(start), type(constants), neuron.spike)
+    return Step(
+        name=name, inputs=(source,), shape=tuple(like.shape[1:]), emits=neuron.emits,
+        label=getattr(neuron, "kind", type(neuron).__name__), recurrence=recurrence, constants=constants, start=start,
+    )  # fmt: skip
+
+
+@planner(Neuron)
+def neuron(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """A step with its constants."""
+    if builder.rows:
+        builder.refuse(name, f"{type(layer).__name__} inside Stepwise, where there is no time")
+    return builder.add(unit(layer, name, source, builder.like(source)))
+
+
+@planner(SoftNeuron)
+def soft(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """The noiseless rate."""
+    rate = layer.rate
+    step = Recurrence(RateStep(rate.curve, "none"), NoNoise, RateConstants, _none)
+    label = next(kind for kind, curve in CURVES.items() if curve.curve == rate.curve)
+    node = Step(
+        name=name, inputs=(source,), label=label, recurrence=step, constants=rate.constants(), start=NoNoise()
+    )  # fmt: skip
+    return builder.add(node)
+
+
+def _none(u: Any) -> Any:
+    return u
+
+
+@planner(TemporalQuantiser)
+def quantiser(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """The activity, clipped, and its whole numbers."""
+    if layer.examples is not None:
+        builder.refuse(name, "a quantiser whose draws are named by examples")
+    source = builder.add(activity_of(layer, name, source))
+    made = quantiser_of(layer, name, source, tuple(builder.like(source).shape[1:]))
+    return source if made is None else builder.add(made)
+
+
+def activity_of(layer: Any, name: str, source: str) -> Activity:
+    """What is quantised."""
+    f = layer.nonlinearity
+    label = getattr(f, "__name__", type(f).__name__) if f is not None else "clip"
+    bound = layer.bound(layer.final.dtype)
+    function = copy.deepcopy(f) if isinstance(f, nn.Module) else f
+    return Activity(
+        name=f"{name}.activity" if name else "activity", inputs=(source,), function=function, label=label,
+        bound=None if bound is None else fixed(bound),
+    )  # fmt: skip
+
+
+def quantiser_of(layer: Any, name: str, source: str, shape: tuple[int, ...]) -> Quantiser | None:
+    """The quantiser itself; None where it is asked to be static."""
+    dt = layer.step_size()
+    if dt is None:
+        return None
+    keys = layer.keys if layer.drawn is None else layer.drawn
+    return Quantiser(name=name, inputs=(source,), shape=shape, dt=fixed(dt), keys=keys, mode=layer.mode)
+
+
+@planner(Recurrent)
+def recurrent(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """Neurons that feed one another."""
+    if type(layer.neuron).run is not Neuron.run:
+        builder.refuse(name, f"{type(layer.neuron).__name__} in a loop of its own, with feedback")
+    inner = unit(layer.neuron, f"{name}.neuron", source, builder.like(source))
+    feedback = weights(layer.feedback)
+    node = Feedback(
+        name=name, inputs=(source,), unit=inner, emits=inner.emits, weight=feedback["weight"], bits=feedback["bits"],
+        weight_kind=feedback["weight_kind"],
+    )  # fmt: skip
+    return builder.add(node)
+
+
+@planner(Recomputed)
+def recomputed(builder: Builder, layer: Any, name: str, source: str) -> str:
+    """The layer, then its neurons."""
+    source = builder.module(layer.layer, f"{name}.layer" if name else "layer", source)
+    return builder.module(layer.neuron, f"{name}.neuron" if name else "neuron", source)
