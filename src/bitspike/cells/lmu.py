@@ -35,6 +35,7 @@ from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, computing_dtype, given_back
 from bitspike.kernels.run import Choice
 from bitspike.neurons.quantiser import QuantiserState, TemporalQuantiser
+from bitspike.neurons.recordings import Note, Undo
 
 
 def signal_weights(signals: int, inputs: int) -> Tensor:
@@ -220,6 +221,17 @@ class LMU(nn.Module):
         """The back end for input x and why: the one asked for, or an error that says why not."""
         draws = any(q is not None and q.mode != "carry" for q in (self.memory, self.spikes))
         return choose("lmu", self.back_end, x, "cells.lmu_scan", "a quantiser draws its counts" if draws else None)
+
+    def watch(self, note: Note) -> Undo | None:
+        """See `neurons.recordings`: hidden states with the memory m; quantisers are watched themselves."""
+        if self.spikes is not None:
+            return None
+
+        def told(x: Tensor, m: Tensor, h: Tensor) -> None:
+            note(h, lambda: {"m": m})
+
+        self.watchers.append(told)
+        return lambda: self.watchers.remove(told)
 
     def fan_out(self) -> dict[str, float]:
         """Weights that one count of a memory or hidden unit meets in a step; the read-out is not the cell's."""

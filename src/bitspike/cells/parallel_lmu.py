@@ -30,6 +30,7 @@ from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.transforms import transformed
 from bitspike.layers.stepwise import stepwise
 from bitspike.neurons.quantiser import TemporalQuantiser
+from bitspike.neurons.recordings import Note, Undo, cell_watched
 from bitspike.neurons.static import STATIC
 
 NONLINEARITIES = ("tanh", "relu")
@@ -140,6 +141,10 @@ class ParallelLMU(nn.Module):
             made: Tensor = self.spikes(current)
             return made
         return current if tanh else STATIC[self.nonlinearity](current)
+
+    def watch(self, note: Note) -> Undo | None:
+        """See `neurons.recordings`: hidden states of all steps; quantisers are watched themselves."""
+        return cell_watched(self, note) if self.spikes is None else None
 
     def fan_out(self) -> dict[str, float]:
         """Weights that one count of a memory unit meets in a step; the hidden units meet those of the read-out."""

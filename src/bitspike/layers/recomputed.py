@@ -18,6 +18,7 @@ from bitspike.layers.norm import TemporalBatchNorm
 from bitspike.layers.product import FewBitLinear
 from bitspike.layers.stepwise import Stepwise
 from bitspike.neurons.base import Neuron
+from bitspike.neurons.recordings import Note, Undo, run_watched
 
 
 class Recomputed(nn.Module):
@@ -64,3 +65,7 @@ class Recomputed(nn.Module):
 
         y, last = recompute(function, x, tuple(state), list(self.parameters()), self.segment, into, int8, dtype)
         return y, kind(*last)
+
+    def watch(self, note: Note) -> Undo:
+        """See `neurons.recordings`."""
+        return run_watched(self, note)

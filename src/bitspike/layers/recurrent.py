@@ -11,6 +11,7 @@ from bitspike.kernels import Recurrence
 from bitspike.kernels.dtypes import rest
 from bitspike.kernels.feedback import run_with_feedback
 from bitspike.neurons.base import Neuron
+from bitspike.neurons.recordings import Note, Undo, fields, run_watched
 
 
 class Recurrent(nn.Module):
@@ -42,3 +43,7 @@ class Recurrent(nn.Module):
         recurrence = Recurrence(self.neuron.step, type(inner), type(constants), self.neuron.spike)
         y, last = run_with_feedback(recurrence, x, self.feedback.weight, inner, constants, before, self.neuron.back_end)
         return y, (y[-1], last)
+
+    def watch(self, note: Note) -> Undo:
+        """See `neurons.recordings`."""
+        return run_watched(self, note, lambda state: fields(state[1]))

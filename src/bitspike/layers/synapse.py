@@ -30,6 +30,7 @@ from bitspike.layers.memory_format import run_in_order
 from bitspike.layers.stepwise import Stepwise
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import one_positive
+from bitspike.neurons.recordings import Note, Undo
 from bitspike.products.kinds import Kind
 
 SYNAPSES = ("first-order", "alpha")
@@ -169,6 +170,10 @@ class SynapticLayer(nn.Module):
                 return y
         filtered, self.state = run_in_order(self.synapse, x, self.state)
         return self.layer(filtered)
+
+    def watch(self, note: Note) -> Undo:
+        """See `neurons.recordings`: neurons are recorded, not the filters between them."""
+        return lambda: None
 
     def _leaves_it(self, y: Tensor) -> bool:
         """Whether the unit behind this layer filters its input y."""

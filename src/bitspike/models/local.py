@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, computing_dtype, given_back
 from bitspike.models.feedforward import LAYER
 from bitspike.neurons.bisnn import BiSNNConstants, Refractory, Traces, decays, fire_step, trace_step
+from bitspike.neurons.recordings import Note, States, Undo, fields
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -87,6 +88,16 @@ class LocalLayer(nn.Module):
             spikes = self.spike(F.max_pool2d(U, self.pool))
         logits = self.readout_gain * F.linear(spikes.flatten(1), self.readout.to(spikes.dtype))
         return given_back(logits, given), given_back(spikes, given), LocalState(traces, refractory)
+
+    def watch(self, note: Note) -> Undo:
+        """See `neurons.recordings`: traces P and Q of the layer's inputs, R and S of its units, before pooling."""
+
+        def told(layer: nn.Module, inputs: Any, output: tuple[Tensor, Tensor, LocalState]) -> None:
+            spikes, state = output[1:]
+            states: States = {**fields(state.traces), **fields(state.refractory)}
+            note(spikes.unsqueeze(0), lambda: {name: part.unsqueeze(0) for name, part in states.items()})
+
+        return self.register_forward_hook(told).remove
 
 
 class LocalNetwork(nn.Module):

@@ -17,6 +17,7 @@ from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Choice
 from bitspike.layers.ends import lengths_for
+from bitspike.neurons.recordings import Note, Undo, cell_watched
 
 GATED = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -83,6 +84,10 @@ class Gated(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             y = gated_scan(self.kind, x, tuple(w.to(x.dtype) for w in weights), last, low)
         return given_back(y, given)
+
+    def watch(self, note: Note) -> Undo:
+        """See `neurons.recordings`: hidden states of all steps."""
+        return cell_watched(self, note)
 
     def choice(self, x: Tensor) -> Choice:
         """The back end that trains on x and why: the one asked for, or an error that says why not."""

@@ -11,6 +11,7 @@ from bitspike.kernels import Recurrence, Spike, Step
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Choice, Chooser, run_into, run_on
 from bitspike.kernels.scaled import Scaled, scaled_constants
+from bitspike.neurons.recordings import Note, Undo, after_each, replaced
 from bitspike.products.kinds import Kind
 
 
@@ -64,6 +65,20 @@ class Neuron(nn.Module):
     def run_into(self, y: Tensor, x: Tensor, state: Any) -> Any:
         """As `run` without a gradient, spikes written into y (contiguous); returns the state after the last step."""
         return run_into(y, *self._prepared(x, state, None, 1))
+
+    def watch(self, note: Note) -> Undo | None:
+        """See `neurons.recordings`. None: what it is part of is watched in its place."""
+        run = self.run_between
+
+        def run_between(
+            x: Tensor, state: Any = None, scale: tuple[Tensor, Tensor] | None = None, pool: int = 1
+        ) -> tuple[Tensor, Any]:
+            y, last = run(x, state, scale, pool)
+            sent = y if pool == 1 else run(x, state, scale)[0]
+            note(sent, lambda: after_each(lambda x, state: run(x, state, scale), x, state))
+            return y, last
+
+        return replaced(self, "run_between", run_between)
 
     def _prepared(
         self, x: Tensor, state: Any, scale: tuple[Tensor, Tensor] | None, pool: int

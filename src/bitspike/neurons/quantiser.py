@@ -31,6 +31,7 @@ from bitspike.kernels.dtypes import at_least_single, computing, computing_dtype,
 from bitspike.neurons import quantiser_draws
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, constant, positive
+from bitspike.neurons.recordings import Note, States, Undo, nothing
 from bitspike.neurons.soft_lif import SoftLIF
 from bitspike.neurons.static import STATIC
 from bitspike.neurons.surrogate import Surrogate
@@ -238,6 +239,30 @@ class TemporalQuantiser(Neuron):
         """
         for observer in self.observers:
             observer(self, y, new)
+
+    def watch(self, note: Note) -> Undo:
+        """See `neurons.recordings`: the carry too, except where a cell steps the quantiser in a loop of its own."""
+        told = False
+
+        def with_carry(y: Tensor, states: Callable[[], States]) -> None:
+            nonlocal told
+            told = True
+            note(y, states)
+
+        def alone(_: TemporalQuantiser, y: Tensor, new: int) -> None:
+            nonlocal told
+            if not told:
+                note(y, nothing)
+            told = False
+
+        undo: Any = super().watch(with_carry)
+        self.observers.append(alone)
+
+        def undone() -> None:
+            undo()
+            self.observers.remove(alone)
+
+        return undone
 
     def at(self, factor: float | None) -> AbstractContextManager[None]:
         """`at_step` for this quantiser."""

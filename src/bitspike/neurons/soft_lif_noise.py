@@ -28,6 +28,7 @@ from bitspike.kernels import Spike, choose, exp, expm1, maximum, minimum, with_g
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Chooser, run_on
 from bitspike.kernels.transforms import outside_graphs
+from bitspike.neurons.recordings import outputs_alone
 from bitspike.neurons.soft_lif import Curve, SoftLIF, rate_and_period
 from bitspike.neurons.soft_lif_fused import fused, takes
 from bitspike.neurons.stochastic import Stochastic
@@ -135,6 +136,7 @@ class SoftNeuron(Stochastic, nn.Module):
 
     is_spiking: ClassVar[bool] = False
     emits: ClassVar[Kind] = "real"
+    watch = outputs_alone
 
     def __init__(
         self, rate: SoftLIF | None = None, noise: Noise | NoiseKind = "none", keys: tuple[Key, ...] = (0, "noise")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing
+from bitspike.neurons.recordings import outputs_alone
 from bitspike.products.kinds import Kind
 
 STATIC: dict[str, Callable[[Tensor], Tensor]] = {
@@ -29,6 +30,7 @@ class Static(nn.Module):
 
     is_spiking: ClassVar[bool] = False
     emits: ClassVar[Kind] = "real"
+    watch = outputs_alone
 
     def __init__(self, kind: str = "relu") -> None:
         super().__init__()

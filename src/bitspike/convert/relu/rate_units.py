@@ -27,6 +27,7 @@ from bitspike.layers.memory_format import memory_order, run_in_order
 from bitspike.layers.stepwise import stepwise
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.rate_if import RateIF
+from bitspike.neurons.recordings import Note, Undo, after_each, replaced
 from bitspike.products.kinds import Kind
 
 
@@ -100,12 +101,26 @@ class RateUnit(nn.Module):
 
     def over_time(self, x: Tensor) -> Tensor:
         """Spikes (T, B, *features) for currents of that shape; goes on from the last call."""
-        # A threshold per channel fits features in their own order alone.
-        shared = self.neuron.theta.numel() == 1
-        y, self.state = run_in_order(self.neuron, x, self.state) if shared else self.neuron.run(x, self.state)
+        y, self.state = self._run(x, self.state)
         self.updates += y.numel()
         self.neurons = y[0, 0].numel()
         return y
+
+    def _run(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        # A threshold per channel fits features in their own order alone.
+        shared = self.neuron.theta.numel() == 1
+        return run_in_order(self.neuron, x, state) if shared else self.neuron.run(x, state)
+
+    def watch(self, note: Note) -> Undo:
+        """See `neurons.recordings`."""
+        over_time = self.over_time
+
+        def told(x: Tensor) -> Tensor:
+            before, y = self.state, over_time(x)
+            note(y, lambda: after_each(self._run, x, before))
+            return y
+
+        return replaced(self, "over_time", told)
 
     def reset(self) -> None:
         """Back to the first membrane; the spikes since are counted now."""
@@ -157,6 +172,9 @@ class RunningSum(Neuron):
     def constants(self) -> NoConstants:
         """None."""
         return NoConstants()
+
+    def watch(self, note: Note) -> None:
+        """Sums are no layer to record."""
 
 
 def _no_spike(u: Any) -> Any:

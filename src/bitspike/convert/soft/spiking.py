@@ -27,6 +27,7 @@ from bitspike.layers import Local2d, Stepwise, Synapse, SynapticLayer
 from bitspike.layers.memory_format import inverse, lifted, lying, memory_order, run_in_order
 from bitspike.neurons import ExactIF, ExactLIF, Neuron, SoftNeuron, Static
 from bitspike.neurons.exact_lif_fused import ALPHA, DIRECT, FIRST_ORDER, run, takes
+from bitspike.neurons.recordings import Note, Undo, after_each, replaced
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
 LARGEST = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
@@ -78,17 +79,32 @@ class SpikingUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Spikes (T, B, *features) for inputs of that shape."""
         before, self.behind = self.behind, None
-        if self.takes(x):
-            y, spikes = self._fused(x, before)
-        else:
-            y, self.state = run_in_order(self.neuron, x, self.state, self.current)
-            spikes = round(float(y.sum()) / self.height)
+        y, self.state, spikes = self._run(x, self.state, before)
         self.spikes += spikes
         self.updates += y.numel()
         self.neurons = y[0, 0].numel() if y.numel() else 0
         return y
 
-    def _fused(self, x: Tensor, before: SynapticLayer | None) -> tuple[Tensor, int]:
+    def _run(self, x: Tensor, state: Any, before: SynapticLayer | None = None) -> tuple[Tensor, Any, int]:
+        """Spikes, the state after them (the one given may be changed in place) and their number."""
+        if self.takes(x):
+            return self._fused(x, state, before)
+        y, state = run_in_order(self.neuron, x, state, self.current)
+        return y, state, round(float(y.sum()) / self.height)
+
+    def watch(self, note: Note) -> Undo:
+        """See `neurons.recordings`."""
+        forward = self.forward
+
+        def told(x: Tensor) -> Tensor:
+            before = None if self.state is None else type(self.state)(*(part.clone() for part in self.state))
+            y = forward(x)
+            note(y, lambda: after_each(lambda x, state: self._run(x, state)[:2], x, before))
+            return y
+
+        return replaced(self, "forward", told)
+
+    def _fused(self, x: Tensor, state: Any, before: SynapticLayer | None) -> tuple[Tensor, Any, int]:
         """One kernel for the synapse before this unit, if it was left to it, the gain, the neurons and the count."""
         order = memory_order(x)
         gain, offset = (float(v) for v in self.current)
@@ -98,10 +114,9 @@ class SpikingUnit(nn.Module):
             kind, p = ALPHA if before.synapse.synapse == "alpha" else FIRST_ORDER, before.synapse.constants()
             synapse, filtered = (kind, p.a, p.ratio), lying(before.state, order)
             before.state = lifted(filtered, order)
-        state = None if self.state is None else lying(self.state, order)
+        state = None if state is None else lying(state, order)
         y, state, spikes = run(self.neuron, x.permute(order), state, gain, offset, synapse, filtered)
-        self.state = lifted(state, order)
-        return y.permute(inverse(order)), spikes
+        return y.permute(inverse(order)), lifted(state, order), spikes
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle begins anew."""
