@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         redraw_units,
         set_step,
     )
+    from bitspike.neurons.recordings import Monitor, Recording, record
     from bitspike.options import Options
     from bitspike.registry import register
     from bitspike.reports import compare, report
@@ -50,12 +51,14 @@ __all__ = [
     "Energy",
     "LevelCollector",
     "Local2d",
+    "Monitor",
     "Noise",
     "Options",
     "ParallelLMU",
     "RateCurve",
     "RateNetwork",
     "Recipe",
+    "Recording",
     "Run",
     "SoftLIF",
     "SoftNeuron",
@@ -76,6 +79,7 @@ __all__ = [
     "load",
     "load_recipe",
     "recipe_names",
+    "record",
     "redraw_carry",
     "redraw_units",
     "register",
@@ -94,12 +98,14 @@ _HOMES = {
     "LMU": "bitspike.cells",
     "LevelCollector": "bitspike.energy",
     "Local2d": "bitspike.layers",
+    "Monitor": "bitspike.neurons.recordings",
     "Noise": "bitspike.neurons",
     "Options": "bitspike.options",
     "ParallelLMU": "bitspike.cells",
     "RateCurve": "bitspike.convert",
     "RateNetwork": "bitspike.convert",
     "Recipe": "bitspike.run.recipe",
+    "Recording": "bitspike.neurons.recordings",
     "Run": "bitspike.run.start",
     "SoftLIF": "bitspike.neurons",
     "SoftNeuron": "bitspike.neurons",
@@ -120,6 +126,7 @@ _HOMES = {
     "load": "bitspike.run.start",
     "load_recipe": "bitspike.run.recipe_files",
     "recipe_names": "bitspike.run.recipe_files",
+    "record": "bitspike.neurons.recordings",
     "redraw_carry": "bitspike.neurons",
     "redraw_units": "bitspike.neurons",
     "register": "bitspike.registry",

@@ -14,7 +14,7 @@ A module says how it is watched (`watch`); that of a layer comes before those of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -115,7 +115,7 @@ class Monitor(Mapping[str, Recording]):
         self, model: nn.Module, *, states: bool = True, only: Callable[[nn.Module], bool] | None = None
     ) -> None:
         self.model, self.states = model, states
-        self.only = only or (lambda module: True)
+        self.only = only
         self._seen: dict[str, list[Recording]] = {}
         self._undo: list[Undo] = []
 
@@ -124,13 +124,13 @@ class Monitor(Mapping[str, Recording]):
         covered: set[nn.Module] = set()
         for name, module in self._layers():
             watch: Callable[[Note], Undo | None] | None = getattr(module, "watch", None)
-            if module in covered or watch is None or not self.only(module):
+            if module in covered or watch is None or not (self.only is None or self.only(module)):
                 continue
             undo = watch(self._note(name))
             if undo is not None:
                 self._undo.append(undo)
                 covered |= set(module.modules())
-        if not self._undo:
+        if not self._undo and self.only is None:
             refuse("record model", type(self.model).__name__, "a network with neurons of bitspike in it")
         return self
 
@@ -165,10 +165,7 @@ class Monitor(Mapping[str, Recording]):
         if len({part.spikes.shape[1:] for part in seen}) > 1:
             shapes = " and ".join(str(tuple(part.spikes.shape)) for part in seen[:2])
             refuse(f"recordings of {name}", f"calls of shapes {shapes}", "calls of one batch (clear() between others)")
-        if len(seen) == 1:
-            return seen[0]
-        states = {key: torch.cat([part.states[key] for part in seen]) for key in seen[0].states}
-        return Recording(torch.cat([part.spikes for part in seen]), states)
+        return seen[0] if len(seen) == 1 else _joined(seen, 0)
 
     def __iter__(self) -> Iterator[str]:
         """Names of the layers that ran, in the order of the model."""
@@ -177,6 +174,16 @@ class Monitor(Mapping[str, Recording]):
     def __len__(self) -> int:
         """How many ran."""
         return sum(bool(seen) for seen in self._seen.values())
+
+
+def _joined(parts: Sequence[Recording], dimension: int) -> Recording:
+    states = {key: torch.cat([part.states[key] for part in parts], dimension) for key in parts[0].states}
+    return Recording(torch.cat([part.spikes for part in parts], dimension), states)
+
+
+def beside(parts: Sequence[Mapping[str, Recording]]) -> dict[str, Recording]:
+    """The recordings of several batches as those of one."""
+    return {name: _joined([part[name] for part in parts], 1) for name in parts[0]} if parts else {}
 
 
 def record(model: nn.Module, *inputs: Any, states: bool = True, **options: Any) -> dict[str, Recording]:

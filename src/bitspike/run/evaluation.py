@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitspike import metrics
 from bitspike.data import DataSet, restore
 from bitspike.energy import bits
 from bitspike.learners import Learner
-from bitspike.neurons import TemporalQuantiser
+from bitspike.neurons.recordings import Monitor
 from bitspike.run.baselines import baselines
 from bitspike.run.batches import Batches
 from bitspike.run.energy import energy_of
@@ -52,8 +51,8 @@ def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, fl
     return {key: result[key] for key in keys if key in result}
 
 
-def _see(seen: list[Tensor], quantiser: TemporalQuantiser, y: Tensor, new: int) -> None:
-    seen.append(y)
+def _spikes(module: nn.Module) -> bool:
+    return getattr(module, "is_spiking", False)
 
 
 class Evaluation:
@@ -161,26 +160,8 @@ class Evaluation:
         """Spikes of a few real test examples: the input and up to 200 units of each layer."""
         chosen = torch.linspace(0, len(self.test.split) - 1, samples).long()
         events, targets = self.test.events(chosen, 0)
-        layers = [m for m in self.learner.model.modules() if getattr(m, "is_spiking", False)]
-        spikes: list[list[Tensor]] = [[] for _ in layers]
-        hooks, watched_by = [], []
-        for seen, layer in zip(spikes, layers, strict=True):
-            if isinstance(layer, TemporalQuantiser):
-                # It may be stepped by a recurrent cell, which calls no hooks.
-                watcher = partial(_see, seen)
-                layer.observers.append(watcher)
-                watched_by.append((layer, watcher))
-                continue
-
-            def keep(module: Any, arguments: Any, output: Any, seen: list[Tensor] = seen) -> None:
-                seen.append(output[1].unsqueeze(0) if isinstance(output, tuple) else output)
-
-            hooks.append(layer.register_forward_hook(keep))
-        self.learner.predict(events, min(self.shipped.samples, 1))
-        for hook in hooks:
-            hook.remove()
-        for quantiser, watcher in watched_by:
-            quantiser.observers.remove(watcher)
+        with Monitor(self.learner.model, states=False, only=_spikes) as monitor:
+            self.learner.predict(events, min(self.shipped.samples, 1))
 
         def thin(x: Tensor) -> np.ndarray[Any, Any]:
             """(T, S, *units) to (T, at most 200 evenly chosen units, S): spikes, or the small whole numbers sent."""
@@ -192,8 +173,8 @@ class Evaluation:
             return (kept != 0).to(torch.uint8).numpy()
 
         self.arrays["raster_events"] = thin(events)
-        for number, seen in enumerate((s for s in spikes if s), 1):
-            self.arrays[f"raster_{number}"] = thin(torch.cat(seen))
+        for number, layer in enumerate(monitor.values(), 1):
+            self.arrays[f"raster_{number}"] = thin(layer.spikes)
         if self.task != "classification" or targets.ndim == 1:
             self.arrays["raster_targets"] = targets.cpu().numpy()
         self.arrays["raster_index"] = self.test.split.index[chosen].numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bitspike.data.sources import sha256_of_file
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
+from bitspike.neurons.recordings import Monitor, Recording, beside
 from bitspike.notices import notice
 from bitspike.paths import home, is_folder
 from bitspike.run import several
@@ -185,13 +186,8 @@ class Run:
         if samples is not None and samples < 0:
             refuse("predict samples", samples, "0 (MAP) or more draws")
         x, lengths = self._ended(x)
-        x = self._checked(x)
-        parts = []
-        dtype = next(self.model.parameters()).dtype
-        for rows in torch.arange(len(x)).split(self.recipe.evaluation.batch):
-            events = encode(self.recipe, self.encoder, x[rows], rows, 0).to(dtype)
-            events = with_lengths(events, None if lengths is None else self.encoder.ends(lengths[rows]))
-            parts.append(self.learner.predict(events, self.draws if samples is None else samples))
+        samples = self.draws if samples is None else samples
+        parts = [self.learner.predict(events, samples) for events in self._encoded(x, lengths)]
         outputs = torch.cat(parts, 1)
         if self.form.task == "classification":
             outputs = metrics.apply_temperature(outputs, self.temperature) if scaled else outputs
@@ -205,6 +201,26 @@ class Run:
             return outputs
         within = torch.arange(outputs.shape[1]) < lengths.unsqueeze(1)
         return torch.where(within.unsqueeze(-1), outputs, torch.full_like(outputs, torch.nan))
+
+    def record(self, x: Any, *, states: bool = True) -> dict[str, Recording]:
+        """Spikes and states of every layer by its name, (T, N, *features), for inputs as `predict` takes them.
+
+        Of Bayesian weights, those of the first draw of the ensemble, or the most probable where these are shipped.
+        """
+        parts = []
+        for events in self._encoded(*self._ended(x)):
+            with Monitor(self.model, states=states) as monitor:
+                self.learner.predict(events, min(self.draws, 1))
+            parts.append(dict(monitor))
+        return beside(parts)
+
+    def _encoded(self, x: Any, lengths: Tensor | None) -> Iterator[Tensor]:
+        """Checked inputs as the model takes them, a batch at a time."""
+        x = self._checked(x)
+        dtype = next(self.model.parameters()).dtype
+        for rows in torch.arange(len(x)).split(self.recipe.evaluation.batch):
+            events = encode(self.recipe, self.encoder, x[rows], rows, 0).to(dtype)
+            yield with_lengths(events, None if lengths is None else self.encoder.ends(lengths[rows]))
 
     @property
     def _data_form(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from bitspike.layers import Local2d, Stepwise, Synapse, SynapticLayer
 from bitspike.layers.memory_format import inverse, lifted, lying, memory_order, run_in_order
 from bitspike.neurons import ExactIF, ExactLIF, Neuron, SoftNeuron, Static
 from bitspike.neurons.exact_lif_fused import ALPHA, DIRECT, FIRST_ORDER, run, takes
-from bitspike.neurons.recordings import Note, Undo, after_each, replaced
+from bitspike.neurons.recordings import Note, States, Undo, after_each, replaced
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
 LARGEST = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
@@ -94,15 +94,28 @@ class SpikingUnit(nn.Module):
 
     def watch(self, note: Note) -> Undo:
         """See `neurons.recordings`."""
-        forward = self.forward
+        run = self._run
 
-        def told(x: Tensor) -> Tensor:
-            before = None if self.state is None else type(self.state)(*(part.clone() for part in self.state))
-            y = forward(x)
-            note(y, lambda: after_each(lambda x, state: self._run(x, state)[:2], x, before))
-            return y
+        def copied(state: Any) -> Any:
+            return None if state is None else type(state)(*(part.clone() for part in state))
 
-        return replaced(self, "forward", told)
+        def told(x: Tensor, state: Any, before: SynapticLayer | None = None) -> tuple[Tensor, Any, int]:
+            start, filtered = copied(state), None if before is None else copied(before.state)
+            found = run(x, state, before)
+
+            def states() -> States:
+                if before is None:
+                    return after_each(lambda x, state: run(x, state)[:2], x, start)
+                # A synapse that is left to this unit goes through the same steps again, and back to its end.
+                end, before.state = before.state, filtered
+                seen = after_each(lambda x, state: run(x, state, before)[:2], x, start)
+                before.state = end
+                return seen
+
+            note(found[0], states)
+            return found
+
+        return replaced(self, "_run", told)
 
     def _fused(self, x: Tensor, state: Any, before: SynapticLayer | None) -> tuple[Tensor, Any, int]:
         """One kernel for the synapse before this unit, if it was left to it, the gain, the neurons and the count."""
