@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
     from bitspike.run.results import write_results
+    from bitspike.run.session import Session
     from bitspike.run.start import Run, load, train
     from bitspike.studies.spiking import evaluate_spiking
 
@@ -60,6 +61,7 @@ __all__ = [
     "Recipe",
     "Recording",
     "Run",
+    "Session",
     "SoftLIF",
     "SoftNeuron",
     "Spiking",
@@ -107,6 +109,7 @@ _HOMES = {
     "Recipe": "bitspike.run.recipe",
     "Recording": "bitspike.neurons.recordings",
     "Run": "bitspike.run.start",
+    "Session": "bitspike.run.session",
     "SoftLIF": "bitspike.neurons",
     "SoftNeuron": "bitspike.neurons",
     "Spiking": "bitspike.convert",

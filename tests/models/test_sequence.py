@@ -81,16 +81,14 @@ def test_a_hybrid_stopped_half_way_ends_in_the_same_result(tmp_path: Path) -> No
 
     overrides = ["training.epochs=3", "evaluation.energy_examples=20", "training.checkpoint_seconds=0.0"]
     whole = train("digits-rows-hybrid", tmp_path / "a", overrides=overrides)
-    started = trainer.Trainer._count
     calls = []
 
-    def stop(self: trainer.Trainer, metrics: dict[str, float]) -> None:
-        started(self, metrics)
+    def stop(self: trainer.Trainer, asked: int) -> int:
         calls.append(1)
-        self.stop_asked = len(calls) == 23
+        return int(len(calls) == 23)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer.Trainer, "_count", stop)
+        patch.setattr(trainer.Trainer, "_any_process", stop)
         with pytest.raises(trainer.Interrupted):
             train("digits-rows-hybrid", tmp_path / "b", overrides=overrides)
     resumed = train("digits-rows-hybrid", tmp_path / "b", overrides=overrides, resume=True)

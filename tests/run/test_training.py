@@ -108,19 +108,17 @@ def test_an_interrupted_run_resumes_to_the_bit(recipe, tmp_path, monkeypatch):
     else:
         overrides += ["encoder.steps=14", "model.layers=['16', '16']"]
     whole = bitspike.train(recipe, tmp_path / "whole", overrides=overrides)
-    count = Trainer._count
     calls = []
 
-    def stop_in_the_second_epoch(self, metrics):
+    def stop_in_the_second_epoch(self, asked):
         calls.append(1)
-        self.stop_asked = self.epoch == 1 and self.batch == 2
-        count(self, metrics)
+        return int((self.session.epoch, self.session.batch) == (1, 3))
 
-    monkeypatch.setattr(Trainer, "_count", stop_in_the_second_epoch)
+    monkeypatch.setattr(Trainer, "_any_process", stop_in_the_second_epoch)
     with pytest.raises(Interrupted, match="everything is saved in"):
         bitspike.train(recipe, tmp_path / "parts", overrides=overrides)
     stopped_after = len(calls)
-    monkeypatch.setattr(Trainer, "_count", lambda self, metrics: (calls.append(1), count(self, metrics))[1])
+    monkeypatch.setattr(Trainer, "_any_process", lambda self, asked: calls.append(1) or 0)
     parts = bitspike.train(recipe, tmp_path / "parts", overrides=overrides, resume=True)
     assert without_seconds(parts.result) == without_seconds(whole.result)
     assert (parts.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
@@ -183,13 +181,7 @@ def test_a_damaged_checkpoint_is_one_line_when_it_is_loaded(run, tmp_path):
 def test_records_every_few_epochs_go_on(tmp_path, monkeypatch):
     overrides = [*FAST[1:], "training.epochs=5", "training.validate_every=2", "training.checkpoint_seconds=0"]
     whole = bitspike.train("digits-st", tmp_path / "whole", overrides=overrides)
-    count = Trainer._count
-
-    def stop(self, metrics):
-        self.stop_asked = (self.epoch, self.batch) == (3, 2)
-        count(self, metrics)
-
-    monkeypatch.setattr(Trainer, "_count", stop)
+    monkeypatch.setattr(Trainer, "_any_process", lambda self, _: (self.session.epoch, self.session.batch) == (3, 2))
     with pytest.raises(Interrupted):
         bitspike.train("digits-st", tmp_path / "parts", overrides=overrides)
     monkeypatch.undo()
@@ -278,13 +270,7 @@ def test_resume_and_evaluate_refuse_changed_data(tmp_path, monkeypatch):
     overrides += ["model.layers=['8']", "training.checkpoint_seconds=0"]
     write(1)
     finished = bitspike.train(OWN, tmp_path / "a", overrides=overrides)
-    count = Trainer._count
-
-    def stop(self, metrics):
-        self.stop_asked = True
-        count(self, metrics)
-
-    monkeypatch.setattr(Trainer, "_count", stop)
+    monkeypatch.setattr(Trainer, "_any_process", lambda self, asked: 2)
     with pytest.raises(Interrupted):
         bitspike.train(OWN, tmp_path / "b", overrides=overrides)
     monkeypatch.undo()

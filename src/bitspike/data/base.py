@@ -59,6 +59,11 @@ class Split:
         """The number N of examples."""
         return len(self.index)
 
+    def __getitem__(self, rows: Tensor | slice) -> Split:
+        """The examples chosen by an integer tensor, a bool tensor (N,) or a slice; they keep their numbers."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        return Split(self.x[rows], self.y[rows], self.index[rows], lengths)
+
 
 @dataclass(frozen=True)
 class DataSet:

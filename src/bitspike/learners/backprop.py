@@ -105,7 +105,7 @@ class BackpropLearner(Learner):
             values = values * self.class_weights.to(values)[many]
         return values
 
-    def fit_batch(self, events: Tensor, targets: Tensor) -> dict[str, float]:
+    def fit_batch(self, events: Tensor, targets: Tensor, examples: Tensor | None = None) -> dict[str, float]:
         """One update from one batch (or this process's part of it)."""
         self.model.train()
         self.optimisation.zero_grad()
@@ -113,7 +113,7 @@ class BackpropLearner(Learner):
         totals = torch.tensor([float(self._count(targets, len(events)))], dtype=torch.float64, device=events.device)
         if several_processes():
             dist.all_reduce(totals)
-        examples = float(totals[0])
+        count = float(totals[0])
         progress = min(self.updates / self.optimisation.total_updates, 1.0)
         if self.steps:
             set_step(self.model, self.steps, progress)
@@ -122,11 +122,11 @@ class BackpropLearner(Learner):
         scores = None
         loss_sum = 0.0
         for k in range(self.draws):
-            redraw(self.model, self.seed, "weights", self.updates, k)
-            redraw_units(self.model, self.seed, self.updates, k)
+            redraw(self.model, *self.keys, "weights", self.updates, k)
+            redraw_units(self.model, *self.keys, self.updates, k)
             with ends_at(lengths):
                 loss, scores = self._loss_sum(events, targets)
-            (loss / (examples * self.draws)).backward()
+            (loss / (count * self.draws)).backward()
             loss_sum += float(loss.detach()) / self.draws
         hits = 0.0
         if self.task == "classification" and scores is not None:
@@ -136,7 +136,7 @@ class BackpropLearner(Learner):
         if several_processes():
             dist.all_reduce(totals)
             self._reduce_gradients()
-        mean_loss = float(totals[0]) / examples
+        mean_loss = float(totals[0]) / count
         with ends_at(lengths):
             self.check_finite(mean_loss, events, lambda: self.model(events))
         self.add_prior_gradient(self.rho)
@@ -144,9 +144,9 @@ class BackpropLearner(Learner):
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         factor = self.optimisation.step(self.updates)
         self.updates += 1
-        metrics = {"loss": mean_loss, "examples": examples, "rate_factor": factor}
+        metrics = {"loss": mean_loss, "examples": count, "rate_factor": factor}
         if self.task == "classification":
-            metrics["accuracy"] = float(totals[1]) / examples
+            metrics["accuracy"] = float(totals[1]) / count
         return metrics
 
     def _count(self, targets: Tensor, steps: int) -> int:

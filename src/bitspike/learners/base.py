@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.coding.decoding import ensemble_outputs
+from bitspike.draws import Key
 from bitspike.errors import BitspikeError, refuse
 from bitspike.layers.ends import ends_at, frozen, lengths_of
 from bitspike.learners.optimisation import Optimisation
@@ -22,15 +23,30 @@ from bitspike.weights import binary_parametrizations, redraw, use_map
 class Learner(ABC):
     """A model and the rule it learns by.
 
-    task: "classification" or "regression". seed names every draw. `updates` counts optimiser steps.
+    task: "classification" or "regression". seed names every draw, and with `key` those of learning: clients of a
+    federation and members of a population draw numbers of their own. `updates` counts them.
     """
 
     def __init__(self, model: nn.Module, optimisation: Optimisation, task: str, seed: int) -> None:
         self.model, self.optimisation, self.task, self.seed = model, optimisation, task, seed
+        self.key: tuple[Key, ...] = ()
         self.updates = 0
 
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """What names a draw of learning, before its purpose."""
+        return (self.seed, *self.key)
+
+    def start(self) -> None:
+        """Make what only learning needs; what it refuses is refused here."""
+        _ = self.optimisation.optimisers
+
+    def rate_factor(self) -> float:
+        """The schedule's factor on the learning rate now."""
+        return self.optimisation.schedule.factor(min(self.updates / self.optimisation.total_updates, 1 - 1e-9))
+
     @abstractmethod
-    def fit_batch(self, events: Tensor, targets: Tensor) -> dict[str, float]:
+    def fit_batch(self, events: Tensor, targets: Tensor, examples: Tensor | None = None) -> dict[str, float]:
         """Learn from one batch: events (T, B, *features), targets (B,) classes or (B, D) values.
 
         Targets (B, T) int64 are a class for each step, -1 where there is none. Events that carry lengths (see

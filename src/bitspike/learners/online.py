@@ -72,13 +72,15 @@ class OnlineLearner(Learner):
             return F.smooth_l1_loss(readout, F.one_hot(targets, readout.shape[1]).to(readout.dtype))
         return F.cross_entropy(readout, targets, weight=weights)
 
-    def fit_batch(self, events: Tensor, targets: Tensor, reset: bool = True) -> dict[str, float]:
+    def fit_batch(
+        self, events: Tensor, targets: Tensor, examples: Tensor | None = None, reset: bool = True
+    ) -> dict[str, float]:
         """Updates at every step after the burn-in; with reset=False the states go on from the last call."""
         self.model.train()
         states = self._states(events, reset)
         if reset or self.seen == 0:
             self.seen = 0
-            redraw(self.model, self.seed, "burn-in", self.updates)
+            redraw(self.model, *self.keys, "burn-in", self.updates)
         losses: list[float] = []
         readouts: list[Tensor] = []
         hits: list[Tensor] = []
@@ -88,7 +90,7 @@ class OnlineLearner(Learner):
                 with torch.no_grad():
                     _, _, states = self.model(x, states)
             else:
-                redraw(self.model, self.seed, "weights", self.updates)
+                redraw(self.model, *self.keys, "weights", self.updates)
                 self.optimisation.zero_grad()
                 logits, _, states = self.model(x, states)
                 if not readouts:
@@ -145,7 +147,9 @@ class OnlineLearner(Learner):
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser, update count, and the states carried in the middle of a stream."""
-        carried = None if self.carried is None else [[*s.traces, *s.refractory] for s in self.carried]
+        carried = (
+            None if self.carried is None else [[t.clone() for t in (*s.traces, *s.refractory)] for s in self.carried]
+        )
         return {**super().state_dict(), "seen": self.seen, "carried": carried}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -156,7 +160,8 @@ class OnlineLearner(Learner):
         if carried is None:
             self.carried = None
         else:
-            self.carried = [LocalState(Traces(p, q), Refractory(r, s)) for p, q, r, s in carried]
+            each = ([t.clone() for t in layer] for layer in carried)
+            self.carried = [LocalState(Traces(p, q), Refractory(r, s)) for p, q, r, s in each]
 
 
 def _now(each: Tensor | None, targets: Tensor, lengths: Tensor | None, step: int) -> tuple[Tensor | slice, Tensor]:

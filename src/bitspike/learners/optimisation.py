@@ -10,6 +10,7 @@ Schedule factor at progress q in [0, 1), with warm-up fraction w and end factor 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -143,10 +144,16 @@ class Optimisation:
         return factor
 
     def state_dict(self) -> dict[str, Any]:
-        """State of every optimiser."""
-        return {name: optimiser.state_dict() for name, (optimiser, _) in self.optimisers.items()}
+        """State of every optimiser, as copies."""
+        return {name: copy.deepcopy(optimiser.state_dict()) for name, (optimiser, _) in self.optimisers.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the state of every optimiser."""
+        """Take up the moments of every optimiser; rates, decays and other options stay what they are here."""
         for name, (optimiser, _) in self.optimisers.items():
-            optimiser.load_state_dict(state[name])
+            # The rate is that of the last step until the next one sets it.
+            kept = {"params", "lr"}
+            own = [{key: value for key, value in g.items() if key not in kept} for g in optimiser.param_groups]
+            # Copied: torch keeps the very tensors it is given.
+            optimiser.load_state_dict(copy.deepcopy(state[name]))
+            for group, values in zip(optimiser.param_groups, own, strict=True):
+                group.update(values)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bitspike.coding import Encoder
-from bitspike.draws import generator
+from bitspike.draws import Key, generator
 from bitspike.layers.ends import with_lengths
 from bitspike.run.assemble import encode
 from bitspike.run.augment import augment
@@ -17,6 +17,14 @@ from bitspike.run.recipe import Recipe
 
 # A batch this small tells batch statistics little, and several processes need an example each.
 SMALLEST_REMAINDER = 8
+
+
+class Batch(NamedTuple):
+    """What a learner learns from: events (T, B, *features), targets, and the examples' numbers (B,)."""
+
+    events: Tensor
+    targets: Tensor
+    examples: Tensor
 
 
 class Batches:
@@ -35,18 +43,24 @@ class Batches:
         self.device, self.dtype = device, dtype
         # Normalisation of a regression's targets; answers are measured in the data's own units.
         self.target = target
+        self._order: tuple[tuple[Key, ...], Tensor] | None = None
 
     def per_epoch(self) -> int:
         """Training batches in an epoch; a remainder under SMALLEST_REMAINDER examples is left out."""
         whole, remainder = divmod(len(self.split), self.recipe.training.batch)
         return whole + (remainder >= SMALLEST_REMAINDER or whole == 0)
 
-    def training(self, epoch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """(events, targets) of epoch 1, 2, ...: shuffled by seed and epoch; process `rank` sees every world-th one."""
-        order = torch.randperm(len(self.split), generator=generator(self.recipe.seed, "order", epoch))
+    def batch(self, epoch: int, number: int, key: tuple[Key, ...] = (), rank: int = 0, world: int = 1) -> Batch:
+        """Batch `number` (from 0) of epoch 1, 2, ...: shuffled by seed, key and epoch.
+
+        Process `rank` of `world` sees every world-th example of it.
+        """
+        named = (self.recipe.seed, *key, "order", epoch)
+        if self._order is None or self._order[0] != named:
+            self._order = named, torch.randperm(len(self.split), generator=generator(*named))
         size = self.recipe.training.batch
-        for number in range(self.per_epoch()):
-            yield self.events(order[number * size : (number + 1) * size][rank::world], epoch)
+        rows = self._order[1][number * size : (number + 1) * size][rank::world]
+        return Batch(*self.events(rows, epoch), self.split.index[rows])
 
     def evaluation(self, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """(events, targets) in order, encoded by the draw of epoch 0, `limit` examples at most."""

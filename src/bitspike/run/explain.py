@@ -21,5 +21,5 @@ def explain_recipe(recipe: Recipe, data: Path | None = None) -> list[Explained]:
     model = build_model(recipe, form)
     learner = build_learner(recipe, form, model, 1)
     batches = Batches(recipe, build_encoder(recipe, form), dataset.train, torch.device("cpu"), torch.float32)
-    events, _ = next(batches.training(1))
+    events = batches.batch(1, 0).events
     return explain_backend(model, events, lambda: learner.predict(events, 1))

@@ -76,7 +76,7 @@ class _Progress(_Part):
     history: list[Annotated[list[list[Whole]], Field(min_length=2, max_length=2)]]
     best: float | None
     best_epoch: Whole
-    seconds: Annotated[float, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)] = 0.0
     since_best: Whole = 0
 
 

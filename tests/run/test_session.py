@@ -1,0 +1,156 @@
+"""Sessions: cut into turns, put aside and taken up, copied with other values, and ended as ordinary runs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import bitspike
+from bitspike import Session, load_recipe
+from bitspike.errors import BitspikeError
+from bitspike.run.assemble import load_data
+from bitspike.run.checkpoint import load_checkpoint
+from bitspike.run.conclude import conclude, describe
+from bitspike.run.folder import RunFolder
+
+FAST = ["training.epochs=2", "model.layers=['32']", "encoder.steps=4", "evaluation.draws=3", "training.batch=200"]
+MOONS = ["training.epochs=2", "encoder.steps=14", "model.layers=['16', '16']", "training.batch=50"]
+RECIPES = {"digits-st": FAST, "digits-bayes": FAST, "two-moons-bayes": MOONS}
+
+
+def same(one, other):
+    """Whether two nested states are equal, bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def finished(session):
+    while not session.finished:
+        session.advance(1000)
+    return session.snapshot()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_sessions_in_turns_end_as_undisturbed_ones(name, tmp_path):
+    recipe = load_recipe(name, RECIPES[name])
+    dataset = load_data(recipe)
+    keys = ((), ("client", 1))
+    whole = [finished(Session(recipe, dataset, key=key)) for key in keys]
+    assert not same(whole[0]["model"], whole[1]["model"])
+    parts = [Session(recipe, dataset, key=key) for key in keys]
+    turns = random.Random(3)
+    for turn in itertools.count():
+        for number, key in enumerate(keys):
+            parts[number].advance(turns.randint(1, 7))
+            state = parts[number].snapshot()
+            if turn % 2:
+                parts[number].save(tmp_path, f"part{number}")
+                state = load_checkpoint(tmp_path, f"part{number}")
+            parts[number].advance(1)  # a snapshot is no view of what goes on
+            parts[number] = Session(recipe, dataset, key=key)
+            parts[number].restore(state)
+        if all(part.finished for part in parts):
+            break
+    for part, undisturbed in zip(parts, whole, strict=True):
+        assert same(part.snapshot(), undisturbed)
+
+
+def test_a_session_is_what_train_does(tmp_path):
+    recipe = load_recipe("digits-bayes", FAST)
+    run = bitspike.train(recipe, tmp_path / "a")
+    session = Session(recipe)
+    session.advance(10**6)
+    assert [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()] == session.records
+    folder = RunFolder(tmp_path / "b")
+    folder.create(recipe, False, False)
+    describe(session, folder)
+    result = conclude(session, folder)
+    folder.unlock()
+    assert {**result, "seconds": 0} == {**run.result, "seconds": 0}
+    other = bitspike.load(tmp_path / "b")
+    x = session.dataset.test.x[:5]
+    assert torch.equal(other.predict(x), run.predict(x))
+    assert other.evaluate()["accuracy"] == result["test"]["accuracy"]
+
+
+def test_other_values_keep_weights_moments_and_position():
+    recipe = load_recipe("digits-bayes", FAST)
+    session = Session(recipe)
+    session.advance(3)
+    before = session.snapshot()
+    new = session.with_values({"optimizer.lr": 0.123, "learner.rho": 0.5, "weights.prior": 0.6}, key=("b",))
+    assert same(new.snapshot()["model"], before["model"])
+    moments = {
+        kind: optimiser.state_dict()["state"] for kind, (optimiser, _) in new.learner.optimisation.optimisers.items()
+    }
+    assert same(moments, {kind: state["state"] for kind, state in before["learner"]["optimisation"].items()})
+    assert (new.recipe.optimizer.lr, new.learner.rho, new.learner.updates) == (0.123, 0.5, 3)
+    assert (new.epoch, new.batch) == (session.epoch, session.batch)
+    new.advance(2)
+    assert same(session.snapshot(), before)
+    same_values = session.with_values()
+    same_values.advance(2)
+    session.advance(2)
+    assert same(same_values.snapshot(), session.snapshot())
+    assert not same(new.snapshot()["model"], session.snapshot()["model"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"training.batch": 64}, r"with_values training.batch: got 64, wanted 7 batches an epoch"),
+        ({"encoder.steps": 5}, "with_values: got another encoder, wanted it as it is"),
+        ({"seed": 1}, "with_values: got another seed"),
+        ({"model.layers": ["33"]}, "with_values: tensor '.*' has shape"),
+        ({"optimizer.name": "SGD"}, "with_values optimizer.name: got SGD, wanted Adam, whose moments there are"),
+        ({"optimizer.rate": 1}, "with_values: unknown key 'optimizer.rate'"),
+    ],
+)
+def test_values_that_do_not_fit_are_one_line(values, message):
+    session = Session(load_recipe("digits-st", FAST))
+    session.advance(1)
+    with pytest.raises(BitspikeError, match=message):
+        session.with_values(values)
+
+
+def test_a_snapshot_of_another_is_refused():
+    recipe = load_recipe("digits-st", FAST)
+    session = Session(recipe)
+    state = session.snapshot()
+    with pytest.raises(BitspikeError, match=r"snapshot key: got \[\], wanted \['a'\]"):
+        Session(recipe, session.dataset, key=("a",)).restore(state)
+    with pytest.raises(BitspikeError, match="snapshot: saved by another recipe or seed"):
+        Session(load_recipe("digits-st", FAST, 1), session.dataset).restore(state)
+
+
+MEMORY = """
+import dataclasses, resource, sys, torch
+from bitspike import Session, load_recipe
+from bitspike.run.assemble import load_data
+
+recipe = load_recipe("digits-st")
+dataset = load_data(recipe)
+for number in range(int(sys.argv[1])):
+    rows = torch.arange(number % 5, len(dataset.train), 5)
+    part = dataclasses.replace(dataset, train=dataset.train[rows])
+    assert Session(recipe, part, key=("client", number)).advance(1) == 1
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.long)])
+def test_clients_made_stepped_and_dropped_leave_no_memory(count):
+    """Each holds its network and moments alone: the data are shared, and nothing holds a session that was dropped."""
+    ran = subprocess.run([sys.executable, "-c", MEMORY, str(count)], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) * 1024 < 2e9
