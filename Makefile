@@ -39,6 +39,7 @@ lint: $(TESTING)
 	$(BIN)/ruff check src tests benchmarks examples docs
 	$(BIN)/ruff format --check src tests benchmarks examples docs
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(TESTING)
 	$(BIN)/ruff format src tests benchmarks examples docs

@@ -22,7 +22,7 @@ from benchmarks import common, layers
 from benchmarks.networks import CONV, MLP, Neurons, Spec, Trainer, copy_weights, ours, plain, wake
 from bitspike.coding import EventBins
 from bitspike.data import Events, load
-from bitspike.layers.explain import explain_backend
+from bitspike.models.explain import explain_backend
 
 LOSS, GRADIENT = 1e-3, 1e-2
 OURS = ("bitspike cpu, exact", "bitspike cpu, fast", "bitspike reference, float32")

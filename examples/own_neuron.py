@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels import Spike, stop
-from bitspike.layers.explain import explain_backend, table
 from bitspike.learners import BackpropLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
 from bitspike.models import feedforward
+from bitspike.models.explain import explain_backend, table
 from bitspike.neurons import Neuron, Surrogate
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bitspike.errors import BitspikeError
+from bitspike.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from bitspike.cells import LMU, ParallelLMU
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from bitspike.energy import Device, Energy, LevelCollector, sweep
     from bitspike.energy.estimate import estimate_energy
     from bitspike.layers import Local2d, Synapse
-    from bitspike.layers.explain import explain_backend
+    from bitspike.models.explain import explain_backend
     from bitspike.neurons import (
         Noise,
         SoftLIF,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from bitspike.run.start import Run, load, train
     from bitspike.studies.spiking import evaluate_spiking
 
-__version__ = "0.2.0"
 __all__ = [
     "LMU",
     "BitspikeError",
@@ -123,7 +123,7 @@ _HOMES = {
     "dehybridise": "bitspike.convert",
     "estimate_energy": "bitspike.energy",
     "evaluate_spiking": "bitspike.studies.spiking",
-    "explain_backend": "bitspike.layers.explain",
+    "explain_backend": "bitspike.models.explain",
     "fit_to_relu": "bitspike.neurons",
     "hybridise": "bitspike.convert",
     "load": "bitspike.run.start",

@@ -377,7 +377,7 @@ def _weights(suffix: str) -> Target:
         import torch
         from safetensors.torch import save
 
-        from bitspike.convert.weights_file import load_weights
+        from bitspike.convert.relu.weights_file import load_weights
 
         model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
         state = model.state_dict()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bitspike.errors import BitspikeError
 from bitspike.kernels import Recurrence, back_end_for, maximum, minimum, run, scan
-from bitspike.neurons import LIF, Surrogate, lif_soft_step
+from bitspike.neurons import LIF, Surrogate, lif_fire, with_reset
 from bitspike.neurons.lif import LIFConstants, LIFState
 
 
@@ -30,7 +30,7 @@ def smooth_step(x: Any, state: Smooth, p: Gains, spike: Any) -> tuple[Any, Smoot
 
 
 SMOOTH = Recurrence(smooth_step, Smooth, Gains, lambda u: u)
-LIF_SOFT = Recurrence(lif_soft_step, LIFState, LIFConstants, Surrogate("fast-sigmoid"))
+LIF_SOFT = Recurrence(with_reset(lif_fire, "soft"), LIFState, LIFConstants, Surrogate("fast-sigmoid"))
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -70,7 +70,7 @@ def test_only_what_is_asked_for_gets_a_gradient() -> None:
     y.sum().backward()
     found = theta.grad
     theta.grad = None
-    reference, _ = scan(lif_soft_step, x, state, LIFConstants(0.8, theta), LIF_SOFT.spike)
+    reference, _ = scan(with_reset(lif_fire, "soft"), x, state, LIFConstants(0.8, theta), LIF_SOFT.spike)
     reference.sum().backward()
     assert torch.allclose(found, theta.grad, rtol=1e-12)
 

@@ -17,9 +17,9 @@ from bitspike.energy import OperationCounter
 from bitspike.errors import BitspikeError
 from bitspike.kernels import Recurrence, run
 from bitspike.layers import ChannelScale, OnePass, Stepwise
-from bitspike.layers.explain import explain_backend
 from bitspike.layers.fused import passes
 from bitspike.models import feedforward
+from bitspike.models.explain import explain_backend
 from bitspike.neurons import LIF, AdaptiveLIF, Integrator, Neuron
 
 SHAPE = (2, 9, 11)

@@ -18,7 +18,7 @@ from bitspike.weights import BayesianBinary, StraightThrough, quantise, redraw, 
 def fixed_choice(monkeypatch):
     """The integer and sparse ways win everywhere, whatever this machine measures."""
     times = {"float32": 1.0, "int8": 0.2, "sparse 0.02": 0.01, "sparse 0.2": 0.3}
-    monkeypatch.setattr("bitspike.products.choose.SMALL", 0)
+    monkeypatch.setattr("bitspike.products.problem.SMALL", 0)
     monkeypatch.setattr(table, "seconds", lambda *_: times)
 
 

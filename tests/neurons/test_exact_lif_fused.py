@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitspike.kernels.cpu.exact_lif import ALPHA, DIRECT, FIRST_ORDER
 from bitspike.layers import Synapse
 from bitspike.neurons import ExactIF, ExactLIF
-from bitspike.neurons.exact_lif_fused import ALPHA, DIRECT, FIRST_ORDER, run, takes
+from bitspike.neurons.exact_lif_fused import run, takes
 
 DOUBLE = torch.float64
 KINDS = {"alpha": ALPHA, "first-order": FIRST_ORDER, None: DIRECT}

@@ -10,7 +10,7 @@ import torch
 
 from bitspike.errors import BitspikeError
 from bitspike.kernels import scan
-from bitspike.neurons import LIF, SURROGATES, Surrogate, lif_hard_step, lif_soft_step
+from bitspike.neurons import LIF, SURROGATES, Surrogate, lif_fire, with_reset
 from bitspike.neurons.lif import LIFConstants, LIFState
 
 
@@ -46,7 +46,7 @@ def test_calls_share_no_state_and_none_reaches_the_checkpoint():
     assert set(LIF(learn=["tau", "theta"]).state_dict()) == {"log_tau", "theta"}
 
 
-@pytest.mark.parametrize("step", [lif_soft_step, lif_hard_step])
+@pytest.mark.parametrize("step", [with_reset(lif_fire, "soft"), with_reset(lif_fire, "hard")])
 def test_the_step_runs_on_symbols_as_on_tensors(step):
     x, v, beta, theta = sympy.symbols("x v beta theta")
     spike = sympy.Function("spike")
@@ -110,4 +110,4 @@ def test_wrong_arguments_are_one_line():
         LIF()(torch.rand(3))
     state = LIFState(torch.zeros(2, 4))
     with pytest.raises(BitspikeError, match=r"LIFState state: got \(2, 4\), wanted .*\(2, 3\)"):
-        scan(lif_soft_step, torch.rand(5, 2, 3), state, LIFConstants(0.5, 1.0), Surrogate())
+        scan(with_reset(lif_fire, "soft"), torch.rand(5, 2, 3), state, LIFConstants(0.5, 1.0), Surrogate())

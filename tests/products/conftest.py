@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bitspike.products import choose, processor, table
+from bitspike.products import problem, processor, table
 
 WAYS = {
     "float32": {},
     "dense": {"int8": 0.1, "digits": 0.1, "bfloat16": 0.1},
-    "sparse": {f"sparse {density}": 0.1 for density in choose.DENSITIES},
+    "sparse": {f"sparse {density}": 0.1 for density in problem.DENSITIES},
 }
 
 
@@ -28,7 +28,7 @@ def way(monkeypatch):
     """way("sparse") makes that kind of method the fastest one of every class, from one multiplication on."""
 
     def choose_it(name: str) -> None:
-        monkeypatch.setattr(choose, "SMALL", 0)
+        monkeypatch.setattr(problem, "SMALL", 0)
         monkeypatch.setattr(table, "seconds", lambda *_: {"float32": 1.0} | WAYS[name])
         can = processor.capabilities()
         if name == "dense" and not can.integers:

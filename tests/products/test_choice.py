@@ -22,7 +22,7 @@ def files(folder):
 def old_processor(monkeypatch):
     """A processor with AVX2 alone."""
     old = Capabilities("an old one", vnni=False, amx=False, bfloat16=False, compiled=False)
-    for module in ("choose", "conv_choose", "operands", "table"):
+    for module in ("problem", "conv_choose", "operands", "table"):
         monkeypatch.setattr(f"bitspike.products.{module}.capabilities", lambda: old)
     return old
 

@@ -13,6 +13,7 @@ import typer
 from bitspike import plugins
 from bitspike.cli import compare, doctor, evaluate, hybridise, init, predict, recipes, report, results, train
 from bitspike.errors import BitspikeError, one_line
+from bitspike.version import __version__
 
 
 class _Verbs(typer.core.TyperGroup):
@@ -55,9 +56,7 @@ def _root(
     for folder in own:
         plugins.add(folder)
     if version:
-        import bitspike
-
-        typer.echo(bitspike.__version__)
+        typer.echo(__version__)
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

@@ -6,6 +6,8 @@ import json
 
 import typer
 
+from bitspike.version import __version__
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -32,7 +34,6 @@ def register(app: typer.Typer) -> None:
 
         import torch
 
-        import bitspike
         from bitspike import data
         from bitspike.cli.doctor_data import where
         from bitspike.cli.doctor_kernels import back_ends
@@ -40,7 +41,7 @@ def register(app: typer.Typer) -> None:
         from bitspike.products import capabilities
 
         found = {
-            "bitspike": bitspike.__version__,
+            "bitspike": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),

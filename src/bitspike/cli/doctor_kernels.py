@@ -43,7 +43,7 @@ def print_kernel(kind: str) -> None:
 
 def print_layers(name: str, as_json: bool) -> None:
     """What each layer of the recipe's network takes, on one training batch of its data."""
-    from bitspike.layers.explain import table
+    from bitspike.models.explain import table
     from bitspike.run.explain import explain_recipe
     from bitspike.run.recipe_files import load_recipe
 

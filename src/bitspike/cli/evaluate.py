@@ -49,8 +49,8 @@ def register(app: typer.Typer) -> None:
         from bitspike.paths import finished_run
 
         finished_run(run)
-        from bitspike.run.energy import account_again
         from bitspike.run.start import load
+        from bitspike.studies.energy import account_again
 
         options: dict[str, Any] = {"window": window, "synapse": synapse, "tau_s": tau_s, "dt": dt, "most": most}
         options["products"] = products

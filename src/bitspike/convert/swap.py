@@ -13,13 +13,15 @@ def swapped(module: nn.Module, visit: Callable[[str, nn.Module], nn.Module | Non
     """`module` with what visit(path, module) gives in the place of modules; None: look below.
 
     Only the modules above a swapped one are copied, and share all else with those they were copied from.
+    A module may name children that stay as they are (`unswapped`).
     """
     made = visit(path, module)
     if made is not None:
         return made
     children: dict[str, Any] = {}
     for name, child in module._modules.items():
-        children[name] = None if child is None else swapped(child, visit, f"{path}.{name}" if path else name)
+        stays = name in getattr(module, "unswapped", ())
+        children[name] = child if child is None or stays else swapped(child, visit, f"{path}.{name}" if path else name)
     if all(children[name] is child for name, child in module._modules.items()):
         return module
     twin = copy.copy(module)

@@ -28,7 +28,7 @@ class _Room(ModuleType):
 
     def __call__(self, *arguments: Any, **options: Any) -> Energy:
         """`estimate_energy`, by its old name."""
-        warnings.warn("bitspike.estimate_energy(...) is bitspike.estimate_energy(...) now", FutureWarning, stacklevel=2)
+        warnings.warn("bitspike.energy(...) is bitspike.estimate_energy(...) now", FutureWarning, stacklevel=2)
         return estimate_energy(*arguments, **options)
 
     @property

@@ -8,6 +8,8 @@ momentum 0.1). All steps are one call: steps and channels together are the chann
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ from bitspike.layers.norm import batch_norm, several_processes
 class BNTT(nn.Module):
     """Normalise (T, B, C, *space) by statistics of each step; T is fixed by `steps`, fewer steps may be given."""
 
+    weighted: ClassVar[bool] = False
     running_mean: Tensor
     running_var: Tensor
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +94,7 @@ class Local2d(nn.Module):
     weight (HO, WO, O, kh, kw, C) and bias (O, HO, WO), drawn uniformly within +-1/sqrt(C kh kw), the bias at 0.
     """
 
+    weighted: ClassVar[bool] = True
     bias: nn.Parameter | None
 
     def __init__(

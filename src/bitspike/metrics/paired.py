@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitspike.convert.checks import check_finite
+from bitspike.checks import check_finite
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 

@@ -19,11 +19,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from bitspike.kernels import Spike, Step
+from bitspike.kernels import Spike
 from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
-from bitspike.neurons.reset import hard, none, soft, step_with
+from bitspike.neurons.reset import with_reset
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -43,32 +43,11 @@ class AdaptiveConstants(NamedTuple):
     strength: Any
 
 
-def _fire(x: Any, state: AdaptiveState, p: AdaptiveConstants, spike: Spike) -> tuple[Any, Any, Any]:
-    """Membrane before the reset, spikes and adaptation after one step."""
+def adaptive_fire(x: Any, state: AdaptiveState, p: AdaptiveConstants, spike: Spike) -> tuple[Any, AdaptiveState]:
+    """Spikes, the membrane before the reset and the adaptation, after one step."""
     v = p.beta * state.v + x
     s = spike(v - (p.theta + p.strength * state.a))
-    return v, s, p.rho * state.a + s
-
-
-def adaptive_soft_step(x: Any, state: AdaptiveState, p: AdaptiveConstants, spike: Spike) -> tuple[Any, AdaptiveState]:
-    """One step with reset by subtraction of the threshold at rest."""
-    v, s, a = _fire(x, state, p, spike)
-    return s, AdaptiveState(soft(v, s, p.theta), a)
-
-
-def adaptive_hard_step(x: Any, state: AdaptiveState, p: AdaptiveConstants, spike: Spike) -> tuple[Any, AdaptiveState]:
-    """One step with reset to zero."""
-    v, s, a = _fire(x, state, p, spike)
-    return s, AdaptiveState(hard(v, s, p.theta), a)
-
-
-def adaptive_none_step(x: Any, state: AdaptiveState, p: AdaptiveConstants, spike: Spike) -> tuple[Any, AdaptiveState]:
-    """One step without reset: the adaptation alone holds the neuron back."""
-    v, s, a = _fire(x, state, p, spike)
-    return s, AdaptiveState(none(v, s, p.theta), a)
-
-
-STEPS: dict[str, Step] = {"soft": adaptive_soft_step, "hard": adaptive_hard_step, "none": adaptive_none_step}
+    return s, AdaptiveState(v, p.rho * state.a + s)
 
 
 class AdaptiveLIF(Neuron):
@@ -88,7 +67,7 @@ class AdaptiveLIF(Neuron):
         shape: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
-        self.step = step_with(reset, STEPS)
+        self.step = with_reset(adaptive_fire, reset)
         self.spike = surrogate or Surrogate()
         named = {"tau": tau, "tau_adaptation": tau_adaptation, "theta": theta, "strength": strength}
         hold(self, named, learn, shape)

@@ -25,6 +25,8 @@ class Neuron(nn.Module):
     """
 
     is_spiking: ClassVar[bool] = True
+    # Its parameters are no weights: `weights.quantise` leaves them.
+    weighted: ClassVar[bool] = False
     # What the output is made of, for the products behind it (`products.Kind`).
     emits: ClassVar[Kind] = "spikes"
     step: Step

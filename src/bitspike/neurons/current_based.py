@@ -17,11 +17,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from bitspike.kernels import Spike, Step
+from bitspike.kernels import Spike
 from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
-from bitspike.neurons.reset import hard, none, soft, step_with
+from bitspike.neurons.reset import with_reset
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -40,32 +40,11 @@ class CurrentConstants(NamedTuple):
     theta: Any
 
 
-def _fire(x: Any, state: CurrentState, p: CurrentConstants, spike: Spike) -> tuple[Any, Any, Any]:
-    """Current, membrane before the reset and spikes after one step."""
+def current_fire(x: Any, state: CurrentState, p: CurrentConstants, spike: Spike) -> tuple[Any, CurrentState]:
+    """Spikes, the current and the membrane before the reset, after one step."""
     i = p.alpha * state.i + x
     v = p.beta * state.v + i
-    return i, v, spike(v - p.theta)
-
-
-def current_soft_step(x: Any, state: CurrentState, p: CurrentConstants, spike: Spike) -> tuple[Any, CurrentState]:
-    """One step with reset by subtraction."""
-    i, v, s = _fire(x, state, p, spike)
-    return s, CurrentState(i, soft(v, s, p.theta))
-
-
-def current_hard_step(x: Any, state: CurrentState, p: CurrentConstants, spike: Spike) -> tuple[Any, CurrentState]:
-    """One step with reset to zero."""
-    i, v, s = _fire(x, state, p, spike)
-    return s, CurrentState(i, hard(v, s, p.theta))
-
-
-def current_none_step(x: Any, state: CurrentState, p: CurrentConstants, spike: Spike) -> tuple[Any, CurrentState]:
-    """One step without reset."""
-    i, v, s = _fire(x, state, p, spike)
-    return s, CurrentState(i, none(v, s, p.theta))
-
-
-STEPS: dict[str, Step] = {"soft": current_soft_step, "hard": current_hard_step, "none": current_none_step}
+    return spike(v - p.theta), CurrentState(i, v)
 
 
 class CurrentLIF(Neuron):
@@ -84,7 +63,7 @@ class CurrentLIF(Neuron):
         shape: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
-        self.step = step_with(reset, STEPS)
+        self.step = with_reset(current_fire, reset)
         self.spike = surrogate or Surrogate()
         hold(self, {"tau": tau, "tau_syn": tau_syn, "theta": theta}, learn, shape)
 

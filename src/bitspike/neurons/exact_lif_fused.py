@@ -12,11 +12,10 @@ from torch import Tensor
 from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.cpu import threads
 from bitspike.kernels.cpu.buffers import empty
+from bitspike.kernels.cpu.exact_lif import BLOCK, DIRECT, FIRST_ORDER
 from bitspike.neurons.exact_lif import ExactLIF, ExactLIFState
 
 LARGEST = 0.1  # dt / tau_rc
-BLOCK = 2048  # neurons: their state stays in the first-level cache over the steps
-DIRECT, FIRST_ORDER, ALPHA = range(3)
 
 
 def takes(neuron: Any, x: Tensor) -> bool:

@@ -17,11 +17,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from bitspike.kernels import Spike, Step
+from bitspike.kernels import Spike
 from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, held, hold
-from bitspike.neurons.reset import hard, none, soft, step_with
+from bitspike.neurons.reset import with_reset
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -37,28 +37,10 @@ class IFConstants(NamedTuple):
     theta: Any
 
 
-def if_soft_step(x: Any, state: IFState, p: IFConstants, spike: Spike) -> tuple[Any, IFState]:
-    """One step with reset by subtraction."""
+def if_fire(x: Any, state: IFState, p: IFConstants, spike: Spike) -> tuple[Any, IFState]:
+    """Spikes and the membrane before the reset, after one step."""
     v = state.v + x
-    s = spike(v - p.theta)
-    return s, IFState(soft(v, s, p.theta))
-
-
-def if_hard_step(x: Any, state: IFState, p: IFConstants, spike: Spike) -> tuple[Any, IFState]:
-    """One step with reset to zero."""
-    v = state.v + x
-    s = spike(v - p.theta)
-    return s, IFState(hard(v, s, p.theta))
-
-
-def if_none_step(x: Any, state: IFState, p: IFConstants, spike: Spike) -> tuple[Any, IFState]:
-    """One step without reset."""
-    v = state.v + x
-    s = spike(v - p.theta)
-    return s, IFState(none(v, s, p.theta))
-
-
-STEPS: dict[str, Step] = {"soft": if_soft_step, "hard": if_hard_step, "none": if_none_step}
+    return spike(v - p.theta), IFState(v)
 
 
 class IF(Neuron):
@@ -75,7 +57,7 @@ class IF(Neuron):
         shape: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
-        self.step = step_with(reset, STEPS)
+        self.step = with_reset(if_fire, reset)
         self.spike = surrogate or Surrogate()
         hold(self, {"theta": theta}, learn, shape)
 

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels import Spike, Step, choose, maximum, stop
+from bitspike.kernels import Spike, choose, maximum, stop
 from bitspike.kernels.dtypes import at_least_single, rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import constant, positive
-from bitspike.neurons.reset import hard, none, soft, step_with
+from bitspike.neurons.reset import with_reset
 from bitspike.neurons.surrogate import Surrogate
 
 
@@ -60,58 +60,20 @@ class RefractoryLIFConstants(NamedTuple):
     period: Any
 
 
-def lif_soft_step(x: Any, state: LIFState, p: LIFConstants, spike: Spike) -> tuple[Any, LIFState]:
-    """One step with reset by subtraction."""
-    v = p.beta * state.v + x
-    s = spike(v - p.theta)
-    return s, LIFState(v - p.theta * stop(s))
-
-
-def lif_hard_step(x: Any, state: LIFState, p: LIFConstants, spike: Spike) -> tuple[Any, LIFState]:
-    """One step with reset to zero."""
-    v = p.beta * state.v + x
-    s = spike(v - p.theta)
-    return s, LIFState(v * (1 - stop(s)))
-
-
-def lif_none_step(x: Any, state: LIFState, p: LIFConstants, spike: Spike) -> tuple[Any, LIFState]:
-    """One step without reset."""
+def lif_fire(x: Any, state: LIFState, p: LIFConstants, spike: Spike) -> tuple[Any, LIFState]:
+    """Spikes and the membrane before the reset, after one step."""
     v = p.beta * state.v + x
     return spike(v - p.theta), LIFState(v)
 
 
-def _wait_or_fire(x: Any, state: RefractoryLIFState, p: RefractoryLIFConstants, spike: Spike) -> tuple[Any, Any, Any]:
-    """Membrane before the reset, spikes and counter after one step with a refractory period."""
+def refractory_fire(
+    x: Any, state: RefractoryLIFState, p: RefractoryLIFConstants, spike: Spike
+) -> tuple[Any, RefractoryLIFState]:
+    """As `lif_fire`, with a refractory period."""
     free = state.r <= 0
     v = choose(free, p.beta * state.v + x, state.v)
     s = choose(free, spike(v - p.theta), 0.0)
-    return v, s, stop(p.period * s + maximum(state.r - 1, 0))
-
-
-def lif_soft_refractory_step(x: Any, state: Any, p: Any, spike: Spike) -> tuple[Any, RefractoryLIFState]:
-    """One step with reset by subtraction and a refractory period."""
-    v, s, r = _wait_or_fire(x, state, p, spike)
-    return s, RefractoryLIFState(soft(v, s, p.theta), r)
-
-
-def lif_hard_refractory_step(x: Any, state: Any, p: Any, spike: Spike) -> tuple[Any, RefractoryLIFState]:
-    """One step with reset to zero and a refractory period."""
-    v, s, r = _wait_or_fire(x, state, p, spike)
-    return s, RefractoryLIFState(hard(v, s, p.theta), r)
-
-
-def lif_none_refractory_step(x: Any, state: Any, p: Any, spike: Spike) -> tuple[Any, RefractoryLIFState]:
-    """One step without reset, with a refractory period."""
-    v, s, r = _wait_or_fire(x, state, p, spike)
-    return s, RefractoryLIFState(none(v, s, p.theta), r)
-
-
-RESETS: dict[str, Step] = {"soft": lif_soft_step, "hard": lif_hard_step, "none": lif_none_step}
-REFRACTORY: dict[str, Step] = {
-    "soft": lif_soft_refractory_step,
-    "hard": lif_hard_refractory_step,
-    "none": lif_none_refractory_step,
-}
+    return s, RefractoryLIFState(v, stop(p.period * s + maximum(state.r - 1, 0)))
 
 
 class LIF(Neuron):
@@ -138,7 +100,7 @@ class LIF(Neuron):
             refuse("neuron learn", sorted(unknown), "'tau', 'theta' or both")
         if isinstance(refractory, bool) or not isinstance(refractory, int) or refractory < 0:
             refuse("neuron refractory", refractory, "a whole number of time steps, 0 or more")
-        self.step = step_with(reset, REFRACTORY if refractory else RESETS)
+        self.step = with_reset(refractory_fire if refractory else lif_fire, reset)
         self.refractory = refractory
         self.spike = surrogate or Surrogate()
         self.log_tau = constant(

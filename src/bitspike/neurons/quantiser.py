@@ -16,8 +16,8 @@ straight through the quantiser; none through the carry.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -73,6 +73,14 @@ def quantiser_step(r: Any, state: QuantiserState, p: QuantiserConstants, spike: 
     u = state.v + (rest - up)
     more = indicator(u >= 1, u)
     return with_gradient((whole + up + more) / p.dt, r), QuantiserState(stop(u - more))
+
+
+def step_factor(factor: float | None) -> float:
+    """`factor` of final, checked; infinity, or None: nothing is quantised."""
+    factor = math.inf if factor is None else factor
+    if not factor > 0:
+        refuse("quantiser step factor", factor, "a positive number, or none for no quantisation")
+    return float(factor)
 
 
 class TemporalQuantiser(Neuron):
@@ -264,11 +272,14 @@ class TemporalQuantiser(Neuron):
 
         return undone
 
-    def at(self, factor: float | None) -> AbstractContextManager[None]:
-        """`at_step` for this quantiser."""
-        from bitspike.neurons.quantiser_control import at_step
-
-        return at_step(self, factor)
+    @contextmanager
+    def at(self, factor: float | None) -> Iterator[None]:
+        """Within the block it uses factor * final; see `at_step`."""
+        before, self.factor = self.factor, step_factor(factor)
+        try:
+            yield
+        finally:
+            self.factor = before
 
     def extra_repr(self) -> str:
         """mode, dt and limit, for print."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from bitspike.draws import Key
 from bitspike.errors import refuse
-from bitspike.neurons.quantiser import TemporalQuantiser
+from bitspike.neurons.quantiser import TemporalQuantiser, step_factor
 
 
 def quantisers(model: nn.Module) -> Iterator[tuple[str, TemporalQuantiser]]:
@@ -42,14 +41,8 @@ def at_step(model: nn.Module, factor: float | None) -> Iterator[None]:
 
     None or infinity: nothing is quantised, y = f(x) (clipped where there is a limit).
     """
-    factor = math.inf if factor is None else factor
-    if not factor > 0:
-        refuse("quantiser step factor", factor, "a positive number, or none for no quantisation")
-    before = [(quantiser, quantiser.factor) for _, quantiser in quantisers(model)]
-    for quantiser, _ in before:
-        quantiser.factor = float(factor)
-    try:
+    factor = step_factor(factor)
+    with ExitStack() as blocks:
+        for _, quantiser in quantisers(model):
+            blocks.enter_context(quantiser.at(factor))
         yield
-    finally:
-        for quantiser, old in before:
-            quantiser.factor = old

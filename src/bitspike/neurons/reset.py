@@ -11,10 +11,12 @@ No gradient passes through the reset (`stop`), as is usual with surrogate gradie
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from bitspike.errors import refuse
-from bitspike.kernels import Step, stop
+from bitspike.kernels import Spike, Step, stop
 
 
 def soft(v: Any, s: Any, theta: Any) -> Any:
@@ -32,8 +34,27 @@ def none(v: Any, s: Any, theta: Any) -> Any:
     return v
 
 
-def step_with(reset: str, steps: dict[str, Step]) -> Step:
-    """The step of the reset called `reset`."""
-    if reset not in steps:
-        refuse("neuron reset", repr(reset), " or ".join(map(repr, steps)))
-    return steps[reset]
+RESETS: dict[str, Callable[[Any, Any, Any], Any]] = {"soft": soft, "hard": hard, "none": none}
+
+
+@dataclass(frozen=True)
+class _WithReset:
+    """The step that `with_reset` makes; a value, so that equal ones share a trace and a kernel."""
+
+    fire: Step
+    reset: str
+
+    def __call__(self, x: Any, state: Any, p: Any, spike: Spike) -> tuple[Any, Any]:
+        s, before = self.fire(x, state, p, spike)
+        return s, before._replace(v=RESETS[self.reset](before.v, s, p.theta))
+
+
+def with_reset(fire: Step, reset: str) -> Step:
+    """The step of neurons that fire as `fire` says, and then reset as `reset` names.
+
+    fire(x, state, p, spike) -> (spikes, state) is a step without reset; its state has a membrane v, its constants a
+    threshold theta.
+    """
+    if reset not in RESETS:
+        refuse("neuron reset", repr(reset), " or ".join(map(repr, RESETS)))
+    return _WithReset(fire, reset)

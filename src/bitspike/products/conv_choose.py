@@ -9,11 +9,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from bitspike.products import choose, conv_methods, measure
-from bitspike.products.choose import DENSITIES, WORK, Plan, decide, why_float32
+from bitspike.products import conv_methods, measure
+from bitspike.products import problem as problems
+from bitspike.products.choose import Plan, decide
 from bitspike.products.conv_methods import Geometry
 from bitspike.products.kinds import Part, few_bit, fits_float32
 from bitspike.products.operands import to_int8
+from bitspike.products.problem import DENSITIES, WORK, why_float32
 from bitspike.products.processor import capabilities
 from bitspike.products.table import Seconds
 
@@ -53,7 +55,7 @@ def allowed(problem: ConvProblem) -> tuple[str, ...]:
     can = capabilities()
     part, x_kind, weight_kind, policy, _, w_shape, geometry = problem
     methods: list[str] = []
-    if policy == "float32" or problem.work < choose.SMALL:
+    if policy == "float32" or problem.work < problems.SMALL:
         return ()
     both = few_bit(x_kind) and few_bit(weight_kind)
     exact = both and fits_float32(x_kind, weight_kind, math.prod(w_shape[1:]))

@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import mixed
 from bitspike.kernels.transforms import wants_gradient
-from bitspike.products import choose, conv_methods
+from bitspike.products import conv_methods
+from bitspike.products import problem as problems
 from bitspike.products.batched import one_by_one
 from bitspike.products.conv_choose import ConvProblem, eight, half, plan
 from bitspike.products.conv_methods import Geometry, Pair
@@ -74,7 +75,7 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
     if x.device.type != "cpu" or min(geometry.sizes(x.shape, weight.shape)) < 1:
         return False
     problem = ConvProblem("forward", x_kind, weight_kind, policy, tuple(x.shape), tuple(weight.shape), geometry)
-    if problem.work < max(choose.SMALL, 1):
+    if problem.work < max(problems.SMALL, 1):
         return False
     if torch.compiler.is_compiling():
         return True  # no files are read while tracing: the operator decides when it runs

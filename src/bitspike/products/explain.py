@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from bitspike.errors import refuse
 from bitspike.products import conv_choose
-from bitspike.products.choose import Plan, Problem, plan
+from bitspike.products.choose import Plan, plan
 from bitspike.products.conv_choose import ConvProblem
 from bitspike.products.conv_methods import Geometry
 from bitspike.products.kinds import Kind, Part, Policy, check_names, kinds_of_part
+from bitspike.products.problem import Problem
 
 
 def explain_product(

@@ -26,11 +26,13 @@ from torch.autograd.function import once_differentiable
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import mixed
 from bitspike.kernels.transforms import wants_gradient
-from bitspike.products import choose, methods
+from bitspike.products import methods
+from bitspike.products import problem as problems
 from bitspike.products.batched import one_by_one
-from bitspike.products.choose import Plan, Problem, plan
+from bitspike.products.choose import Plan, plan
 from bitspike.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
 from bitspike.products.operands import count, takes_part, to_int8, wild
+from bitspike.products.problem import Problem
 
 
 def linear(
@@ -58,7 +60,7 @@ def linear(
 def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Policy) -> bool:
     """Whether any part of this product may take another way than torch's."""
     few = few_bit(x_kind) or (few_bit(weight_kind) and policy == "fast")
-    if not few or policy == "float32" or x.numel() * weight.shape[0] < max(choose.SMALL, 1):
+    if not few or policy == "float32" or x.numel() * weight.shape[0] < max(problems.SMALL, 1):
         return False
     if not takes_part(weight if x.dtype == torch.int8 else x, weight):
         return False
@@ -70,8 +72,8 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
         parts += [part for part, wanted in needed if wanted]
     rows = x.numel() // x.shape[-1]
     sizes = (rows, x.shape[-1], weight.shape[0])
-    problems = (Problem(p, *kinds_of_part(p, x_kind, weight_kind), policy, *sizes) for p in parts)
-    return any(found.dense != "float32" or found.sparse_below > 0 for found in (_plan(p, x) for p in problems))
+    made = (Problem(p, *kinds_of_part(p, x_kind, weight_kind), policy, *sizes) for p in parts)
+    return any(found.dense != "float32" or found.sparse_below > 0 for found in (_plan(p, x) for p in made))
 
 
 def _plan(problem: Problem, like: Tensor) -> Plan:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bitspike.draws import generator
 from bitspike.products import methods
-from bitspike.products.choose import DENSITIES, Problem, allowed
 from bitspike.products.operands import to_int8
+from bitspike.products.problem import DENSITIES, Problem, allowed
 from bitspike.products.table import Seconds
 
 WARM, FEWEST, MOST = 1, 5, 25  # rounds

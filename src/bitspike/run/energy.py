@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
-
 from bitspike.energy import Energy, estimate_energy
 from bitspike.learners import Learner
 from bitspike.run.batches import Batches
 from bitspike.run.recipe import Recipe
-
-if TYPE_CHECKING:
-    from bitspike.run.start import Run
 
 
 def energy_of(recipe: Recipe, learner: Learner, test: Batches, samples: int) -> Energy:
@@ -23,11 +15,3 @@ def energy_of(recipe: Recipe, learner: Learner, test: Batches, samples: int) -> 
     return estimate_energy(
         learner.model, batches, run=lambda x: learner.predict(x, one), time_first=True, draws=members
     )
-
-
-def account_again(run: Run, data: Path | None = None) -> dict[str, Any]:
-    """The account of a finished run's network, counted again as at the end of training."""
-    dataset = run.dataset(data)
-    dtype = next(run.model.parameters()).dtype
-    test = Batches(run.recipe, run.encoder, dataset.test, torch.device("cpu"), dtype, dataset.target)
-    return energy_of(run.recipe, run.learner, test, run.draws).to_dict()

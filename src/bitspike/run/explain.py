@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from bitspike.layers.explain import Explained, explain_backend
+from bitspike.models.explain import Explained, explain_backend
 from bitspike.run.assemble import build_encoder, build_learner, build_model, check_recipe, form_of, load_data
 from bitspike.run.batches import Batches
 from bitspike.run.recipe import Recipe
 
 
 def explain_recipe(recipe: Recipe, data: Path | None = None) -> list[Explained]:
-    """One row per time loop and product, in order of execution; see `layers.explain`."""
+    """One row per time loop and product, in order of execution; see `models.explain`."""
     dataset: Any = load_data(recipe, data)
     check_recipe(recipe, dataset)
     form = form_of(dataset)

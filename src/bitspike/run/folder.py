@@ -17,6 +17,7 @@ from bitspike.paths import kind_of, read_text, run_folder
 from bitspike.run.checkpoint import read_json, write_atomic, write_json
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import parse_recipe, print_recipe
+from bitspike.version import __version__
 
 
 class RunFolder:
@@ -156,12 +157,11 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
 
     import torch
 
-    import bitspike
     from bitspike.kernels.cpu import back_end as cpu
     from bitspike.products import capabilities
 
     return {
-        "version": bitspike.__version__,
+        "version": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -85,7 +85,8 @@ def _quantised(model: nn.Module, biases: bool, leave: Collection[str]) -> list[t
             if not bool(value.isfinite().all()):
                 refuse(full, "values that are not finite", "numbers, which have a sign")
             found.append((layer, tensor, full))
-        if not tensors and not isinstance(layer, _real()):
+        # Norms, scales and neurons have parameters that are no weights, and say so.
+        if not tensors and not isinstance(layer, NORMS) and getattr(layer, "weighted", True):
             # Of one dimension: gains and offsets, which meet no product of their own.
             wide = [own for own, p in layer.named_parameters(recurse=False) if p.ndim > 1]
             if wide and not parametrize.is_parametrized(layer):
@@ -98,21 +99,11 @@ def _quantised(model: nn.Module, biases: bool, leave: Collection[str]) -> list[t
 
 def _tensors(layer: nn.Module, biases: bool) -> tuple[str, ...]:
     """The tensors of a layer that become binary."""
-    from bitspike.layers.local import Local2d  # late: layers read weights' kinds
-
     if isinstance(layer, CELLS):
         return ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if biases else ("weight_ih", "weight_hh")
-    if isinstance(layer, (*WEIGHTED, Local2d)):
+    if isinstance(layer, WEIGHTED) or getattr(layer, "weighted", False):
         return ("weight", "bias") if biases else ("weight",)
     return ()
-
-
-def _real() -> tuple[type[nn.Module], ...]:
-    """Modules whose parameters are no weights: norms, scales, neurons."""
-    from bitspike.layers import BNTT, ChannelScale, TemporalBatchNorm
-    from bitspike.neurons.base import Neuron
-
-    return (*NORMS, BNTT, ChannelScale, TemporalBatchNorm, Neuron)
 
 
 def binary_parametrizations(model: nn.Module) -> Iterator[tuple[str, Precision, nn.Parameter]]:

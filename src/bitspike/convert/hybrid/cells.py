@@ -9,7 +9,7 @@ They use the parameters of the module they stand for, which stays as it was.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class OpenCell(nn.Module):
     """One step of one layer of `owner`; its weights are those with `suffix` ("" for a cell, "_l0", ...)."""
 
     owner: nn.Module
+    unswapped: ClassVar = ("closed",)
 
     def __init__(self, owner: nn.Module, kind: str, suffix: str, nonlinearity: str = "tanh") -> None:
         super().__init__()
@@ -76,6 +77,8 @@ class OpenCell(nn.Module):
 
 class OpenLayers(nn.Module):
     """nn.RNN, nn.GRU or nn.LSTM, one direction, as loops over layers and time."""
+
+    unswapped: ClassVar = ("closed",)
 
     def __init__(self, owner: nn.RNNBase) -> None:
         super().__init__()

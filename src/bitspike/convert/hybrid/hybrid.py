@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.convert.entrance import full_precision, is_half
 from bitspike.convert.hybrid.units import Clock, Stepped
 from bitspike.convert.nonlinearities import FUNCTIONS
-from bitspike.convert.relu.entrance import full_precision, is_half
 from bitspike.errors import refuse
 from bitspike.neurons import TemporalQuantiser, quantisers
 

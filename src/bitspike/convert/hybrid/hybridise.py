@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.convert.build import Builder
-from bitspike.convert.checks import check_finite
+from bitspike.checks import check_finite
+from bitspike.convert.entrance import ordinary, plain_words
+from bitspike.convert.hybrid.build import Builder
 from bitspike.convert.hybrid.hybrid import Hybrid, checked_steps
 from bitspike.convert.hybrid.units import Presented, Probe, Stepped, over_time
-from bitspike.convert.relu.entrance import ordinary, plain_words
 from bitspike.draws import Key
 from bitspike.errors import BitspikeError, refuse
 from bitspike.neurons import TemporalQuantiser

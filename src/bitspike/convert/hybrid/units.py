@@ -8,11 +8,11 @@ quantiser   x (T, B, *features) in models that put time first: no unit around it
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor, nn
 
+from bitspike.convert.high_value import high_value
 from bitspike.errors import refuse
 from bitspike.layers import Stepwise
 from bitspike.neurons import TemporalQuantiser
@@ -104,13 +104,6 @@ class Probe(nn.Module):
         if len(alive) == 0:
             return seen.reshape(self.shape)
         return seen.where(seen > 0, alive.median()).reshape(self.shape)
-
-
-def high_value(rows: Tensor, share: float) -> Tensor:
-    """The value that `share` of each row lies below; the row's largest where that is 0."""
-    most = max(1, math.ceil((1 - share) * rows.shape[1]))
-    top = rows.topk(most, 1).values
-    return top[:, -1].where(top[:, -1] > 0, top[:, 0])
 
 
 def over_time(module: nn.Module) -> nn.Module:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from bitspike.convert.checks import check_finite
-from bitspike.convert.relu.entrance import full_precision, given_back, taken
+from bitspike.checks import check_finite
+from bitspike.convert.entrance import full_precision, given_back, taken
 from bitspike.convert.relu.rate_units import MaxUnit, RateUnit, Setting
 from bitspike.convert.relu.rules import FIELD, dependent, path_of, size_nodes, spiking_nodes, units_of
 from bitspike.errors import refuse

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bitspike.convert.hybrid.units import high_value
+from bitspike.convert.high_value import high_value
 from bitspike.kernels import Spike
 from bitspike.layers.fused import LARGEST_POOL
 from bitspike.layers.memory_format import memory_order, run_in_order

@@ -23,15 +23,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from bitspike.convert.checks import check_finite
+from bitspike.checks import check_finite
+from bitspike.convert.entrance import computing_dtype, is_half, ordinary, plain_words, taken
 from bitspike.convert.fold import fold
-from bitspike.convert.relu.entrance import computing_dtype, is_half, ordinary, plain_words, taken
 from bitspike.convert.relu.graph import relu_graph
 from bitspike.convert.relu.rate_network import RateNetwork
 from bitspike.convert.relu.rate_units import Setting
 from bitspike.convert.relu.rules import FIELD, spiking_nodes, units_of
+from bitspike.convert.relu.weights_file import State, load_weights
 from bitspike.convert.soft.plain import plain
-from bitspike.convert.weights_file import State, load_weights
 from bitspike.errors import refuse
 
 SCALES, POOLS = ("layer", "channel"), ("exact", "average")

@@ -18,15 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.cells import LMU, ParallelLMU
-from bitspike.convert.checks import check_finite
+from bitspike.checks import check_finite
 from bitspike.convert.fold import CHAINS, fold_chains
 from bitspike.convert.nonlinearities import CLOSED, MODULES
 from bitspike.convert.swap import swapped
 from bitspike.errors import refuse
+from bitspike.kernels.cpu.exact_lif import ALPHA, DIRECT, FIRST_ORDER
 from bitspike.layers import Local2d, Stepwise, Synapse, SynapticLayer
 from bitspike.layers.memory_format import inverse, lifted, lying, memory_order, run_in_order
 from bitspike.neurons import ExactIF, ExactLIF, Neuron, SoftNeuron, Static
-from bitspike.neurons.exact_lif_fused import ALPHA, DIRECT, FIRST_ORDER, run, takes
+from bitspike.neurons.exact_lif_fused import run, takes
 from bitspike.neurons.recordings import Note, States, Undo, after_each, replaced
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)

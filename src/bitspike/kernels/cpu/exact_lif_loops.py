@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from bitspike.kernels.cpu.compiled import compiled as kept
+from bitspike.kernels.cpu.exact_lif import ALPHA, BLOCK, FIRST_ORDER
 from bitspike.kernels.cpu.half import value
-from bitspike.neurons.exact_lif_fused import ALPHA, BLOCK, FIRST_ORDER
 
 f, index = np.float32, np.uintp
 

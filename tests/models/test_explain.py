@@ -1,7 +1,7 @@
 import torch
 
-from bitspike.layers.explain import explain_backend, table
 from bitspike.models import feedforward
+from bitspike.models.explain import explain_backend, table
 from bitspike.neurons import LIF
 
 

@@ -7,7 +7,6 @@ can be traced become graphs inside a model that cannot.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,10 +14,12 @@ from typing import Any
 from torch import nn
 
 from bitspike.convert import graph
-from bitspike.convert.hybrid.cells import OpenCell, OpenLayers, opened
+from bitspike.convert.hybrid.cells import opened
 from bitspike.convert.hybrid.hybrid import Hybrid
+from bitspike.convert.hybrid.repeat import over_presentations
 from bitspike.convert.hybrid.units import Clock
 from bitspike.convert.nonlinearities import CLOSED, MODULES, pure
+from bitspike.convert.swap import swapped
 from bitspike.errors import refuse
 from bitspike.layers import Stepwise, TemporalBatchNorm
 from bitspike.neurons import Neuron, Static, TemporalQuantiser, quantisers
@@ -42,7 +43,7 @@ class Builder:
         """The network with make(name, nonlinearity) at every site that was asked for."""
         self.seen, self.paths, self.unseen = [], {}, {}
         repeat = False
-        root = _replaced(self.model, "", self._open)
+        root = _replaced(self.model, self._open)
         found = "it is of this package" if self.time_first else graph.traced(root)
         net: nn.Module
         if isinstance(found, str):
@@ -52,7 +53,7 @@ class Builder:
             net = found
             self._in_graph(found, "", make)
             if self.clock is not None:
-                for name in graph.over_presentations(found, self.clock):
+                for name in over_presentations(found, self.clock):
                     unit: Any = found.get_submodule(name)
                     unit.constant = True
         self._check()
@@ -129,7 +130,7 @@ class Builder:
             self._in_graph(found, full, make)
             return found
 
-        return _replaced(module, "", visit)
+        return _replaced(module, visit)
 
     def _below_stepwise(self, path: str) -> bool:
         parts = path.split(".")
@@ -145,22 +146,11 @@ def _known(module: nn.Module) -> bool:
     return type(module).__module__.startswith(("torch.", "bitspike."))
 
 
-def _replaced(module: nn.Module, path: str, visit: Callable[[str, nn.Module], nn.Module | None]) -> nn.Module:
-    """`module` with what visit(path, module) gives in the place of modules; None: look below.
+def _replaced(module: nn.Module, visit: Callable[[str, nn.Module], nn.Module | None]) -> nn.Module:
+    """As `swapped`, but quantisers stay whole."""
 
-    Only the modules above a replaced one are copied, and share all else with those they were copied from.
-    """
-    made = visit(path, module)
-    if made is not None:
-        return made
-    if isinstance(module, TemporalQuantiser):
-        return module
-    children: dict[str, Any] = {}
-    for name, child in module._modules.items():
-        closed = isinstance(module, OpenCell | OpenLayers) and name == "closed"
-        children[name] = child if child is None or closed else _replaced(child, _joined(path, name), visit)
-    if all(children[name] is child for name, child in module._modules.items()):
-        return module
-    twin = copy.copy(module)
-    twin.__dict__["_modules"] = children
-    return twin
+    def with_quantisers(path: str, child: nn.Module) -> nn.Module | None:
+        made = visit(path, child)
+        return child if made is None and isinstance(child, TemporalQuantiser) else made
+
+    return swapped(module, with_quantisers)

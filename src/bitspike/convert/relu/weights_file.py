@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.convert.checks import check_finite
+from bitspike.checks import check_finite
 from bitspike.errors import refuse
 
 State = Mapping[str, Tensor] | Path | str
