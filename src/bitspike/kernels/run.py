@@ -55,11 +55,14 @@ def choose(recurrence: Recurrence, device: str, dtype: torch.dtype, asked: str) 
 
 @constant_in_graphs
 def chosen(
-    step: Any, state: type[Any], constants: type[Any], spike: Spike, pool: int, device: str, dtype: torch.dtype,
-    back_end: str,
+    state: type[Any], constants: type[Any], spike: Spike, pool: int, device: str, dtype: torch.dtype, back_end: str,
+    step: Any, *made_of: Any,
 ) -> tuple[Recurrence, Choice]:  # fmt: skip
-    """A recurrence and its back end; torch.compile does not look into how they are found, which reads files."""
-    made = step[0](*step[1:]) if isinstance(step, tuple) else step
+    """A recurrence and its back end; torch.compile does not look into how they are found, which reads files.
+
+    step: a step, or what makes one of `made_of`; each its own argument, as torch.compile hands objects on.
+    """
+    made = step(*made_of) if made_of else step
     recurrence = Recurrence(made, state, constants, spike, pool)
     return recurrence, choose(recurrence, device, dtype, back_end)
 
@@ -81,14 +84,15 @@ class Chooser:
     ) -> tuple[Recurrence, Choice]:
         """The recurrence of this step and the back end for input x.
 
-        step: a step, or (what makes it, its arguments ...), which are constants that torch.compile can hand on.
+        step: a step, or (what makes it, its arguments ...).
         """
         asked = (step, spike, pool, x.device.type, x.dtype, back_end)
         if self._last is not None and self._last[0] == asked:
             return self._last[1:]
+        parts = step if isinstance(step, tuple) else (step,)
         if torch.compiler.is_compiling():
-            return chosen(step, state, constants, spike, pool, x.device.type, x.dtype, back_end)
-        self._last = (asked, *chosen(step, state, constants, spike, pool, x.device.type, x.dtype, back_end))
+            return chosen(state, constants, spike, pool, x.device.type, x.dtype, back_end, *parts)
+        self._last = (asked, *chosen(state, constants, spike, pool, x.device.type, x.dtype, back_end, *parts))
         return self._last[1:]
 
 
