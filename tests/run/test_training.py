@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -133,12 +132,20 @@ def whole_batches(run):
     return 2 * Batches(run.recipe, run.encoder, split, torch.device("cpu"), torch.float32).per_epoch()
 
 
-def test_ctrl_c_saves_and_stops_after_the_update(tmp_path):
-    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+def test_ctrl_c_while_processes_exchange_signals_saves_and_stops_after_the_next_update(tmp_path, monkeypatch):
+    exchange, asked = Trainer._any_process, []
+
+    def interrupted(self, own):
+        agreed = exchange(self, own)
+        asked.append(own)
+        if len(asked) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return agreed
+
+    monkeypatch.setattr(Trainer, "_any_process", interrupted)
     with pytest.raises(Interrupted, match="stopped at epoch"):
-        bitspike.train("digits-st", tmp_path / "r", overrides=["training.epochs=100000"])
-    timer.join()
+        bitspike.train("digits-st", tmp_path / "r", overrides=["training.epochs=1", "model.layers=['4']"])
+    assert asked == [0, 0, signal.SIGINT]
     assert (tmp_path / "r" / "checkpoints" / "last.json").exists()
 
 

@@ -67,16 +67,20 @@ class Group:
     anybody.
     """
 
-    def __init__(self, world: int, device: str) -> None:
-        import torch.distributed
-        from torch._C._distributed_c10d import TCPStore
-
+    def __init__(self, world: int) -> None:
         self.world, self.rank = world, rank()
         self.said = ""
         self.others: list[subprocess.Popen[bytes]] = []
         self.tails: list[bytes] = [b""] * world
         self.over = False
         self.watchers: list[threading.Thread] = []
+
+    def begin(self, device: str) -> None:
+        """Start the others, or join the first."""
+        import torch.distributed
+        from torch._C._distributed_c10d import TCPStore
+
+        world = self.world
         if self.rank:
             _, started, port, pipe = os.environ[MEMBER].split()
             if int(started) != world:
@@ -154,7 +158,13 @@ def join(world: int, device: str) -> Group:
     if world > MOST:
         refuse("--processes", world, f"at most {MOST}")
     if _group is None:
-        _group = Group(world, device)
+        # Known before it begins: whoever is stopped in the middle of that has to `leave` as well.
+        _group = Group(world)
+        try:
+            _group.begin(device)
+        except BitspikeError:
+            _group = None
+            raise
     elif _group.world != world:
         refuse("--processes", world, f"{_group.world}, which this process has started already")
     _group.over = False

@@ -64,14 +64,15 @@ class Trainer:
                     session.learn()
                     progress.advance()
                     now = time.monotonic()
-                    self.stop_asked = self._any_process(self.stop_asked)
-                    if self.stop_asked or now - saved >= self.recipe.training.checkpoint_seconds:
+                    # A signal that comes while they exchange it is told at the next update.
+                    stop = self._any_process(self.stop_asked)
+                    if stop or now - saved >= self.recipe.training.checkpoint_seconds:
                         self.seconds, started = self.seconds + now - started, now
                         self._save("last")
                         saved = now
-                    if self.stop_asked:
+                    if stop:
                         where = f"epoch {session.epoch + 1}; everything is saved in '{self.folder.path}'"
-                        raise Interrupted(f"stopped at {where}", self.stop_asked)
+                        raise Interrupted(f"stopped at {where}", stop)
                 if session.epoch_over and (record := session.close_epoch()) is not None:
                     self._note(record, progress)
             self.seconds += time.monotonic() - started
