@@ -99,10 +99,10 @@ def _resume(run: Path) -> None:
 
 
 def _file(run: str, pattern: str, verbs: tuple[Verb, ...], text: bool = False) -> Target:
-    """The one file of `run` that fits `pattern`."""
+    """The file of `run` that fits `pattern`; of two generations of a checkpoint's tensors, the one in use."""
 
     def opened(material: Path, work: Path) -> tuple[list[bytes], Use]:
-        (path,) = (path.relative_to(material / run) for path in (material / run).glob(pattern))
+        path = max((material / run).glob(pattern), key=lambda file: file.stat().st_mtime_ns).relative_to(material / run)
         copy = work / "run"
 
         def use(content: bytes) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -33,11 +35,49 @@ def test_round_trip_is_exact(tmp_path):
     assert after["list"][:3] == [1, None, "a"]
 
 
-def test_saving_again_replaces_and_leaves_one_tensor_file(tmp_path):
-    save_checkpoint(tmp_path, "last", state())
-    save_checkpoint(tmp_path, "last", state())
-    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+def test_saving_again_keeps_the_generation_before_and_no_other(tmp_path):
+    for _ in range(3):
+        save_checkpoint(tmp_path, "last", state())
+    names = {json.loads((tmp_path / "last.json").read_text())["tensors"]}
+    assert names < {path.name for path in tmp_path.glob("*.safetensors")}
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
     assert not list(tmp_path.glob(".*part"))
+
+
+def test_names_that_begin_alike_leave_each_other_alone(tmp_path):
+    for name in ("client-7", "client-abcdefabcdef", "client", "client.7", "client"):
+        save_checkpoint(tmp_path, name, state())
+        save_checkpoint(tmp_path, name, state())
+    for name in ("client-7", "client-abcdefabcdef", "client", "client.7"):
+        assert load_checkpoint(tmp_path, name)["list"][2] == "a"
+
+
+READER = """
+import sys
+from pathlib import Path
+from bitspike.run.checkpoint import load_checkpoint
+
+folder, read = Path(sys.argv[1]), 0
+print("ready", flush=True)
+while not (folder / "done").exists():
+    state = load_checkpoint(folder, "last")
+    assert (state["w"] == state["number"]).all(), state["number"]
+    read += 1
+print(read)
+"""
+
+
+def test_a_checkpoint_can_be_read_while_it_is_replaced(tmp_path):
+    """A reader that loads all the time, in a process of its own, meets whole checkpoints only."""
+    save_checkpoint(tmp_path, "last", {"w": torch.zeros(50_000), "number": 0})
+    with subprocess.Popen([sys.executable, "-c", READER, tmp_path], stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
+        for number in range(1, 200):
+            save_checkpoint(tmp_path, "last", {"w": torch.full((50_000,), float(number)), "number": number})
+        (tmp_path / "done").touch()
+        assert int(reader.stdout.read()) > 0
+    assert reader.returncode == 0
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200])

@@ -2,7 +2,8 @@
 
 `NAME.json` is the checkpoint: it names the tensor file and its SHA-256. The tensor file is written under a
 new name first, then the JSON replaces the old one in one rename, so that a kill or a full disk at any moment
-leaves the earlier checkpoint whole.
+leaves the earlier checkpoint whole. The tensors of the generation before stay until the next save, and who reads
+while it is replaced reads again: other processes may load a checkpoint at any moment.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +75,43 @@ def save_checkpoint(folder: Path, name: str, state: Any) -> None:
     data = save({key: value.contiguous().cpu() for key, value in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     file = f"{name}-{digest[:12]}.safetensors"
+    kept = {file, _tensors_of(folder / f"{name}.json")}
     write_atomic(folder / file, data)
     write_json(folder / f"{name}.json", {"tensors": file, "sha256": digest, "state": tree})
-    for old in folder.glob(f"{name}-*.safetensors"):
-        if old.name != file:
+    # Not by a pattern alone: another checkpoint's name may begin with this one's.
+    own = re.compile(rf"{re.escape(name)}-[0-9a-f]{{12}}\.safetensors")
+    for old in folder.iterdir():
+        if own.fullmatch(old.name) and old.name not in kept:
             old.unlink(missing_ok=True)
+
+
+def _tensors_of(path: Path) -> str | None:
+    """The tensor file that a checkpoint names; None where there is none, or none that can be read."""
+    try:
+        return str(read_json(path)["tensors"])
+    except (BitspikeError, KeyError, TypeError):
+        return None
 
 
 def load_checkpoint(folder: Path, name: str) -> Any:
     """Load what `save_checkpoint` saved; a missing, cut or altered file is refused in one line."""
-    from safetensors.torch import load
-
     path = folder / f"{name}.json"
     content = read_json(path)
+    while True:
+        try:
+            return _loaded(path, content)
+        except BitspikeError:
+            # Replaced while it was read: its tensors may be gone.
+            before, content = content, read_json(path)
+            if content == before:
+                raise
+
+
+def _loaded(path: Path, content: Any) -> dict[str, Any]:
+    """The state in the content of a checkpoint's JSON and the tensors beside it."""
+    from safetensors.torch import load
+
+    folder = path.parent
     try:
         tensor_file, digest, tree = content["tensors"], content["sha256"], content["state"]
         if Path(tensor_file).name != tensor_file:
