@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import beside, common, layers, reference
-from bitspike.neurons import LIF, NEURONS, Neuron
+from bitspike.neurons import LIF, Neuron, with_steps
 
 HEADLINE = ((500, 16, 512), (100, 16, 512), (100, 128, 1024))
 SWEEPS = {
@@ -95,7 +95,7 @@ def models(seconds: float) -> dict[str, Any]:
     x, gs = drive(HEADLINE[0])
     calls: dict[str, Callable[[], object]] = {}
     states, rates = {}, {}
-    for kind, model in NEURONS.items():
+    for kind, model in with_steps().items():
         layer = model()
         layer.back_end = layers.own_names()[0].split(" ")[1]
         leaf = (x * STRONGER.get(kind, 1.0)).requires_grad_()

@@ -30,8 +30,7 @@ class Own:
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers, or reads, is forgotten."""
-    registry.names("export")
-    entries = {room: dict(known) for room, known in registry._entries.items()}
+    entries = {room: dict(registry._ready(room)) for room in registry.ROOMS}
     files, folders = dict(plugins._files), dict(plugins._folders)
     monkeypatch.delenv(plugins.VARIABLE, raising=False)
     yield

@@ -1,6 +1,6 @@
 """What a recipe, the command and a person's own files call by name. Imports neither torch nor NumPy.
 
-A name belongs to a room. What comes with the package is declared in `options/ROOM.py`, by a table of options that
+A name belongs to a room. What comes with the package is declared in `tables/ROOM.py`, by a table of options that
 says where its class lies; the class is imported when it is needed. A file of one's own holds both:
 
     @bitspike.register("neuron", "twice")
@@ -18,33 +18,48 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import create_model
 
 from bitspike import plugins
 from bitspike.errors import BitspikeError, refuse
-from bitspike.options import Options, derived
+from bitspike.options import Name, Options, derived
 
-# Room: the key of a recipe's table that says which of the room it is ("" where no table does).
+
+class Room(NamedTuple):
+    """key: of a recipe's table, says which thing of the room the table is of ("": no table does); usual: its default.
+
+    table, by: "module:name" of the options, and of the class made of name and options, that all of the room share.
+    """
+
+    key: str = ""
+    usual: str = ""
+    table: str = ""
+    by: str = ""
+
+
 ROOMS = {
-    "neuron": "kind",
-    "surrogate": "name",
-    "precision": "precision",
-    "encoder": "name",
-    "norm": "",
-    "model": "kind",
-    "learner": "rule",
-    "data": "",
-    "measurement": "",
-    "export": "",
+    "neuron": Room("kind", "lif"),
+    "surrogate": Room("name", "triangle", "bitspike.tables.surrogate:Usual", "bitspike.neurons.surrogate:Surrogate"),
+    "precision": Room("precision", "full"),
+    "encoder": Room("name", "direct"),
+    "norm": Room(usual="batch"),
+    "model": Room("kind", "feedforward"),
+    "learner": Room("rule", "backprop"),
+    "data": Room(),
+    "measurement": Room(),
+    "export": Room(),
 }
 # What is not read from options but given by the caller, where options are derived from parameters.
 GIVEN = {
     "data": ("folder", "seed", "fold"),
-    "learner": ("model", "optimisation", "task", "seed", "class_weights"),
+    "encoder": ("shape",),
+    "model": ("setting", "shape", "outputs", "steps", "seed"),
+    "learner": ("model", "optimisation", "task", "seed", "class_weights", "model_options", "epochs"),
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 T = TypeVar("T")
@@ -64,9 +79,11 @@ class Entry:
     def options(self) -> type[Options]:
         """The table of options, with the name under the room's key."""
         if self.table is None:
-            own = getattr(self.of, "Options", None)
-            if own is None or not (isinstance(own, type) and issubclass(own, Options)):
-                own = derived(self.of, f"{self.room} '{self.name}'", GIVEN.get(self.room, ()))
+            room, own = ROOMS[self.room], getattr(self.of, "Options", None)
+            if not (isinstance(own, type) and issubclass(own, Options)):
+                parts = getattr(sys.modules.get(f"bitspike.tables.{self.room}"), "PARTS", {})
+                what, given = f"{self.room} '{self.name}'", GIVEN.get(self.room, ())
+                own = imported(room.table) if room.table else derived(self.of, what, given, parts)
             self.table = _named(own, self.room, self.name)
         return self.table
 
@@ -74,8 +91,7 @@ class Entry:
     def found(self) -> Any:
         """The class or function itself."""
         if isinstance(self.of, str):
-            module, _, name = self.of.partition(":")
-            self.of = getattr(importlib.import_module(module), name)
+            self.of = imported(self.of)
         return self.of
 
 
@@ -144,6 +160,47 @@ def about(room: str, name: str) -> str:
     return re.split(r"(?<=[.;:])\s|\n\n", text, maxsplit=1)[0].replace("\n", " ").rstrip(".;:")
 
 
+def trait(room: str, name: str, attribute: str, default: Any) -> Any:
+    """What `name` says of itself: an attribute of its table of options, or of an own class."""
+    found = entry(room, name)
+    own = default if isinstance(found.of, str) else getattr(found.of, attribute, default)
+    return getattr(found.options, attribute, own)
+
+
+def make(table: Options, **given: Any) -> Any:
+    """What a table of options is of, made of them: by its `from_options(table, **given)`, or by a plain call.
+
+    Of `given` a plain call gets what it has parameters for; options within options become what they are of.
+    """
+    if table.named is None:
+        raise TypeError(f"{type(table).__name__} is of nothing that is registered")
+    room, key, name, _ = table.named
+    if by := ROOMS[room].by:
+        return imported(by)(**{key: name}, **dict(table))
+    made = find(room, name)
+    if (from_options := getattr(made, "from_options", None)) is not None:
+        return from_options(table, **given)
+    return called(made, fields_of(table), given)
+
+
+def fields_of(table: Options) -> dict[str, Any]:
+    """Its fields; options that are of something are that."""
+    some = dict(table).items()
+    return {key: make(value) if isinstance(value, Options) and value.named else value for key, value in some}
+
+
+def called(made: Any, fields: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """made(**fields) with those of `given` that it has parameters for."""
+    known = inspect.signature(made).parameters
+    return made(**{key: value for key, value in given.items() if key in known and key not in fields}, **fields)
+
+
+def imported(path: str) -> Any:
+    """What "module:name" is."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def others(room: str, name: str) -> Iterator[type[Options]]:
     """The options of everything else in the room."""
     return (found.options for other, found in _ready(room).items() if other != name)
@@ -156,7 +213,7 @@ def _declare(room: str) -> None:
     if room in _declared:
         return
     _declared.add(room)
-    module = f"bitspike.options.{room}"
+    module = f"bitspike.tables.{room}"
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -173,12 +230,12 @@ def _ready(room: str) -> dict[str, Entry]:
 
 def _named(table: type[Options], room: str, name: str) -> type[Options]:
     """The table, with `name` as its class attribute under the room's key; of a table that has another name, a copy."""
-    key = ROOMS[room]
-    if not key:
-        return table
-    if key in table.model_fields:
+    key, usual = ROOMS[room][:2]
+    if key and key in table.model_fields:
         raise BitspikeError(f"{room} '{name}': got an option '{key}', wanted another name: it says which {room} it is")
-    if key in table.__dict__:
+    if "named" in table.__dict__:
         table = create_model(table.__name__, __base__=table, __module__=table.__module__, __doc__=table.__doc__)
-    setattr(table, key, name)
+    table.named = Name(room, key, name, usual)
+    if key:
+        setattr(table, key, name)
     return table

@@ -10,7 +10,7 @@ from bitspike import data
 from bitspike.cli.app import app
 from bitspike.cli.doctor_data import where
 from bitspike.errors import BitspikeError
-from bitspike.neurons import NEURONS
+from bitspike.neurons import with_steps
 
 
 def output(*arguments: str) -> str:
@@ -19,7 +19,7 @@ def output(*arguments: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("kind", NEURONS)
+@pytest.mark.parametrize("kind", with_steps())
 def test_every_neurons_equations_and_source_can_be_printed(kind: str) -> None:
     text = output("--kernel", kind)
     assert "def forward(" in text

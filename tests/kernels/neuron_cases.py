@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -11,28 +11,36 @@ from torch import Tensor
 
 from bitspike.kernels import Recurrence, run
 from bitspike.neurons import (
-    IF,
     LIF,
-    SURROGATES,
-    AdaptiveLIF,
-    BiSNN,
-    CurrentLIF,
     ExactIF,
     ExactLIF,
     Integrator,
     Neuron,
     Surrogate,
     TemporalQuantiser,
+    with_steps,
 )
+from bitspike.registry import names, options
 
 RESETS = ("soft", "hard", "none")
+UNLIKE_DEFAULTS = {"tau": 3.0, "strength": 0.3}
+
+
+def _registered() -> Iterator[tuple[str, Callable[..., Neuron]]]:
+    """Every neuron of the registry that has a step, own ones too, with each reset that it knows."""
+    for name, model in with_steps().items():
+        if name in names("neuron"):
+            known = options("neuron", name).model_fields
+            given = {key: value for key, value in UNLIKE_DEFAULTS.items() if key in known}
+            for reset in RESETS if "reset" in known else ():
+                yield f"{name}-{reset}", partial(model, reset=reset, **given)
+            if "reset" not in known:
+                yield name, partial(model, **given)
+
+
 SPIKING: dict[str, Callable[..., Neuron]] = {
-    **{f"lif-{reset}": partial(LIF, tau=3.0, reset=reset) for reset in RESETS},
+    **dict(_registered()),
     **{f"refractory-{reset}": partial(LIF, tau=3.0, reset=reset, refractory=2) for reset in RESETS},
-    **{f"if-{reset}": partial(IF, reset=reset) for reset in RESETS},
-    **{f"adaptive-{reset}": partial(AdaptiveLIF, tau=3.0, strength=0.3, reset=reset) for reset in RESETS},
-    **{f"current-{reset}": partial(CurrentLIF, tau=3.0, reset=reset) for reset in RESETS},
-    "bisnn": BiSNN,
 }
 EXACT: dict[str, Callable[..., Neuron]] = {
     "exact": partial(ExactLIF, tau_rc=0.005, tau_ref=0.0015, amplitude=0.002),
@@ -41,7 +49,7 @@ EXACT: dict[str, Callable[..., Neuron]] = {
 SILENT: dict[str, Callable[..., Neuron]] = {"integrator": Integrator, "quantiser": partial(TemporalQuantiser, dt=1.5)}
 ARITHMETIC = {**SPIKING, **SILENT}
 MODELS = {**SPIKING, **EXACT, **SILENT}
-NAMES = tuple(SURROGATES)
+NAMES = tuple(names("surrogate"))
 # Constants that have a gradient: not a step width, a refractory period or time.
 WITHOUT_GRADIENT = {"dt", "period", "tau_ref"}
 

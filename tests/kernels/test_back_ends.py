@@ -18,7 +18,8 @@ from torch import Tensor
 
 from bitspike.kernels import Recurrence, exp, expm1, log1p, run, scan
 from bitspike.kernels.cpu import back_end as cpu
-from bitspike.neurons import LIF, SURROGATES
+from bitspike.neurons import LIF
+from bitspike.registry import names
 
 from . import oracle
 from .neuron_cases import ARITHMETIC, MODELS, NAMES, SPIKING, Case, Run, case, currents, distance, execute, ran
@@ -98,7 +99,7 @@ def test_gradients_in_float32_follow_a_float64_adjoint_along_the_same_run(name):
     check_along_run(case(*options(name, "float32")), ran(*options(name, "float32"), "cpu"))
 
 
-@pytest.mark.parametrize("surrogate", SURROGATES)
+@pytest.mark.parametrize("surrogate", names("surrogate"))
 @every_model
 def test_adjoint_of_every_combination_equals_autograd(name, surrogate):
     c = case(name, surrogate, torch.float64, per_neuron=True, shape=(7, 2, 5))
@@ -113,7 +114,7 @@ def test_adjoint_of_every_combination_equals_autograd(name, surrogate):
 
 @pytest.mark.long
 @every_dtype
-@pytest.mark.parametrize("surrogate", SURROGATES)
+@pytest.mark.parametrize("surrogate", names("surrogate"))
 @pytest.mark.parametrize("name", SPIKING)
 def test_every_combination_compiled(name, surrogate, dtype):
     c = case(name, surrogate, DTYPES[dtype])
@@ -124,7 +125,7 @@ def test_every_combination_compiled(name, surrogate, dtype):
     assert all(distance(fast.grads[key], wanted) < 1e-10 for key, wanted in plain.grads.items())
 
 
-@pytest.mark.parametrize("name", ["lif-soft", "adaptive-soft"])
+@pytest.mark.parametrize("name", ["lif-soft", "adaptive-lif-soft"])
 def test_constants_per_neuron_in_float32(name):
     c = case(name, "triangle", torch.float32, per_neuron=True)
     fast, plain = execute(c, "cpu"), execute(c, "reference")
@@ -174,7 +175,7 @@ def test_nan_and_infinity_go_the_same_way(name):
     assert distance(fast.grads["x"][:, clean], plain.grads["x"][:, clean]) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["lif-soft", "current-hard", "quantiser"])
+@pytest.mark.parametrize("name", ["lif-soft", "current-lif-hard", "quantiser"])
 def test_inputs_that_are_views(name):
     c = case(*options(name, "float32"))
     wanted = execute(c, "cpu")
@@ -188,7 +189,7 @@ def test_inputs_that_are_views(name):
         assert all(torch.equal(found.grads[key], value) for key, value in wanted.grads.items())
 
 
-@pytest.mark.parametrize("name", ["lif-soft", "current-soft", "integrator", "quantiser"])
+@pytest.mark.parametrize("name", ["lif-soft", "current-lif-soft", "integrator", "quantiser"])
 def test_an_input_that_does_not_change_is_read_as_a_view(name):
     c = case(*options(name, "float64"))
     direct = c._replace(x=c.x[:1].expand(c.x.shape))
@@ -200,7 +201,7 @@ def test_an_input_that_does_not_change_is_read_as_a_view(name):
 
 @pytest.mark.parametrize("shape", [(0, 3, 15), (4, 0, 15), (0, 0, 15), (3, 2, 0)])
 def test_nothing_to_do(shape):
-    for name in ("lif-soft", "adaptive-hard"):
+    for name in ("lif-soft", "adaptive-lif-hard"):
         c = case(*options(name, "float32"))
         parts = [torch.rand(shape[1:]) for _ in c.state]
         empty = c._replace(
@@ -214,7 +215,7 @@ def test_nothing_to_do(shape):
 
 @settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    name=st.sampled_from(["lif-soft", "if-hard", "adaptive-none", "refractory-soft", "bisnn"]),
+    name=st.sampled_from(["lif-soft", "if-hard", "adaptive-lif-none", "refractory-soft", "bisnn"]),
     steps=st.integers(1, 12),
     batch=st.integers(0, 5),
     features=st.lists(st.integers(1, 7), max_size=3),

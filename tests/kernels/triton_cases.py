@@ -28,8 +28,7 @@ from bitspike.kernels import (
     with_gradient,
 )
 from bitspike.kernels.cuda import back_end as cuda
-from bitspike.neurons import LIF, BiSNN, Surrogate
-from bitspike.neurons import NEURONS as KINDS
+from bitspike.neurons import LIF, BiSNN, Surrogate, with_steps
 
 T, B, F = 7, 3, 50  # 150 neurons: one program and a part of the next
 BOUND = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -72,7 +71,7 @@ def compare(recurrence, base, state, constants, arrange=lambda x: x, exact=True)
 
 def neuron_case(name, dtype, per_neuron=False, shape=(T, B, F)):
     """A neuron's recurrence, input, random initial state and constants that want gradients."""
-    neuron = NEURONS.get(name) or KINDS[name]()
+    neuron = NEURONS.get(name) or with_steps()[name]()
     x = random(*shape, dtype=dtype)
     rest = neuron.initial(x[0])
     state = type(rest)(*(random(*shape[1:], dtype=dtype, seed=9 + i) for i in range(len(rest))))
@@ -98,7 +97,7 @@ def test_the_other_surrogates(name, surrogate):
     compare(replace(recurrence, spike=Surrogate(surrogate, 0.7)), x, state, p)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(with_steps()))
 def test_every_kind_of_neuron(kind):
     # The exact LIF neuron alone calls exp and log, which end in other digits here than in torch.
     recurrence, x, state, p = neuron_case(kind, torch.float64)

@@ -10,8 +10,9 @@ import torch
 
 from bitspike.errors import BitspikeError
 from bitspike.kernels import scan
-from bitspike.neurons import LIF, SURROGATES, Surrogate, lif_fire, with_reset
+from bitspike.neurons import LIF, Surrogate, lif_fire, with_reset
 from bitspike.neurons.lif import LIFConstants, LIFState
+from bitspike.registry import names
 
 
 def test_soft_reset_by_hand():
@@ -92,7 +93,7 @@ def test_boxcar_edges_are_those_of_the_paper():
 
 
 def test_backward_is_the_derivative_times_the_gradient():
-    for name in SURROGATES:
+    for name in names("surrogate"):
         u = torch.randn(50, dtype=torch.float64, requires_grad=True)
         spike = Surrogate(name, 0.7, height=1.5)
         (3 * spike(u)).sum().backward()

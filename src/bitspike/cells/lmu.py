@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from bitspike.cells.legendre import all_states, discrete, last_states
 from bitspike.cells.lmu_cell import Cell, Start, Weights
 from bitspike.cells.lmu_scan import scan
+from bitspike.cells.quantised import quantisers
 from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
@@ -136,6 +137,19 @@ class LMU(nn.Module):
         self.normalise, self.feed_forward = normalise, False
         self.register_buffer("scale", torch.ones(units))
         self.register_buffer("calibrated", torch.tensor(memory_range is None and not normalise))
+
+    @classmethod
+    def from_options(cls, options: Any, inputs: int, setting: Any) -> LMU:
+        """The cell of a recipe."""
+        hybrid = options.hybrid
+        memory, spikes = quantisers(hybrid, options.signals * options.order, setting.seed)
+        return cls(
+            inputs, options.hidden, options.order, options.window, options.signals, options.bias, memory, spikes,
+            own_leak=hybrid is not None and hybrid.own_leak,
+            memory_range=None if hybrid is None else hybrid.memory_range,
+            normalise=options.normalise, keys=(setting.seed, "init"), back_end=setting.back_end,
+            products=setting.products,
+        )  # fmt: skip
 
     def initial(self, like: Tensor) -> LMUState:
         """Zeros, and new carries, for one time step of input `like` (B, F)."""

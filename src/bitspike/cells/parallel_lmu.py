@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bitspike.cells.legendre import all_states, check_memory, last_states
 from bitspike.cells.legendre_readings import all_readings, pays
 from bitspike.cells.lmu import signal_weights
+from bitspike.cells.quantised import quantisers
 from bitspike.cells.without_graph import check_sizes, checked_last
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
@@ -86,6 +87,16 @@ class ParallelLMU(nn.Module):
         self.memory, self.spikes = memory, spikes
         self.register_buffer("calibrated", torch.tensor(False))
         self.register_buffer("scale", torch.ones(signals * order))
+
+    @classmethod
+    def from_options(cls, options: Any, inputs: int, setting: Any) -> ParallelLMU:
+        """The cell of a recipe."""
+        units, curve = options.signals * options.order, options.nonlinearity
+        memory, spikes = quantisers(options.hybrid, units, setting.seed, curve)
+        return cls(
+            inputs, options.hidden, options.order, options.window, options.signals, curve, memory, spikes,
+            (setting.seed, "init"),
+        )  # fmt: skip
 
     def forward(self, x: Tensor, last: int | None = None) -> Tensor:
         """Hidden states after the `last` final steps, all if left out, (last, B, H)."""

@@ -26,11 +26,12 @@ def print_kernel(kind: str) -> None:
     from bitspike.kernels import Recurrence
     from bitspike.kernels.cpu import back_end as cpu
     from bitspike.kernels.formula import formula
-    from bitspike.neurons import NEURONS
+    from bitspike.neurons import with_steps
 
-    if kind not in NEURONS:
-        refuse("kernel", repr(kind), f"one of {', '.join(NEURONS)}")
-    neuron = NEURONS[kind]()
+    known = with_steps()
+    if kind not in known:
+        refuse("kernel", repr(kind), f"one of {', '.join(known)}")
+    neuron = known[kind]()
     state, constants = neuron.initial(torch.zeros(1, 1)), neuron.constants()
     recurrence = Recurrence(neuron.step, type(state), type(constants), neuron.spike)
     typer.echo(f"{kind}: one step in; input x, output y, a prime marks the state after the step")

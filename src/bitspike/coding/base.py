@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from bitspike import registry
 from bitspike.draws import Key
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing
-
-ENCODERS: dict[str, type[Encoder]] = {}
+from bitspike.options import Options
 
 
 class Encoder:
@@ -23,6 +23,21 @@ class Encoder:
     steps: int
     takes: str = "values"
     emits: Literal["spikes", "real"] = "real"
+    # The draw of an example's code is the same in every epoch.
+    frozen: bool = True
+
+    @classmethod
+    def from_options(cls, options: Options, **given: Any) -> Encoder:
+        """The encoder of a recipe; given: `shape` of an example."""
+        fields = registry.fields_of(options)
+        frozen = fields.pop("frozen", True)
+        encoder: Encoder = registry.called(cls, fields, given)
+        encoder.frozen = frozen
+        return encoder
+
+    def notes(self, dataset: Any) -> list[str]:
+        """What of a data set this code does not show, in words; one that shows nothing is refused."""
+        return []
 
     @property
     def reads(self) -> int:

@@ -88,6 +88,26 @@ class EventBins(Encoder):
         """The numbers (K,) of the recordings that give no spike at all."""
         return unseen(x, self.steps, self.dt * 1000)
 
+    def notes(self, dataset: Any) -> list[str]:
+        """What comes after the last bin."""
+        notes, seen = [], self.steps * self.dt
+        x = dataset.train.x
+        late = float((x.t >= seen * 1000).double().mean()) if len(x.t) else 0.0
+        if late > 0.01:
+            notes.append(f"{late:.0%} of the events come after steps * dt = {seen:g} ms and are not seen")
+        for part in ("train", "validation", "test"):
+            recordings = getattr(dataset, part).x
+            empty = self.unseen(recordings)
+            if len(empty) and len(empty) == len(recordings):
+                first = int(recordings.t.min()) / 1000
+                came = f"{seen:g} ms (steps * dt), and no {part} recording has an event before {first:,.1f} ms"
+                refuse("encoder", came, "a window with events in it")
+            if len(empty):
+                notes.append(
+                    f"{len(empty):,} of {len(recordings):,} {part} recordings have no event before {seen:g} ms"
+                )
+        return notes
+
     def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(P, H, W) with P = 1 when polarity is merged."""
         return shape if self.polarity == "keep" else (1, *shape[1:])

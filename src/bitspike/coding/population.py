@@ -10,6 +10,7 @@ are Bernoulli(rate), independent over steps.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,17 @@ class PopulationCode(Encoder):
         if not spread > 0:
             refuse("encoder spread", spread, "a positive number")
         self.steps, self.neurons, self.spread = checked_steps(steps), neurons, spread
+
+    def notes(self, dataset: Any) -> list[str]:
+        """What lies outside [0, 1], where the code fades out."""
+        x, notes = dataset.train.x, []
+        if outside(x) > 0:
+            came = f"'population', and training values from {float(x.min()):.4g} to {float(x.max()):.4g}"
+            refuse("encoder.name", came, "values in [0, 1]: outside it fades out (data.options.normalise = 'minmax')")
+        for part in ("validation", "test"):
+            if share := outside(getattr(dataset, part).x):
+                notes.append(f"{share:.1%} of the {part} values lie outside [0, 1]: the population code fades there")
+        return notes
 
     def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(values * neurons,)."""

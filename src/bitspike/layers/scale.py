@@ -36,6 +36,11 @@ def _no_spike(u: Any) -> Any:
     return u
 
 
+def without_norm() -> None:
+    """No norm: the weight layer has biases."""
+    return
+
+
 class ChannelScale(nn.Module):
     """y = g x + b along dimension 2 of (T, B, C, *); g starts at `start`, b at 0."""
 

@@ -11,6 +11,7 @@ gradient is that of the whole batch whatever the parts' sizes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitspike.cells.lmu import train_feed_forward
+from bitspike.cells.quantised import step_schedules
 from bitspike.coding.decoding import decode
 from bitspike.errors import refuse
 from bitspike.layers import TemporalBatchNorm
@@ -64,6 +66,12 @@ class BackpropLearner(Learner):
         self.loss, self.rho, self.draws, self.decoder, self.clip = loss, rho, draws, decoder, clip
         self.class_weights = class_weights
         self.steps, self.feed_forward = dict(steps or {}), feed_forward
+
+    @classmethod
+    def from_options(cls, options: Any, model_options: Any, epochs: int, **given: Any) -> BackpropLearner:
+        """The learner of a recipe; what changes over `epochs` stands in the model's options."""
+        steps = step_schedules(getattr(model_options, "hybrid", None), epochs)
+        return cls(**given, steps=steps, feed_forward=getattr(model_options, "feed_forward", 0.0), **dict(options))
 
     def outputs(self, events: Tensor) -> Tensor:
         """Decoded read-outs after each step."""

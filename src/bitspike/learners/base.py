@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ from bitspike.draws import Key
 from bitspike.errors import BitspikeError, refuse
 from bitspike.layers.ends import ends_at, frozen, lengths_of
 from bitspike.learners.optimisation import Optimisation
+from bitspike.models.setting import Setting
 from bitspike.neurons import redraw_units
+from bitspike.options import Options
 from bitspike.targets import class_targets, classes_of, value_targets
 from bitspike.weights import binary_parametrizations, redraw, use_map
 
@@ -44,6 +46,16 @@ class Learner(ABC):
     def rate_factor(self) -> float:
         """The schedule's factor on the learning rate now."""
         return self.optimisation.schedule.factor(min(self.updates / self.optimisation.total_updates, 1 - 1e-9))
+
+    @classmethod
+    def network(cls, options: Options, model: Options, setting: Setting) -> nn.Module:
+        """The network that a learner with these options trains, by the options of a model."""
+        return cast(nn.Module, setting.build(model))
+
+    @classmethod
+    def updates_per_batch(cls, options: Any, steps: int) -> int:
+        """Updates that one batch of `steps` time steps costs."""
+        return 1
 
     @abstractmethod
     def fit_batch(self, events: Tensor, targets: Tensor, examples: Tensor | None = None) -> dict[str, float]:

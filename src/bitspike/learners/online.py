@@ -10,19 +10,22 @@ Source: Jang et al. 2020 (BiSNN). The last layer's read-out is the network's ans
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bitspike import registry
 from bitspike.coding.decoding import decode
 from bitspike.errors import refuse
 from bitspike.layers.ends import frozen, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
 from bitspike.learners.optimisation import Optimisation
-from bitspike.models import LocalNetwork, LocalState
+from bitspike.models import LocalNetwork, LocalState, local_network
+from bitspike.models.setting import Setting
 from bitspike.neurons.bisnn import Refractory, Traces
 from bitspike.targets import answers
 from bitspike.weights import redraw
@@ -58,6 +61,37 @@ class OnlineLearner(Learner):
         self.class_weights = class_weights
         self.carried: list[LocalState] | None = None
         self.seen = 0
+
+    @classmethod
+    def network(cls, options: Any, model: Any, setting: Setting) -> LocalNetwork:
+        """BiSNN's local network, of a feed-forward model's layers."""
+        if model.kind != "feedforward":
+            refuse("learner.rule", f"'online' with model.kind '{model.kind}'", "'backprop'")
+        if options.burn_in >= setting.steps:
+            refuse("learner.burn_in", options.burn_in, f"fewer than the {setting.steps} time steps")
+        if model.neuron.kind != "bisnn":
+            refuse("model.neuron.kind", f"'{model.neuron.kind}'", "'bisnn' with the online rule")
+        shape, layers = setting.shape, model.layers
+        if len(shape) != 3 and any("c" in layer for layer in layers):
+            refuse("model.layers", layers, f"dense layers on inputs of shape {shape}")
+        flat = (math.prod(shape),) if not layers or "c" not in layers[0] else shape
+        # Two classes need one read-out in the paper's rule: sigmoid(r) is the probability of class 1.
+        outputs = 1 if setting.task == "classification" and setting.outputs == 2 else setting.outputs
+        constants = registry.fields_of(model.neuron)
+        return local_network(flat, outputs, layers, bias=model.bias, keys=(setting.seed, "init"), **constants)
+
+    @classmethod
+    def updates_per_batch(cls, options: Any, steps: int) -> int:
+        """One at every step behind the burn-in."""
+        return max(1, steps - int(options.burn_in))
+
+    @classmethod
+    def from_options(cls, options: Any, model: Any, **given: Any) -> OnlineLearner:
+        """The learner of a recipe."""
+        if not isinstance(model, LocalNetwork):
+            refuse("learner.rule", f"'online' with a {type(model).__name__}", "'backprop', or a LocalNetwork")
+        fields = dict(options) | ({"loss": "cross-entropy"} if options.loss == "final" else {})
+        return cls(model, **{key: given[key] for key in ("optimisation", "task", "seed", "class_weights")}, **fields)
 
     def local_loss(self, readout: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of one layer's read-out (B, O) at one step."""

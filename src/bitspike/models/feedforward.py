@@ -14,23 +14,24 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from bitspike import registry
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.layers import (
-    ChannelScale,
     Dropout,
     FewBitConv2d,
     FewBitLinear,
     Local2d,
     OnePass,
     Stepwise,
-    TemporalBatchNorm,
 )
+from bitspike.layers.scale import without_norm
+from bitspike.models.setting import Setting
 from bitspike.products import Kind, Policy
 
 COUNT = r"[1-9]\d{0,5}"
@@ -41,7 +42,38 @@ LAYER = re.compile(
 )
 SPELLINGS = "'512', '32c3', '32c3s2', '32c3p2', '32l3', 'p2', 'a2', 'a3s2' or 'd0.5'"
 ONE_EACH = "one for each weight layer, the read-out too"
-NORMS = ("batch", "scale", "bias")
+
+
+class FeedForward:
+    """The model of a recipe that is called "feedforward"."""
+
+    @staticmethod
+    def from_options(options: Any, setting: Setting, **given: Any) -> nn.Module:
+        """The network that a recipe's options describe."""
+
+        def neuron() -> nn.Module:
+            made: Any = registry.make(options.neuron)
+            if hasattr(made, "back_end"):
+                made.back_end = setting.back_end
+            return cast(nn.Module, made)
+
+        model: Any = feedforward(
+            setting.shape,
+            setting.outputs,
+            options.layers,
+            neuron,
+            options.norm,
+            (setting.seed, "init"),
+            setting.emits,
+            setting.products,
+            options.deviations,
+            options.norm_gain,
+            setting.steps,
+        )
+        if not getattr(registry.find("neuron", options.neuron.kind), "is_spiking", True):
+            # Real convolutions are a good quarter faster with channels last; time loops want them first.
+            model = model.to(memory_format=torch.channels_last)
+        return cast(nn.Module, model)
 
 
 class Flatten(nn.Module):
@@ -67,21 +99,22 @@ def feedforward(
     products: Policy = "exact",
     deviations: Sequence[float] | None = None,
     norm_gain: float = 1.0,
+    steps: int = 1,
 ) -> nn.Sequential:
     """A network from inputs (T, B, *shape) to read-outs (T, B, outputs).
 
     neuron: makes one neuron module per layer. norm: "batch", "scale" (a gain and offset per channel, starting at
-    1/sqrt(fan-in)) or "bias" (none: a bias in each weight layer, starting at 0). keys: names the draw of the initial
+    1/sqrt(fan-in)), "bias" (none: a bias in each weight layer, starting at 0) or another that is registered, over
+    `steps` time steps. keys: names the draw of the initial
     weights: uniform +-1/sqrt(fan-in), or Gaussian with the standard deviations `deviations`, one per weight layer.
     norm_gain: multiplies the initial gains of the norms before neurons. x_kind: what the input is made of ("spikes" for
     0 and 1). products: how few-bit operands are multiplied; see `products`.
     """
-    if norm not in NORMS:
-        refuse("model norm", repr(norm), " or ".join(repr(n) for n in NORMS))
+    make_norm = registry.find("norm", norm, "model norm")
     if norm == "bias" and norm_gain != 1:
         refuse("model norm_gain", norm_gain, "1 where norm = 'bias': there is no norm")
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    current, kind, bias = tuple(shape), x_kind, norm == "bias"
+    current, kind, bias = tuple(shape), x_kind, make_norm is without_norm
     spreads = None if deviations is None else list(deviations)
 
     def weigh(name: str, layer: nn.Linear | nn.Conv2d | Local2d, channels: int, fan_in: int) -> None:
@@ -91,7 +124,8 @@ def feedforward(
             )
         parts[name] = Stepwise(_drawn(layer, spreads.pop(0) if spreads else None, *keys, name))
         if not bias:
-            normed = TemporalBatchNorm(channels) if norm == "batch" else ChannelScale(channels, fan_in**-0.5)
+            given = {"channels": channels, "start": fan_in**-0.5, "steps": steps}
+            normed = registry.called(make_norm, {}, given)
             if name != "readout":
                 normed.weight.data.mul_(norm_gain)
             parts[f"norm_{name}"] = normed

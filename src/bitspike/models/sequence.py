@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from bitspike import registry
 from bitspike.cells.gated_scan import gated_scan
 from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
 from bitspike.draws import Key, generator
@@ -17,6 +18,7 @@ from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Choice
 from bitspike.layers.ends import lengths_for
+from bitspike.models.setting import Setting
 from bitspike.neurons.recordings import Note, Undo, cell_watched
 
 GATED = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -59,6 +61,12 @@ class Gated(nn.Module):
         with torch.no_grad():
             for name, weight in self.layer.named_parameters():
                 weight.uniform_(-(hidden**-0.5), hidden**-0.5, generator=generator(*keys, name))
+
+    @classmethod
+    def from_options(cls, options: Any, inputs: int, setting: Setting) -> Gated:
+        """The cell of a recipe."""
+        keys = (setting.seed, "init")
+        return cls(options.kind, inputs, options.hidden, keys, setting.back_end, setting.products)
 
     def run(self, x: Tensor, state: Any = None, last: int | None = None) -> tuple[Tensor, Any]:
         """Hidden states (last, B, hidden) and the layer's own state."""
@@ -111,6 +119,15 @@ class SequenceNetwork(nn.Module):
             bound = (6 / (hidden + outputs)) ** 0.5
             self.readout.weight.uniform_(-bound, bound, generator=generator(*keys, "readout"))
             self.readout.bias.zero_()
+
+    @classmethod
+    def from_options(cls, options: Any, setting: Setting, **given: Any) -> SequenceNetwork:
+        """The network of a recipe: a cell by its own options, and the read-out."""
+        if len(setting.shape) != 1:
+            came = f"'{options.kind}' on inputs of shape {setting.shape}"
+            refuse("model.kind", came, "one vector per time step")
+        cell = registry.imported(options.cell).from_options(options, setting.shape[0], setting)
+        return cls(cell, setting.outputs, options.read, (setting.seed, "init"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Read-out at the end of the sequence, (1, B, outputs)."""

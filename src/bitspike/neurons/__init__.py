@@ -1,10 +1,11 @@
 """Floor 2: neuron models. Each file opens with its equation; each module runs a pure step over time.
 
-`NEURONS` finds a model by its name in a recipe.
+A recipe finds them by name in the registry.
 """
 
 from functools import partial
 
+from bitspike import registry
 from bitspike.neurons.adaptive import AdaptiveLIF
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.bisnn import BiSNN, bisnn_step
@@ -24,23 +25,27 @@ from bitspike.neurons.quantiser import (
 from bitspike.neurons.quantiser_control import at_step, quantisers, redraw_carry
 from bitspike.neurons.reset import with_reset
 from bitspike.neurons.schedule import StepSchedule, set_step
-from bitspike.neurons.soft_lif import CURVES, SoftIF, SoftLIF, fit_to_relu
+from bitspike.neurons.soft_lif import SoftIF, SoftLIF, fit_to_relu
 from bitspike.neurons.soft_lif_noise import Noise, SoftNeuron
 from bitspike.neurons.static import STATIC, Static
 from bitspike.neurons.stochastic import Stochastic, redraw_units
-from bitspike.neurons.surrogate import SURROGATES, Surrogate, surrogate
+from bitspike.neurons.surrogate import Surrogate, surrogate
 from bitspike.renamed import moved
 
-NEURONS: dict[str, type[Neuron]] = {
-    model.kind: model for model in (LIF, IF, AdaptiveLIF, CurrentLIF, BiSNN, Integrator, ExactLIF, TemporalQuantiser)
-}
+
+def with_steps() -> dict[str, type[Neuron]]:
+    """Every neuron with a step, by name: those of recipes, own ones too, and those that only stand in networks."""
+    named = {name: registry.find("neuron", name) for name in registry.names("neuron")}
+    named |= {model.kind: model for model in (Integrator, ExactLIF, TemporalQuantiser)}
+    return {name: model for name, model in named.items() if isinstance(model, type) and issubclass(model, Neuron)}
+
 
 __all__ = [
-    "CURVES", "IF", "LIF", "NEURONS", "NONLINEARITIES", "STATIC", "SURROGATES", "AdaptiveLIF", "BiSNN", "CurrentLIF",
+    "IF", "LIF", "NONLINEARITIES", "STATIC", "AdaptiveLIF", "BiSNN", "CurrentLIF",
     "ExactIF", "ExactLIF", "Integrator", "Neuron", "Noise", "QuantiserConstants", "QuantiserState", "SoftIF", "SoftLIF",
     "SoftNeuron", "Static", "StepSchedule", "Stochastic", "Surrogate", "TemporalQuantiser", "at_step", "bisnn_step",
     "exact_if_step", "exact_lif_step", "fit_to_relu", "lif_fire", "quantiser_step", "quantisers", "redraw_carry",
-    "redraw_units", "set_step", "surrogate", "with_reset",
+    "redraw_units", "set_step", "surrogate", "with_reset", "with_steps",
 ]  # fmt: skip
 
 __getattr__ = moved(

@@ -107,9 +107,6 @@ class SoftIF(SoftLIF):
     curve: ClassVar[Curve] = "if"
 
 
-CURVES: dict[str, type[SoftLIF]] = {"soft-lif": SoftLIF, "soft-if": SoftIF}
-
-
 def fit_to_relu(
     tau_ref: float = 0.001, tau_rc: float = 0.05, gamma: float = 0.02, low: float = -1.0, high: float = 10.0
 ) -> tuple[float, float]:

@@ -29,7 +29,7 @@ from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Chooser, run_on
 from bitspike.kernels.transforms import outside_graphs
 from bitspike.neurons.recordings import outputs_alone
-from bitspike.neurons.soft_lif import Curve, SoftLIF, rate_and_period
+from bitspike.neurons.soft_lif import Curve, SoftIF, SoftLIF, rate_and_period
 from bitspike.neurons.soft_lif_fused import fused, takes
 from bitspike.neurons.stochastic import Stochastic
 from bitspike.products.kinds import Kind
@@ -155,6 +155,14 @@ class SoftNeuron(Stochastic, nn.Module):
             if abs(self.rate.tau_rc - self.noise.tau_s) < CLOSEST:
                 came = f"{self.noise.tau_s:g} beside tau_rc = {self.rate.tau_rc:g}"
                 refuse("soft-lif noise tau_s", came, f"one at least {CLOSEST:g} s away from it")
+
+    @classmethod
+    def from_options(cls, options: Any) -> SoftNeuron:
+        """The unit of a recipe."""
+        soft = options.soft
+        rate = {"lif": SoftLIF, "if": SoftIF}[options.curve]
+        constants = (soft.tau_ref, soft.tau_rc, soft.gamma, soft.amplitude, soft.gain)
+        return cls(rate(*constants), Noise(soft.noise, soft.sigma, soft.tau_s))
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x); without noise, an input that does not change over time is computed once."""

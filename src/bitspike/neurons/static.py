@@ -6,7 +6,7 @@ They train a network that is then made spiking (`bitspike.hybridise`), and are i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,11 @@ class Static(nn.Module):
         if kind not in STATIC:
             refuse("static nonlinearity", repr(kind), f"one of {', '.join(STATIC)}")
         self.kind = kind
+
+    @classmethod
+    def from_options(cls, options: Any) -> Static:
+        """The nonlinearity that a recipe's neuron names."""
+        return cls(options.kind)
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x); an input that does not change over time is computed once."""

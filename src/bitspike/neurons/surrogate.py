@@ -14,12 +14,11 @@ Boxcar, triangle and slayer have unit area at height 1, arctan too; fast-sigmoid
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bitspike import registry
 from bitspike.errors import refuse
 from bitspike.kernels import absolute, exp, indicator, maximum, threshold
 
@@ -49,15 +48,6 @@ def slayer(u: Any, w: float) -> Any:
     return exp(-absolute(u) / w) / (2 * w)
 
 
-SURROGATES: dict[str, Callable[[Any, float], Any]] = {
-    "boxcar": boxcar,
-    "triangle": triangle,
-    "arctan": arctan,
-    "fast-sigmoid": fast_sigmoid,
-    "slayer": slayer,
-}
-
-
 @dataclass(frozen=True)
 class Surrogate:
     """A spike function with a named surrogate derivative; call it on u = membrane - threshold."""
@@ -67,10 +57,7 @@ class Surrogate:
     height: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.name not in SURROGATES:
-            near = difflib.get_close_matches(self.name, SURROGATES, 1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            refuse("surrogate", repr(self.name), f"one of {', '.join(SURROGATES)}{hint}")
+        registry.entry("surrogate", self.name)
         if not 0 < self.width < math.inf:
             refuse("surrogate width", self.width, "a positive number")
         if not math.isfinite(self.height):
@@ -78,7 +65,7 @@ class Surrogate:
 
     def derivative(self, u: Any) -> Any:
         """height * h(u), on a tensor or a SymPy expression."""
-        return self.height * SURROGATES[self.name](u, self.width)
+        return self.height * registry.find("surrogate", self.name)(u, self.width)
 
     def __call__(self, u: Any) -> Any:
         """Spikes 1[u >= 0] with the surrogate's gradient, on a tensor or symbolically."""

@@ -1,10 +1,6 @@
-"""Floor 0: what can be asked for by name, as strict typed tables that import neither torch nor NumPy.
+"""Floor 0: strict typed tables of options; see `tables` for those of what comes with the package."""
 
-One file per room of the registry declares the tables of what comes with the package. The text under a field is its
-documentation.
-"""
-
-from bitspike.options.base import Count, Free, Options, Positive
+from bitspike.options.base import Count, Free, Name, Options, Positive, Unread
 from bitspike.options.derived import derived
 
-__all__ = ["Count", "Free", "Options", "Positive", "derived"]
+__all__ = ["Count", "Free", "Name", "Options", "Positive", "Unread", "derived"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,11 +18,14 @@ PLAIN = (bool, int, float, str)
 KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def derived(made: Callable[..., Any], what: str, given: Collection[str] = ()) -> type[Options]:
+def derived(
+    made: Callable[..., Any], what: str, given: Collection[str] = (), parts: Mapping[str, Any] | None = None
+) -> type[Options]:
     """A table with a field for each parameter of `made` that a recipe can hold.
 
     given: parameters that whoever calls `made` provides. Text in `Annotated[type, "text"]` documents a field. A
-    parameter of another type needs a default, which then stands; what: who is named in errors.
+    parameter of another type needs a default, which then stands, but for those that are tables of their own (`parts`:
+    their fields). what: who is named in errors.
     """
     called: Any = inspect.getattr_static(made, "__init__") if isinstance(made, type) else made
     try:
@@ -34,7 +37,9 @@ def derived(made: Callable[..., Any], what: str, given: Collection[str] = ()) ->
         if parameter.kind not in KEYWORDS or parameter.name in given:
             continue
         hint, empty = _plain(hints.get(parameter.name)), parameter.default is inspect.Parameter.empty
-        if hint is not None:
+        if parameter.name in (parts or {}):
+            fields[parameter.name] = (parts or {})[parameter.name]
+        elif hint is not None:
             fields[parameter.name] = (hint, ... if empty else parameter.default)
         elif empty:
             came = f"parameter '{parameter.name}' of type {hints.get(parameter.name, 'unknown')}"

@@ -1,7 +1,8 @@
 """A recipe: everything that decides a run, as one strict typed object.
 
-The text under a field is its documentation. An unknown or wrong key is refused with its path and the nearest
-right name. `recipe_hash` is the SHA-256 of the resolved recipe without its seed: runs of one recipe differ
+Here is its frame; the tables of the things that it names (encoder, model, weights, learner) are those of the registry
+(`bitspike.tables`). The text under a field is its documentation. An unknown or wrong key is refused with its path and
+the nearest right name. `recipe_hash` is the SHA-256 of the resolved recipe without its seed: runs of one recipe differ
 only by seed.
 """
 
@@ -10,26 +11,27 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from bitspike.options import Count, Free, Positive
-from bitspike.options import Options as Part
-from bitspike.run.recipe_encoders import DirectPart, EncoderPart
+from bitspike.options import Count, Free, Options, Positive, Unread
+from bitspike.registry import trait
+from bitspike.tables.chosen import Chosen, usual
 
 # Measurements on validation where a recipe counts updates: an epoch of a small set is over in a few.
 MEASUREMENTS = 40
 
 
-def _one_of(part: Part, key: str, instead: str) -> None:
+def _one_of(part: Options, key: str, instead: str) -> None:
     """Refuse a `key` that another one stands in for; a stored recipe holds its default."""
     value, default = getattr(part, key), type(part).model_fields[key].default
     if getattr(part, instead) is not None and value != default:
         raise ValueError(f"{key} = {value} beside {instead} = {getattr(part, instead)}: wanted one of the two")
 
 
-class DataPart(Part):
+class DataPart(Options):
     """Which examples."""
 
     set: str
@@ -61,229 +63,7 @@ class DataPart(Part):
     """Options of the data set itself, such as `path` of a folder or `train_size`."""
 
 
-class SurrogatePart(Part):
-    """The spike function's derivative in training."""
-
-    name: Literal["boxcar", "triangle", "arctan", "fast-sigmoid", "slayer"] = "triangle"
-    """Shape of the derivative about the threshold."""
-    width: Positive = 1.0
-    """How wide it is, in thresholds."""
-    height: Positive = 1.0
-    """Its factor."""
-
-
-class SoftPart(Part):
-    """The firing rate of soft-lif and soft-if units and their noise in training; times in seconds."""
-
-    tau_ref: Annotated[float, Field(ge=0)] = 0.001
-    """Seconds without a spike after one."""
-    tau_rc: Positive = 0.05
-    """Time constant of the membrane."""
-    gamma: Positive = 0.02
-    """How soft the threshold is."""
-    amplitude: Positive = 0.063
-    """Output of one spike per second."""
-    gain: Positive = 0.825
-    """Factor on what reaches the unit."""
-    noise: Literal["none", "gaussian", "alpha", "alpha-rc"] = "none"
-    """What training puts on the rate: a Gaussian, or what an alpha synapse (and the next membrane) leaves of spikes."""
-    sigma: Positive = 10.0
-    """gaussian: standard deviation in spikes per second."""
-    tau_s: Positive = 0.003
-    """alpha, alpha-rc: the synapse's time constant."""
-
-
-class NeuronPart(Part):
-    """The neuron of every hidden layer; time constants in steps. A kind reads the fields its equation has."""
-
-    kind: Literal["lif", "if", "adaptive-lif", "current-lif", "bisnn", "relu", "soft-lif", "soft-if"] = "lif"
-    """relu: no neuron but the ordinary nonlinearity, for networks that are made spiking later (`hybridise`);
-    soft-lif, soft-if: the firing rate of a spiking neuron, run as spikes later (`evaluate --spiking`)."""
-    soft: SoftPart = SoftPart()
-    tau: Positive = 2.0
-    """Time constant of the membrane."""
-    theta: Positive = 1.0
-    """Threshold."""
-    reset: Literal["soft", "hard", "none"] = "soft"
-    """soft: a spike takes the threshold off; hard: it sets the membrane to 0; none."""
-    learn: list[Literal["tau", "theta", "tau_syn", "tau_adaptation", "strength"]] = Field(default_factory=list)
-    """Constants that are trained, one value per layer."""
-    refractory: Annotated[int, Field(ge=0)] = 0
-    """lif: steps without a spike after one."""
-    tau_mem: Positive = 10.0
-    """bisnn: slow trace."""
-    tau_syn: Positive = 6.0
-    """bisnn, current-lif: fast trace, synaptic current."""
-    tau_ref: Positive = 2.0
-    """bisnn: refractory term."""
-    tau_adaptation: Positive = 20.0
-    """adaptive-lif: how long a spike raises the threshold."""
-    strength: Positive = 0.2
-    """adaptive-lif: by how much."""
-    surrogate: SurrogatePart = SurrogatePart()
-
-
-class ModelPart(Part):
-    """The network, layer by layer."""
-
-    kind: Literal["feedforward"] = "feedforward"
-    layers: list[str]
-    """"512" dense, "32c3" convolution, "32l3" local, "p2" max pool, "a2" or "a3s2" average pool, "d0.5" dropout; the
-    read-out is added."""
-    norm: Literal["batch", "scale", "bias"] = "batch"
-    """Behind each weight layer: batch normalisation, a learned gain and offset, or nothing but the layer's biases."""
-    norm_gain: Positive = 1.0
-    """Initial gain of the norms before neurons, times what it is else: soft rates of a few hertz become tens."""
-    deviations: list[Positive] | None = None
-    """Initial weights are Gaussian with these standard deviations, one per weight layer; else uniform by fan-in."""
-    bias: bool = False
-    """Biases in the online rule's layers (back-propagated layers have them in their normalisation)."""
-    neuron: NeuronPart = NeuronPart()
-
-
-class GatedPart(Part):
-    """PyTorch's LSTM or GRU with one dense read-out at the end of the sequence."""
-
-    kind: Literal["lstm", "gru"]
-    hidden: Count = 200
-    """Hidden units."""
-    read: Count = 1
-    """The read-out takes the mean hidden state of this many final steps."""
-
-
-class HybridPart(Part):
-    """Quantised states of a recurrent network, and how their step sizes shrink while it trains."""
-
-    memory_limit: Count = 14
-    """Largest |n| of a memory unit: at most 2 limit + 1 levels."""
-    memory_range: Positive = 4.0
-    """Where a memory unit clips, in its root-mean-square on the first training batch."""
-    hidden_limit: Count = 1
-    """Largest |n| of a hidden unit; 1 is ternary with tanh."""
-    hidden_range: Positive = 1.0
-    """Activity of a hidden unit at its largest |n|; tanh reaches 1."""
-    own_leak: bool = False
-    """A memory unit's leak acts on its own state, not on the whole number it sent (see `cells.LMU`)."""
-    memory_start: Positive = 256.0
-    """Step size dt at the start of training, times the final one."""
-    hidden_start: Positive = 256.0
-    """The same for hidden units."""
-    kind: Literal["geometric", "linear", "cosine", "constant"] = "geometric"
-    """How the step sizes fall over training."""
-    hold: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Last fraction of training at the final step size."""
-    per: Literal["step", "epoch"] = "step"
-    """The step sizes change after every update, or between epochs."""
-    mode: Literal["carry", "stochastic"] = "carry"
-    """carry: the rest is carried to the next step; stochastic: rounded up or down at random, nothing carried."""
-
-
-class LMUPart(Part):
-    """A Legendre memory unit with one dense read-out at the end of the sequence."""
-
-    kind: Literal["lmu"]
-    hidden: Count = 212
-    """Hidden units."""
-    order: Count = 256
-    """Legendre coefficients of each memory."""
-    window: Positive = 784.0
-    """Steps the memory spans."""
-    signals: Count = 1
-    """Memories, each of one signal."""
-    bias: bool = False
-    """Biases in the cell's layers."""
-    normalise: bool = False
-    """A fixed factor per unit brings the memory to a root-mean-square of 1 before weights meet it."""
-    read: Count = 1
-    """The read-out takes the mean hidden state of this many final steps."""
-    feed_forward: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """First fraction of training, in which the weights of feedback stay 0 and only the steps that are read are run."""
-    hybrid: HybridPart | None = None
-    """Left out: real-valued states."""
-
-
-class ParallelLMUPart(Part):
-    """A Legendre memory without feedback, all steps at once, with one hidden layer and one dense read-out."""
-
-    kind: Literal["lmu-parallel"]
-    hidden: Count = 346
-    """Hidden units."""
-    order: Count = 468
-    """Legendre coefficients of each memory."""
-    window: Positive = 784.0
-    """Steps the memory spans."""
-    signals: Count = 1
-    """Memories, each of one signal."""
-    nonlinearity: Literal["tanh", "relu"] = "tanh"
-    """Of the hidden units."""
-    read: Count = 1
-    """The read-out takes the mean hidden state of this many final steps."""
-    hybrid: HybridPart | None = None
-    """Left out: real-valued states. Memory units are scaled to a root-mean-square of 1 first."""
-
-
-def _kind(value: Any) -> str:
-    found = value.get("kind", "feedforward") if isinstance(value, dict) else getattr(value, "kind", "feedforward")
-    return str(found)
-
-
-ModelChoice = Annotated[
-    Annotated[ModelPart, Tag("feedforward")]
-    | Annotated[GatedPart, Tag("lstm")]
-    | Annotated[GatedPart, Tag("gru")]
-    | Annotated[LMUPart, Tag("lmu")]
-    | Annotated[ParallelLMUPart, Tag("lmu-parallel")],
-    Discriminator(_kind),
-]
-
-
-class WeightsPart(Part):
-    """How many bits a weight has, and how binary weights are learned (see bitspike.weights)."""
-
-    precision: Literal["full", "straight-through", "bayesian"] = "full"
-    """full: real numbers; straight-through: signs; bayesian: a probability for each sign."""
-    init: Positive = 1.0
-    """Latent weights start uniform between this and its negative."""
-    init_at_ends: bool = False
-    """They start at one of the two ends instead."""
-    clip: Annotated[float, Field(ge=0)] = 0.0
-    """straight-through: no gradient where a latent weight is larger; 0 is off."""
-    prior: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """bayesian: prior probability of +1."""
-    temperature: Positive = 1.0
-    """bayesian: of relaxed draws."""
-    relaxed: bool = False
-    """bayesian: training draws weights between -1 and 1 (tanh) in place of signs."""
-    rule: Literal["natural", "pathwise", "straight-through", "mean"] = "straight-through"
-    """bayesian: what of the gradient reaches a latent weight."""
-    scale_limit: Positive = 1e3
-    """bayesian, natural: largest factor on a gradient."""
-    reference_float32: bool = False
-    """bayesian, natural: the factor as the paper's code rounds it, for comparison only."""
-    biases: bool = False
-    """Give biases the precision too."""
-
-
-class LearnerPart(Part):
-    """How the network learns and answers."""
-
-    rule: Literal["backprop", "online"] = "backprop"
-    """backprop: through time; online: BiSNN's local rule, an update in each time step."""
-    loss: Literal["final", "every-step", "cross-entropy", "smooth-l1"] = "final"
-    """backprop: "final" or "every-step"; online: "cross-entropy" or "smooth-l1"."""
-    rho: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the prior (Bayesian weights)."""
-    draws: Count = 1
-    """Weight draws per update (backprop)."""
-    decoder: Literal["mean-logit", "sum-logit", "mean-probability", "last"] = "mean-logit"
-    """What answers for all steps: their mean or summed logits, their mean probabilities, or the last step."""
-    burn_in: Annotated[int, Field(ge=0)] = 10
-    """Steps without update at the start of each example (online)."""
-    clip: Annotated[float, Field(ge=0)] = 0.0
-    """Largest gradient norm (backprop); 0 is off."""
-
-
-class OptimizerPart(Part):
+class OptimizerPart(Options):
     """A torch optimiser."""
 
     name: str = "Adam"
@@ -304,7 +84,7 @@ class OptimizerPart(Part):
         return self
 
 
-class SchedulePart(Part):
+class SchedulePart(Options):
     """Learning rate over training."""
 
     kind: Literal["constant", "one-cycle", "cosine", "step"] = "constant"
@@ -316,8 +96,13 @@ class SchedulePart(Part):
     halvings: Count = 5
     """step: how often it is halved."""
 
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """What another kind reads."""
+        own = {"one-cycle": ("warmup", "end"), "cosine": ("end",), "step": ("halvings",)}.get(self.kind, ())
+        yield {"warmup", "end", "halvings"} - set(own), f"schedule.kind '{self.kind}'"
 
-class TrainingPart(Part):
+
+class TrainingPart(Options):
     """How long, in what batches, and which epoch is kept."""
 
     epochs: Count = 10
@@ -351,7 +136,7 @@ class TrainingPart(Part):
         return epochs, every
 
 
-class EvaluationPart(Part):
+class EvaluationPart(Options):
     """How the network is measured."""
 
     draws: Count = 10
@@ -369,7 +154,7 @@ class EvaluationPart(Part):
     """Test examples on which operations are counted."""
 
 
-class ComputePart(Part):
+class ComputePart(Options):
     """On what a network runs; the experiment stays the same."""
 
     back_end: Literal["auto", "reference", "cpu", "cuda"] = "auto"
@@ -379,7 +164,7 @@ class ComputePart(Part):
     factor of two; fast: reduced precision in the backward pass; float32: plain."""
 
 
-class Recipe(Part):
+class Recipe(Options):
     """One experiment."""
 
     name: str
@@ -389,16 +174,21 @@ class Recipe(Part):
     seed: Annotated[int, Field(ge=0)] = 0
     """Of every random number."""
     data: DataPart
-    encoder: EncoderPart = DirectPart()
-    model: ModelChoice
-    weights: WeightsPart = WeightsPart()
-    learner: LearnerPart = LearnerPart()
+    encoder: Annotated[Any, Chosen("encoder")] = usual("encoder")
+    model: Annotated[Any, Chosen("model")]
+    weights: Annotated[Any, Chosen("precision")] = usual("precision")
+    learner: Annotated[Any, Chosen("learner")] = usual("learner")
     optimizer: OptimizerPart = OptimizerPart()
     latent_optimizer: OptimizerPart | None = None
     schedule: SchedulePart = SchedulePart()
     training: TrainingPart = TrainingPart()
     evaluation: EvaluationPart = EvaluationPart()
     compute: ComputePart = ComputePart()
+
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """An optimiser of latent weights that there are none of."""
+        if not trait("precision", self.weights.precision, "has_latents", True):
+            yield ("latent_optimizer",), f"weights.precision '{self.weights.precision}'"
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, defaults filled in, as plain data without empty entries."""

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import tomllib
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from bitspike.errors import BitspikeError, refuse
 from bitspike.paths import home, read_text
-from bitspike.run.foreign import foreign, refuse_foreign
 from bitspike.run.recipe import Recipe
+from bitspike.run.unread import UnknownKey, Unread, taken, unread
 
-# Parts of a recipe that are one of several, and the field that says which.
-CHOICES = {"encoder": "name", "model": "kind"}
 # Tables within tables, and lists within lists.
 DEEPEST = 32
 # Keys of a table of which one stands in for the other.
@@ -67,35 +64,42 @@ def parse_recipe(
         data["seed"] = seed
     check_depth(data, source)
     try:
-        recipe = Recipe.model_validate(data)
-        if not stored and overrides and _drop(data, text, recipe, overrides):
-            recipe = Recipe.model_validate(data)
+        recipe, found = _read(data)
+        if not stored and overrides and _drop(data, text, found, overrides):
+            recipe, found = _read(data)
     except ValidationError as error:
         raise BitspikeError(f"{source}: {_explain(error)}") from None
-    if not stored:
-        refuse_foreign(recipe)
+    except UnknownKey as error:
+        raise BitspikeError(f"{source}: {error}") from None
+    if found and not stored:
+        refuse(found[0].path, f"{found[0].value!r} with {found[0].why}", "it left out")
     return recipe
 
 
-def _drop(data: dict[str, Any], text: str, recipe: Recipe, overrides: list[str]) -> bool:
+def _read(data: dict[str, Any]) -> tuple[Recipe, list[Unread]]:
+    """The recipe of plain data, and what is set there and read by nobody."""
+    data, foreign = taken(data)
+    recipe = Recipe.model_validate(data)
+    return recipe, [*foreign, *unread(recipe)]
+
+
+def _drop(data: dict[str, Any], text: str, found: list[Unread], overrides: list[str]) -> bool:
     """Take out of `data` what `text` alone has a reader for and overrides leave without; whether there was any."""
     given = [override.partition("=")[0].strip() for override in overrides]
 
     def asked(path: str) -> bool:
         return any(f"{g}.".startswith(f"{path}.") or path.startswith(f"{g}.") for g in given)
 
-    unread = [path for path in foreign(recipe) if not asked(path)]
-    try:
-        own = set(foreign(Recipe.model_validate(tomllib.loads(text)))) if unread else set()
-    except ValidationError:
-        own = set()
-    for path in set(unread) - own:
+    paths = {entry.path for entry in found if not asked(entry.path)}
+    with contextlib.suppress(ValidationError, UnknownKey):
+        paths -= {entry.path for entry in _read(tomllib.loads(text))[1]} if paths else set()
+    for path in paths:
         *tables, key = path.split(".")
         table: Any = data
         for name in tables:
             table = table[name]
         del table[key]
-    return bool(set(unread) - own)
+    return bool(paths)
 
 
 def print_recipe(recipe: Recipe) -> str:
@@ -146,59 +150,16 @@ def _override(data: dict[str, Any], text: str) -> None:
 def _explain(error: ValidationError) -> str:
     """The first problem as one line: path, what came, what was wanted."""
     problem = error.errors(include_url=False)[0]
-    # A discriminated choice puts its tag on the path ("encoder.direct.steps"): a person did not write it.
-    parts = [
-        part
-        for i, part in enumerate(problem["loc"])
-        if not (i == 1 and problem["loc"][0] in CHOICES and i + 1 < len(problem["loc"]))
-    ]
-    path = ".".join(str(part) for part in parts)
-    if problem["type"] == "extra_forbidden":
-        fields = _fields_at(problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), fields, 1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(fields))}"
-        return f"unknown key '{path}'; {hint}"
+    path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
         return f"'{path}' is missing"
-    if problem["type"].startswith("union_tag"):
-        tags = problem.get("ctx", {}).get("expected_tags", "")
-        tag = problem.get("ctx", {}).get("tag", "nothing")
-        near = difflib.get_close_matches(tag, [t.strip(" '") for t in tags.split(",")], 1)
-        return f"{path}.{CHOICES.get(path, 'name')}: got '{tag}', wanted one of {tags}" + (
-            f"; did you mean '{near[0]}'?" if near else ""
-        )
+    if problem["type"] == "unknown_name":
+        return f"{path}: got {problem['input']!r}, wanted {problem['msg']}"
     if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
         # Two keys that do not go together: the message names both.
         return f"{path}: {problem['msg'].removeprefix('Value error, ')}"
     came = problem["input"] if not isinstance(problem["input"], Mapping) else "a table"
     return " ".join(f"{path}: got {came!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}".split())
-
-
-def _fields_at(path: tuple[int | str, ...]) -> list[str]:
-    """Field names of the part of a recipe at `path` (tags of a choice included in the path)."""
-    candidates: list[type[BaseModel]] = [Recipe]
-    for step in path:
-        following = [
-            m for c in candidates if step in c.model_fields for m in _models(c.model_fields[str(step)].annotation)
-        ]
-        # A discriminated choice puts its tag on the path: keep the members that carry it.
-        tagged = [
-            c
-            for c in candidates
-            for tag in ("name", "kind")
-            if tag in c.model_fields and repr(step) in str(c.model_fields[tag].annotation)
-        ]
-        candidates = following or tagged
-    return sorted({name for c in candidates for name in c.model_fields})
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models inside an annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
-        return [m for argument in typing.get_args(annotation) for m in _models(argument)]
-    return []
 
 
 def check_depth(data: Any, source: str) -> None:

@@ -24,7 +24,15 @@ from torch import nn
 
 from bitspike.draws import Key
 from bitspike.errors import BitspikeError, damaged, refuse
-from bitspike.run.assemble import build_encoder, build_learner, build_model, check_recipe, form_of, load_data
+from bitspike.run.assemble import (
+    build_encoder,
+    build_learner,
+    build_model,
+    check_recipe,
+    form_of,
+    load_data,
+    updates_per_batch,
+)
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_model_state, save_checkpoint
 from bitspike.run.evaluation import validate
@@ -88,9 +96,8 @@ class Session:
         )
         self.own = model
         self.model = (model if model is not None else build_model(recipe, self.form)).to(device, dtype)
-        self.per_epoch = updates = self.train.per_epoch()
-        if recipe.learner.rule == "online":
-            updates *= max(1, encoder.steps - recipe.learner.burn_in)
+        self.per_epoch = self.train.per_epoch()
+        updates = self.per_epoch * updates_per_batch(recipe, encoder)
         self.epochs, self.validate_every = recipe.training.span(updates)
         self.total_updates = updates * self.epochs
         weights = self.dataset.class_weights() if recipe.data.class_weights else None

@@ -1,7 +1,6 @@
 """Floor 2: how many bits a weight has. Each precision is a `torch.nn.utils.parametrize` parametrization."""
 
 from bitspike.weights.apply import (
-    PRECISIONS,
     binary_parametrizations,
     histograms,
     latent_parameters,
@@ -14,6 +13,6 @@ from bitspike.weights.precision import Precision, binary_sign
 from bitspike.weights.straight_through import StraightThrough
 
 __all__ = [
-    "PRECISIONS", "BayesianBinary", "Precision", "StraightThrough", "binary_parametrizations", "binary_sign",
+    "BayesianBinary", "Precision", "StraightThrough", "binary_parametrizations", "binary_sign",
     "histograms", "latent_parameters", "natural_scale", "natural_scale_float32", "quantise", "redraw", "use_map",
 ]  # fmt: skip

@@ -12,15 +12,8 @@ from torch.nn.utils import parametrize
 
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
-from bitspike.weights.bayesian import BayesianBinary
 from bitspike.weights.precision import Precision, binary_sign
-from bitspike.weights.straight_through import StraightThrough
 
-PRECISIONS: dict[str, type[Precision]] = {
-    "full": Precision,
-    "straight-through": StraightThrough,
-    "bayesian": BayesianBinary,
-}
 WEIGHTED = (
     nn.Linear, nn.Bilinear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip

@@ -7,6 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from bitspike import registry
+from bitspike.options import Options
 from bitspike.products.kinds import Kind
 
 
@@ -27,6 +29,13 @@ class Precision(nn.Module):
     bits: ClassVar[float] = 32.0
     is_drawn: ClassVar[bool] = False
     map: bool = False
+
+    @classmethod
+    def from_options(cls, options: Options) -> Precision:
+        """A new one by a recipe's options; `biases` says what gets it and is no concern of its own."""
+        fields = registry.fields_of(options)
+        fields.pop("biases", None)
+        return cls(**fields)
 
     @property
     def kind(self) -> Kind:

@@ -31,7 +31,6 @@ from bitspike.models.plan.nodes import REAL_BITS, Activity, Flatten, Pool, Scale
 from bitspike.models.plan.units import Quantiser, Step, frozen_constants
 from bitspike.models.plan.weighing import Weights
 from bitspike.neurons import (
-    CURVES,
     Neuron,
     SoftNeuron,
     Static,
@@ -196,7 +195,7 @@ def soft(builder: Builder, layer: Any, name: str, source: str) -> str:
     """The noiseless rate."""
     rate = layer.rate
     step = Recurrence(RateStep(rate.curve, "none"), NoNoise, RateConstants, _none)
-    label = next(kind for kind, curve in CURVES.items() if curve.curve == rate.curve)
+    label = f"soft-{rate.curve}"
     node = Step(
         name=name, inputs=(source,), label=label, recurrence=step, constants=rate.constants(), start=NoNoise()
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a recipe's tables have in common, and the tables of encoders; the text under a field is its documentation."""
+"""Encoders: from values and events to spikes or currents over time."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bitspike.options import Count, Positive
-from bitspike.options import Options as Part
+from bitspike.options import Count, Options, Positive
+from bitspike.registry import register
 
 
-class DirectPart(Part):
+@register("encoder", "direct", "bitspike.coding.values:DirectCurrent")
+class Direct(Options):
     """The value as a constant current."""
 
-    name: Literal["direct"] = "direct"
     steps: Count = 8
     """Time steps."""
 
 
-class RatePart(Part):
+@register("encoder", "rate", "bitspike.coding.values:BernoulliRate")
+class Rate(Options):
     """Bernoulli spikes with probability gain * value."""
 
-    name: Literal["rate"]
     steps: Count = 8
     """Time steps."""
     gain: Positive = 1.0
@@ -30,18 +30,18 @@ class RatePart(Part):
     """Draw each example's spikes once and reuse them at every epoch."""
 
 
-class LatencyPart(Part):
+@register("encoder", "latency", "bitspike.coding.values:Latency")
+class Latency(Options):
     """One spike, earlier for larger values."""
 
-    name: Literal["latency"]
     steps: Count = 8
     """Time steps."""
 
 
-class PopulationPart(Part):
+@register("encoder", "population", "bitspike.coding.population:PopulationCode")
+class Population(Options):
     """Cosine population code with Bernoulli spikes."""
 
-    name: Literal["population"]
     steps: Count = 100
     """Time steps."""
     neurons: Annotated[int, Field(ge=2)] = 10
@@ -52,18 +52,18 @@ class PopulationPart(Part):
     """Draw each example's spikes once and reuse them at every epoch, as BiSNN does."""
 
 
-class SequencePart(Part):
+@register("encoder", "sequence", "bitspike.coding.values:Sequence")
+class Sequence(Options):
     """Data with a time axis of its own."""
 
-    name: Literal["sequence"]
     steps: Count
     """Time steps of the data."""
 
 
-class WindowsPart(Part):
+@register("encoder", "windows", "bitspike.coding.windows:Windows")
+class Windows(Options):
     """Data with a time axis of its own, seen through a window that moves with time."""
 
-    name: Literal["windows"]
     steps: Count
     """Time steps of the data."""
     width: Count
@@ -72,10 +72,10 @@ class WindowsPart(Part):
     """Steps of the data from one step of the network to the next."""
 
 
-class EventsPart(Part):
+@register("encoder", "events", "bitspike.coding.events:EventBins")
+class Events(Options):
     """Address events in bins of `dt` milliseconds."""
 
-    name: Literal["events"]
     steps: Count = 20
     """Bins."""
     dt: Positive = 15.0
@@ -86,19 +86,13 @@ class EventsPart(Part):
     """keep: two channels; merge: one."""
 
 
-class PixelsPart(Part):
+@register("encoder", "pixels", "bitspike.coding.pixels:PixelSequence")
+class Pixels(Options):
     """An image as a sequence of its pixels."""
 
-    name: Literal["pixels"]
     group: Count = 1
     """Values shown per step: 1 is pixel by pixel; an image's width is row by row."""
     order: Literal["rows", "permuted"] = "rows"
     """rows: as the image is read; permuted: one fixed shuffle of all pixels (psMNIST)."""
     permutation: Annotated[int, Field(ge=0)] = 0
     """Seed of the shuffle: numpy's RandomState(seed).permutation(pixels)."""
-
-
-EncoderPart = Annotated[
-    DirectPart | RatePart | LatencyPart | PopulationPart | SequencePart | WindowsPart | EventsPart | PixelsPart,
-    Field(discriminator="name"),
-]

@@ -1,0 +1,140 @@
+"""Networks, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from bitspike.options import Count, Options, Positive, Unread
+from bitspike.registry import register
+from bitspike.tables.chosen import Chosen, Named, usual
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Read = Annotated[Count, Field(description="The read-out takes the mean hidden state of this many final steps.")]
+
+
+@register("model", "feedforward", "bitspike.models.feedforward:FeedForward")
+class FeedForward(Options):
+    """The network, layer by layer."""
+
+    layers: list[str]
+    """"512" dense, "32c3" convolution, "32l3" local, "p2" max pool, "a2" or "a3s2" average pool, "d0.5" dropout; the
+    read-out is added."""
+    norm: Annotated[str, Named("norm")] = "batch"
+    """Behind each weight layer: batch normalisation, a learned gain and offset, or nothing but the layer's biases."""
+    norm_gain: Positive = 1.0
+    """Initial gain of the norms before neurons, times what it is else: soft rates of a few hertz become tens."""
+    deviations: list[Positive] | None = None
+    """Initial weights are Gaussian with these standard deviations, one per weight layer; else uniform by fan-in."""
+    bias: bool = False
+    """Biases in the online rule's layers (back-propagated layers have them in their normalisation)."""
+    neuron: Annotated[Any, Chosen("neuron")] = usual("neuron")
+
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """What another way of learning, or another norm, reads."""
+        yield getattr(recipe.learner, "ignores", ("bias",)), f"learner.rule '{recipe.learner.rule}'"
+        if self.norm == "bias":
+            yield ("norm_gain",), "model.norm 'bias'"
+
+
+class Recurrent(Options):
+    """A recurrent cell (`cell`: its class) with one dense read-out at the end of the sequence."""
+
+    cell: ClassVar[str]
+    answers_once: ClassVar[bool] = True
+    real_weights: ClassVar[bool] = True
+
+
+@register("model", "lstm", "bitspike.models.sequence:SequenceNetwork")
+class LSTM(Recurrent):
+    """PyTorch's LSTM with one dense read-out at the end of the sequence."""
+
+    cell: ClassVar[str] = "bitspike.models.sequence:Gated"
+    hidden: Count = 200
+    """Hidden units."""
+    read: Read = 1
+
+
+@register("model", "gru", "bitspike.models.sequence:SequenceNetwork")
+class GRU(LSTM):
+    """PyTorch's GRU with one dense read-out at the end of the sequence."""
+
+
+class Hybrid(Options):
+    """Quantised states of a recurrent network, and how their step sizes shrink while it trains."""
+
+    memory_limit: Count = 14
+    """Largest |n| of a memory unit: at most 2 limit + 1 levels."""
+    memory_range: Positive = 4.0
+    """Where a memory unit clips, in its root-mean-square on the first training batch."""
+    hidden_limit: Count = 1
+    """Largest |n| of a hidden unit; 1 is ternary with tanh."""
+    hidden_range: Positive = 1.0
+    """Activity of a hidden unit at its largest |n|; tanh reaches 1."""
+    own_leak: bool = False
+    """A memory unit's leak acts on its own state, not on the whole number it sent (see `cells.LMU`)."""
+    memory_start: Positive = 256.0
+    """Step size dt at the start of training, times the final one."""
+    hidden_start: Positive = 256.0
+    """The same for hidden units."""
+    kind: Literal["geometric", "linear", "cosine", "constant"] = "geometric"
+    """How the step sizes fall over training."""
+    hold: Share = 0.3
+    """Last fraction of training at the final step size."""
+    per: Literal["step", "epoch"] = "step"
+    """The step sizes change after every update, or between epochs."""
+    mode: Literal["carry", "stochastic"] = "carry"
+    """carry: the rest is carried to the next step; stochastic: rounded up or down at random, nothing carried."""
+
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """How step sizes fall that are constant; what a cell has not."""
+        if self.kind == "constant":
+            yield ("hold", "memory_start", "hidden_start", "per"), "model.hybrid.kind 'constant'"
+        if recipe.model.kind == "lmu-parallel":
+            yield ("own_leak",), "model.kind 'lmu-parallel'"
+
+
+class Memory(Recurrent):
+    """What a Legendre memory has, whatever reads it."""
+
+    window: Positive = 784.0
+    """Steps the memory spans."""
+    signals: Count = 1
+    """Memories, each of one signal."""
+    read: Read = 1
+
+
+@register("model", "lmu", "bitspike.models.sequence:SequenceNetwork")
+class LMU(Memory):
+    """A Legendre memory unit with one dense read-out at the end of the sequence."""
+
+    cell: ClassVar[str] = "bitspike.cells.lmu:LMU"
+    hidden: Count = 212
+    """Hidden units."""
+    order: Count = 256
+    """Legendre coefficients of each memory."""
+    bias: bool = False
+    """Biases in the cell's layers."""
+    normalise: bool = False
+    """A fixed factor per unit brings the memory to a root-mean-square of 1 before weights meet it."""
+    feed_forward: Share = 0.0
+    """First fraction of training, in which the weights of feedback stay 0 and only the steps that are read are run."""
+    hybrid: Hybrid | None = None
+    """Left out: real-valued states."""
+
+
+@register("model", "lmu-parallel", "bitspike.models.sequence:SequenceNetwork")
+class ParallelLMU(Memory):
+    """A Legendre memory without feedback, all steps at once, with one hidden layer and one dense read-out."""
+
+    cell: ClassVar[str] = "bitspike.cells.parallel_lmu:ParallelLMU"
+    hidden: Count = 346
+    """Hidden units."""
+    order: Count = 468
+    """Legendre coefficients of each memory."""
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+    """Of the hidden units."""
+    hybrid: Hybrid | None = None
+    """Left out: real-valued states. Memory units are scaled to a root-mean-square of 1 first."""
