@@ -8,6 +8,11 @@ from typing import NoReturn
 
 LONGEST = 1200  # characters of a message
 LONGEST_CAME = 400  # characters of what came: enough to know it again
+# What making use of content that is not as it was written may raise.
+HARM = (
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError, StopIteration,
+    AssertionError,
+)  # fmt: skip
 
 
 class BitspikeError(Exception):
@@ -53,6 +58,6 @@ def damaged(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
+    except HARM as error:
         came = f"{type(error).__name__}: {error}"
         raise BitspikeError(f"{what}: damaged, or of another version ({shortened(came, LONGEST_CAME)})") from error

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.campaigns.clock import idle
 from tests.campaigns.readers import READERS
 from tests.campaigns.runfiles import RUN_FILES, material
 from tests.campaigns.worker import MEMORY, TARGETS
@@ -31,7 +32,7 @@ from tests.campaigns.worker import MEMORY, TARGETS
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "campaigns.json"
 HANG = 10.0  # seconds of work
-PATIENCE = 6  # times as long on the clock, where a process waits or others work
+PATIENCE = 6  # times as long, where a process waits for something
 WARM = 180.0
 FAULTS = ("traceback", "hang", "memory")
 
@@ -88,11 +89,11 @@ def _lines(process: subprocess.Popen[bytes], first_wait: float) -> Iterator[dict
     chosen = selectors.DefaultSelector()
     chosen.register(process.stdout, selectors.EVENT_READ)
     rest, wait = b"", first_wait
-    began, used = time.monotonic(), 0.0
+    began, used = idle(process.pid), 0.0
     while True:
         if not chosen.select(wait):
             # On a machine that others use, 10 s of the clock may be one of work.
-            if _busy(process.pid) - used > wait or time.monotonic() - began > PATIENCE * wait:
+            if _busy(process.pid) - used > wait or idle(process.pid) - began > PATIENCE * wait:
                 yield None
                 return
             continue
@@ -104,7 +105,7 @@ def _lines(process: subprocess.Popen[bytes], first_wait: float) -> Iterator[dict
             record = json.loads(line)
             wait = HANG if "mutant" in record else first_wait
             yield record
-        began, used = time.monotonic(), _busy(process.pid)
+        began, used = idle(process.pid), _busy(process.pid)
 
 
 def campaign(name: str, count: int, seed: int, folder: Path) -> Count:

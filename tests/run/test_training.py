@@ -183,6 +183,12 @@ def test_a_damaged_checkpoint_is_one_line_when_it_is_loaded(run, tmp_path):
         with pytest.raises(BitspikeError, match=message):
             _go_on_with(half, tmp_path, change)
     _go_on_with(half, tmp_path, lambda state: None)
+    shipped = tmp_path / "copy" / "checkpoints" / "shipped.json"
+    content = json.loads(shipped.read_text())
+    content["state"]["model"] = {}
+    shipped.write_text(json.dumps(content))
+    with pytest.raises(BitspikeError, match=r"^run '.*copy': damaged, or of another version \(StopIteration: \)"):
+        bitspike.load(tmp_path / "copy")
 
 
 def test_records_every_few_epochs_go_on(tmp_path, monkeypatch):
