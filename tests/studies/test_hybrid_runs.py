@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,8 @@ def test_the_command_sweeps_a_run_and_results_hold_it(run: bitspike.Run, tmp_pat
     assert lines[7] == f"report: {run.path / 'report.html'}"
     stored = bitspike.write_results([run.path], tmp_path / "out.json")
     assert stored["sweeps"] == [json.loads((run.path / "sweep.json").read_text())]
+    with pytest.raises(BitspikeError, match=r"^hybridise within: got inf, wanted a share of accuracy"):
+        sweep_run(run, within=math.inf)
     wrong = subprocess.run([command, "hybridise", str(run.path), "--steps", "x"], capture_output=True, text=True)
     assert wrong.returncode == 2
     assert wrong.stderr == "bitspike: --steps: got 'x', wanted numbers separated by commas, such as 1,2,4\n"

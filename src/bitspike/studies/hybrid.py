@@ -79,6 +79,8 @@ def sweep_run(
     is measured. most: examples of each part, the first ones (default: all). The rest is as in `hybridise`.
     """
     started = time.monotonic()
+    if not 0 <= within <= 1:
+        refuse("hybridise within", within, "a share of accuracy, from 0 to 1 (--within: in points, to 100)")
     hybrid = hybrid_of(
         run, steps[0], scale=scale, percentile=percentile, limit=limit, relative=relative, examples=examples, data=data
     )  # fmt: skip
