@@ -74,6 +74,9 @@ def test_every_kind_trains_from_a_recipe_and_is_loaded_again(kind: str, tmp_path
     again = load(tmp_path / "run")
     x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again.predict(x), load(tmp_path / "run").predict(x))
+    over = again.predict(x, over_time=True)
+    assert over.shape == (8, 3, 10)
+    assert torch.equal(over[-1], again.predict(x))
 
 
 def test_a_hybrid_stopped_half_way_ends_in_the_same_result(tmp_path: Path) -> None:

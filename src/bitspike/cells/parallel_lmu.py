@@ -98,6 +98,11 @@ class ParallelLMU(nn.Module):
             (setting.seed, "init"),
         )  # fmt: skip
 
+    @property
+    def begins_where_read(self) -> bool:
+        """True where states depend on how many are read: quantisers begin at rest at the first of these."""
+        return self.memory is not None or self.spikes is not None
+
     def forward(self, x: Tensor, last: int | None = None) -> Tensor:
         """Hidden states after the `last` final steps, all if left out, (last, B, H)."""
         return self.run(x, last=last)[0]

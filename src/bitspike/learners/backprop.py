@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bitspike.cells.lmu import train_feed_forward
 from bitspike.cells.quantised import step_schedules
-from bitspike.coding.decoding import decode
+from bitspike.coding.decoding import decode, squash
 from bitspike.errors import refuse
 from bitspike.layers import TemporalBatchNorm
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
@@ -42,6 +42,8 @@ class BackpropLearner(Learner):
     steps: how the step sizes of the model's quantisers change over training (`neurons.schedule.set_step`).
     feed_forward: the first fraction of training, in which an LMU learns without feedback (`cells.lmu`).
     """
+
+    optimisation: Optimisation
 
     def __init__(
         self,
@@ -73,21 +75,24 @@ class BackpropLearner(Learner):
         steps = step_schedules(getattr(model_options, "hybrid", None), epochs)
         return cls(**given, steps=steps, feed_forward=getattr(model_options, "feed_forward", 0.0), **dict(options))
 
-    def outputs(self, events: Tensor) -> Tensor:
-        """Decoded read-outs after each step."""
+    def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:
+        """Decoded read-outs after each step; a network that answers once has an answer of its own after each."""
+        readout = over_time(self.model, events) if every_step else None
+        if readout is not None:
+            return squash(readout, self.task)
         return decode(self.model(events), self.decoder, self.task)
 
-    def _loss_sum(self, events: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss_sum(self, events: Tensor, targets: Tensor, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sum over the batch of the loss, and the scores that are answers: (B, C) at the last step of each sequence.
 
-        Of a class for each step, the sum over all steps that have one, and the scores (M, C) of these.
+        Of targets for each step, the sum over all steps that have one, and the scores (M, C) of these.
         """
         readout, lengths = self.model(events), lengths_of(events)
-        each = self.step_targets(targets, len(readout), readout[-1])
+        each = self.step_targets(targets, counted, len(readout), readout[-1])
         if each is not None:
-            some = each >= 0
+            wanted, some = each
             scores = readout.transpose(0, 1)[some]
-            return self._values(scores, each[some]).sum(), scores
+            return self._values(scores, wanted[some]).sum(), scores
         steps = torch.arange(1, len(readout) + 1, dtype=readout.dtype, device=readout.device)
         means = readout.cumsum(0) / steps.view(-1, 1, 1)
         if lengths is not None and len(means) > 1:
@@ -113,12 +118,24 @@ class BackpropLearner(Learner):
             values = values * self.class_weights.to(values)[many]
         return values
 
-    def fit_batch(self, events: Tensor, targets: Tensor, examples: Tensor | None = None) -> dict[str, float]:
+    def fit_batch(
+        self,
+        events: Tensor,
+        targets: Tensor,
+        examples: Tensor | None = None,
+        mask: Tensor | None = None,
+        reset: bool = True,
+    ) -> dict[str, float]:
         """One update from one batch (or this process's part of it)."""
+        if not reset:
+            refuse("learner rule 'backprop'", "reset = False", "whole sequences: its gradient goes back to their start")
+        targets, counted = self.masked(events, targets, mask)
         self.model.train()
         self.optimisation.zero_grad()
         lengths = lengths_of(events)
-        totals = torch.tensor([float(self._count(targets, len(events)))], dtype=torch.float64, device=events.device)
+        totals = torch.tensor(
+            [float(self._count(targets, counted, len(events)))], dtype=torch.float64, device=events.device
+        )
         if several_processes():
             dist.all_reduce(totals)
         count = float(totals[0])
@@ -133,7 +150,7 @@ class BackpropLearner(Learner):
             redraw(self.model, *self.keys, "weights", self.updates, k)
             redraw_units(self.model, *self.keys, self.updates, k)
             with ends_at(lengths):
-                loss, scores = self._loss_sum(events, targets)
+                loss, scores = self._loss_sum(events, targets, counted)
             (loss / (count * self.draws)).backward()
             loss_sum += float(loss.detach()) / self.draws
         hits = 0.0
@@ -157,8 +174,10 @@ class BackpropLearner(Learner):
             metrics["accuracy"] = float(totals[1]) / count
         return metrics
 
-    def _count(self, targets: Tensor, steps: int) -> int:
-        """Answers that the loss is a mean of: one for each example, or for each step that has a class."""
+    def _count(self, targets: Tensor, counted: Tensor | None, steps: int) -> int:
+        """Answers that the loss is a mean of: one for each example, or for each step that has a target."""
+        if counted is not None:
+            return int(counted.sum())
         shaped = isinstance(targets, Tensor) and targets.ndim == 2
         each = self.task == "classification" and shaped and targets.shape[1] == steps > 1
         return int((targets >= 0).sum()) if each else len(targets)
@@ -203,6 +222,19 @@ class BackpropLearner(Learner):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.model.eval()
+
+
+def over_time(model: nn.Module, events: Tensor) -> Tensor | None:
+    """Read-outs (T, B, C) after each step of a network that answers once; None for one that answers at each."""
+    own: Any = getattr(model, "over_time", None)
+    if own is not None:
+        found: Tensor = own(events)
+        return found
+    if len(events) == 1 or len(model(events)) > 1:
+        return None
+    # A network of one's own: its answer after a step is the one to what came until then.
+    with ends_at(None):
+        return torch.cat([model(events[: step + 1]) for step in range(len(events))])
 
 
 def _at_least(count: int, batches: Callable[[], Iterable[Tensor]]) -> Iterator[Tensor]:

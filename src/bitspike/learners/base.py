@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bitspike.coding.decoding import ensemble_outputs
 from bitspike.draws import Key
 from bitspike.errors import BitspikeError, refuse
-from bitspike.layers.ends import ends_at, frozen, lengths_of
+from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
+from bitspike.learners.exchange import Roles, exchanged, receive
 from bitspike.learners.optimisation import Optimisation
 from bitspike.models.setting import Setting
 from bitspike.neurons import redraw_units
@@ -26,12 +27,19 @@ class Learner(ABC):
     """A model and the rule it learns by.
 
     task: "classification" or "regression". seed names every draw, and with `key` those of learning: clients of a
-    federation and members of a population draw numbers of their own. `updates` counts them.
+    federation and members of a population draw numbers of their own. `updates` counts updates. optimisation: the
+    optimisers of a rule that hands gradients to some; a rule with an update of its own has none.
     """
 
-    def __init__(self, model: nn.Module, optimisation: Optimisation, task: str, seed: int) -> None:
-        self.model, self.optimisation, self.task, self.seed = model, optimisation, task, seed
-        self.key: tuple[Key, ...] = ()
+    def __init__(
+        self,
+        model: nn.Module,
+        optimisation: Optimisation | None = None,
+        task: str = "classification",
+        seed: int = 0,
+        key: tuple[Key, ...] = (),
+    ) -> None:
+        self.model, self.optimisation, self.task, self.seed, self.key = model, optimisation, task, seed, key
         self.updates = 0
 
     @property
@@ -41,11 +49,12 @@ class Learner(ABC):
 
     def start(self) -> None:
         """Make what only learning needs; what it refuses is refused here."""
-        _ = self.optimisation.optimisers
+        if self.optimisation is not None:
+            _ = self.optimisation.optimisers
 
     def rate_factor(self) -> float:
-        """The schedule's factor on the learning rate now."""
-        return self.optimisation.schedule.factor(min(self.updates / self.optimisation.total_updates, 1 - 1e-9))
+        """The schedule's factor on the learning rate now; 1 for a rule without one."""
+        return 1.0 if self.optimisation is None else self.optimisation.factor(self.updates)
 
     @classmethod
     def network(cls, options: Options, model: Options, setting: Setting) -> nn.Module:
@@ -58,16 +67,29 @@ class Learner(ABC):
         return 1
 
     @abstractmethod
-    def fit_batch(self, events: Tensor, targets: Tensor, examples: Tensor | None = None) -> dict[str, float]:
+    def fit_batch(
+        self,
+        events: Tensor,
+        targets: Tensor,
+        examples: Tensor | None = None,
+        mask: Tensor | None = None,
+        reset: bool = True,
+    ) -> dict[str, float]:
         """Learn from one batch: events (T, B, *features), targets (B,) classes or (B, D) values.
 
-        Targets (B, T) int64 are a class for each step, -1 where there is none. Events that carry lengths (see
-        `layers.ends`) are learned from up to each sequence's end alone.
+        examples: their numbers (B,) in the data set, for rules that keep or draw something for each. Targets (B, T)
+        int64 are a class for each step, -1 where there is none, and (B, T, D) values for each step; mask: bool (B, T),
+        the steps whose targets count. Events that carry lengths (see `layers.ends`) are learned from up to each
+        sequence's end alone. reset: begin at rest; False goes on in the middle of a stream, for rules that can.
+        Returns "loss", "examples" that it is a mean of, and "accuracy" of classes.
         """
 
     @abstractmethod
-    def outputs(self, events: Tensor) -> Tensor:
-        """Probabilities (T, B, C) or values (T, B, D) after each step, with the weights as they are set now."""
+    def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:
+        """Probabilities (T, B, C) or values (T, B, D) after each step, with the weights as they are set now.
+
+        Of a network that answers once, (1, B, C); every_step: after each step of that one too.
+        """
 
     def checked_targets(self, targets: Tensor, scores: Tensor) -> Tensor:
         """targets as scores (B, C) need them: class numbers (B,), or values (B, C); refused if they are not."""
@@ -75,11 +97,40 @@ class Learner(ABC):
             return value_targets("batch targets", targets, tuple(scores.shape))
         return class_targets("batch targets", targets, len(scores), classes_of(scores))
 
-    def step_targets(self, targets: Tensor, steps: int, scores: Tensor) -> Tensor | None:
-        """Targets (B, T) as classes for each of the `steps` steps, -1 for none; None where they are for each example.
+    def masked(self, events: Tensor, targets: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Targets whose classes are -1 where the mask is not, and the steps (B, T) whose values count.
 
-        scores: (B, C) of one step. With as many steps as classes, rows with a single 1 may be either, and are refused.
+        The second is None where the targets are for each example, or classes.
         """
+        shaped = isinstance(targets, Tensor) and targets.ndim == (3 if self.task == "regression" else 2)
+        if mask is None:
+            if not shaped or self.task != "regression":
+                return targets, None
+            lengths = lengths_of(events)
+            within = None if lengths is None else inside(lengths, len(events)).T
+            return targets, targets.new_ones(targets.shape[:2], dtype=torch.bool) if within is None else within
+        if not shaped or mask.dtype != torch.bool or mask.shape != targets.shape[:2]:
+            came = f"{mask.dtype} {tuple(mask.shape)} with targets {tuple(targets.shape)}"
+            refuse("batch mask", came, "bool (B, T) with targets for each step")
+        if self.task == "regression":
+            return targets, mask
+        return targets.masked_fill(~mask, -1), None
+
+    def step_targets(
+        self, targets: Tensor, counted: Tensor | None, steps: int, scores: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Targets for each of the `steps` steps, and those (B, T) that count; None where they are for each example.
+
+        Both as `masked` gives them; scores: (B, C) of one step. With as many steps as classes, rows with a single 1
+        may be either, and are refused.
+        """
+        if counted is not None:
+            if targets.shape != (len(scores), steps, scores.shape[1]):
+                refuse("batch targets", tuple(targets.shape), f"({len(scores)}, {steps}, {scores.shape[1]})")
+            if not bool(counted.any()):
+                refuse("batch mask", "no target at any step", "a target at some step")
+            value_targets("batch targets", targets[counted], (int(counted.sum()), scores.shape[1]))
+            return targets, counted
         if self.task == "regression" or not isinstance(targets, Tensor) or targets.ndim != 2 or targets.shape[1] == 1:
             return None
         classes = classes_of(scores)
@@ -98,7 +149,7 @@ class Learner(ABC):
         if len(known) == 0:
             refuse("batch targets", "no class at any step", "a class at some step")
         class_targets("batch targets", known, len(known), classes_of(scores))
-        return targets
+        return targets, targets >= 0
 
     @property
     def bayesian(self) -> bool:
@@ -106,13 +157,14 @@ class Learner(ABC):
         return any(p.is_drawn for _, p, _ in binary_parametrizations(self.model))
 
     @torch.no_grad()
-    def predict(self, events: Tensor, samples: int = 1) -> Tensor:
+    def predict(self, events: Tensor, samples: int = 1, every_step: bool = False) -> Tensor:
         """Outputs (T, B, C) after each time step; regression: value and spread stacked, C = 2D.
 
         Behind the end of a sequence (events that carry lengths, see `layers.ends`) its last answer stays.
 
         samples: Bayesian weights are drawn that many times and the outputs averaged; 0: MAP weights. The k-th
         draw is the same for every batch, as in a shipped ensemble. Other weights need, and get, one pass.
+        every_step: after each step also of a network that answers once, and takes longer for it.
         """
         self.model.eval()
         redraw_units(self.model, self.seed, "evaluation")
@@ -121,31 +173,37 @@ class Learner(ABC):
         with ends_at(lengths):
             if samples == 0 or not self.bayesian:
                 use_map(self.model, self.bayesian)
-                members.append(self.outputs(events))
+                members.append(self.outputs(events, every_step))
                 use_map(self.model, False)
             else:
                 for k in range(samples):
                     redraw(self.model, self.seed, "ensemble", k)
-                    members.append(self.outputs(events))
+                    members.append(self.outputs(events, every_step))
         return frozen(ensemble_outputs(members, self.task), lengths)
 
     def finish(self, batches: Callable[[], Iterable[Tensor]]) -> None:  # noqa: B027 - nothing to do by default
         """Called once when training ends, with training events to settle statistics on."""
 
-    def exchanged(self) -> dict[str, Tensor]:
-        """The tensors a federation would send: latents, real parameters and statistics."""
-        return {name: t for name, t in self.model.state_dict().items() if t.is_floating_point()}
+    def exchanged(self) -> Roles:
+        """Copies of the tensors that a federation would send, by role and name; see `learners.exchange`."""
+        return exchanged(self.model)
+
+    def receive(self, sent: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take over what came in the form of `exchanged()`; moments stay."""
+        receive(self.model, sent)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is carried from batch to batch besides the model."""
-        return {"updates": self.updates, "optimisation": self.optimisation.state_dict()}
+        """What is carried from batch to batch besides the model, as copies."""
+        optimisation = {} if self.optimisation is None else {"optimisation": self.optimisation.state_dict()}
+        return {"updates": self.updates, **optimisation}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up `state_dict()`."""
         self.updates = int(state["updates"])
         if not 0 <= self.updates <= 2**53:
             refuse("updates", self.updates, "0 to 2^53")
-        self.optimisation.load_state_dict(state["optimisation"])
+        if self.optimisation is not None:
+            self.optimisation.load_state_dict(state["optimisation"])
 
     def add_prior_gradient(self, rho: float) -> None:
         """Add rho times the gradient of KL(q || p0) to the latents' gradients."""

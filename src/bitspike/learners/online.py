@@ -37,6 +37,7 @@ class OnlineLearner(Learner):
     """Learns step by step; `reset=False` goes on in the middle of a stream."""
 
     model: LocalNetwork
+    optimisation: Optimisation
 
     def __init__(
         self,
@@ -107,13 +108,21 @@ class OnlineLearner(Learner):
         return F.cross_entropy(readout, targets, weight=weights)
 
     def fit_batch(
-        self, events: Tensor, targets: Tensor, examples: Tensor | None = None, reset: bool = True
+        self,
+        events: Tensor,
+        targets: Tensor,
+        examples: Tensor | None = None,
+        mask: Tensor | None = None,
+        reset: bool = True,
     ) -> dict[str, float]:
         """Updates at every step after the burn-in; with reset=False the states go on from the last call."""
+        targets, counted = self.masked(events, targets, mask)
         self.model.train()
         states = self._states(events, reset)
-        if reset or self.seen == 0:
+        if reset:
             self.seen = 0
+        if self.seen < self.burn_in:
+            # The same draw in every slice of a burn-in, whatever was drawn between them.
             redraw(self.model, *self.keys, "burn-in", self.updates)
         losses: list[float] = []
         readouts: list[Tensor] = []
@@ -128,7 +137,7 @@ class OnlineLearner(Learner):
                 self.optimisation.zero_grad()
                 logits, _, states = self.model(x, states)
                 if not readouts:
-                    each = self.step_targets(targets, len(events), logits[-1])
+                    each = self.step_targets(targets, counted, len(events), logits[-1])
                     targets = targets if each is not None else self.checked_targets(targets, logits[-1])
                 readouts.append(logits[-1].detach())
                 some, wanted = _now(each, targets, lengths, step)
@@ -136,7 +145,7 @@ class OnlineLearner(Learner):
                     self.seen += 1
                     continue
                 loss = torch.stack([self.local_loss(r[some], wanted) for r in logits]).sum()
-                if each is not None:
+                if each is not None and self.task == "classification":
                     hits.append(answers(readouts[-1][some]) == wanted)
                 loss.backward()
                 losses.append(float(loss.detach()))
@@ -175,7 +184,7 @@ class OnlineLearner(Learner):
             over_time.append(logits[-1])
         return torch.stack(over_time)
 
-    def outputs(self, events: Tensor) -> Tensor:
+    def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:
         """Decoded read-outs of the last layer after each step."""
         return decode(self.readouts(events), self.decoder, self.task, self.burn_in)
 
@@ -198,11 +207,14 @@ class OnlineLearner(Learner):
             self.carried = [LocalState(Traces(p, q), Refractory(r, s)) for p, q, r, s in each]
 
 
-def _now(each: Tensor | None, targets: Tensor, lengths: Tensor | None, step: int) -> tuple[Tensor | slice, Tensor]:
-    """Rows of a batch that have a loss at `step` (before their ends, and with a class), and their targets."""
+def _now(
+    each: tuple[Tensor, Tensor] | None, targets: Tensor, lengths: Tensor | None, step: int
+) -> tuple[Tensor | slice, Tensor]:
+    """Rows of a batch that have a loss at `step` (before their ends, and with a target), and their targets."""
     if each is not None:
-        some = torch.nonzero(each[:, step] >= 0)[:, 0]
-        return some, each[some, step]
+        wanted, counted = each
+        some = torch.nonzero(counted[:, step])[:, 0]
+        return some, wanted[some, step]
     if lengths is None:
         return slice(None), targets
     some = torch.nonzero(lengths > step)[:, 0]

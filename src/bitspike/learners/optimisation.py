@@ -134,9 +134,13 @@ class Optimisation:
         for optimiser, _ in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
 
+    def factor(self, update: int) -> float:
+        """The schedule's factor on the learning rate at an update."""
+        return self.schedule.factor(min(update / self.total_updates, 1 - 1e-9))
+
     def step(self, update: int) -> float:
         """One update of every parameter; returns the schedule's factor."""
-        factor = self.schedule.factor(min(update / self.total_updates, 1 - 1e-9))
+        factor = self.factor(update)
         for optimiser, lr in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor

@@ -136,6 +136,16 @@ class SequenceNetwork(nn.Module):
         answer: Tensor = self.readout(self._final(x))
         return answer
 
+    def over_time(self, x: Tensor) -> Tensor:
+        """Read-outs (T, B, outputs) after each step, from the `read` states up to it, or all there are by then."""
+        if getattr(self.cell, "begins_where_read", False):
+            parts = (self.cell(x[: step + 1], last=min(self.read, step + 1)) for step in range(len(x)))
+        else:
+            h: Tensor = self.cell(x, last=len(x))
+            parts = (h[max(0, step + 1 - self.read) : step + 1] for step in range(len(h)))
+        # Step by step, as `forward` computes the last one: the sums of a larger product may end in other bits.
+        return torch.cat([self.readout(part.mean(0, keepdim=True)) for part in parts])
+
     def _final(self, x: Tensor) -> Tensor:
         """The mean hidden state (1, B, hidden) of the `read` final steps of each sequence (see `layers.ends`)."""
         lengths = lengths_for(x)

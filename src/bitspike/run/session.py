@@ -140,7 +140,7 @@ class Session:
         place = self.place
         events, targets, examples = self.train.batch(self.epoch + 1, self.batch, self.key, place.rank, place.world)
         with place.autocast():
-            metrics = self.learner.fit_batch(events, targets, examples)
+            metrics = self.learner.fit_batch(events, targets, examples=examples)
         weight = metrics["examples"]
         self.sums["examples"] = self.sums.get("examples", 0.0) + weight
         for name in ("loss", "accuracy"):

@@ -187,7 +187,7 @@ class Run:
             refuse("predict samples", samples, "0 (MAP) or more draws")
         x, lengths = self._ended(x)
         samples = self.draws if samples is None else samples
-        parts = [self.learner.predict(events, samples) for events in self._encoded(x, lengths)]
+        parts = [self.learner.predict(events, samples, over_time) for events in self._encoded(x, lengths)]
         outputs = torch.cat(parts, 1)
         if self.form.task == "classification":
             outputs = metrics.apply_temperature(outputs, self.temperature) if scaled else outputs
