@@ -130,6 +130,8 @@ def test_what_cannot_be_is_refused_in_one_line(here: Path) -> None:
         init("petals.csv", "--out", "b" * 300 + ".toml")
     with pytest.raises(BitspikeError, match="--weights: got 'ternary', wanted bayesian, straight-through or full"):
         init("petals.csv", "--weights", "ternary")
+    with pytest.raises(BitspikeError, match=r"folder option group: got '', of which petals\.csv has none"):
+        init("petals.csv", "--out", "other.toml", "--group", "")
     with pytest.raises(BitspikeError, match=r"ends in \.toml"):
         init("petals.csv", "--out", ".")
     (here / "one.csv").write_text("a,label\n1,x\n2,x\n3,x\n")

@@ -103,7 +103,7 @@ def _table(path: Path, group: str | None, time: bool | None) -> tuple[dict[str, 
     if time:
         options["time"] = True
     if group is not None or len(known) == 1:
-        options["group"] = group or known[0]
+        options["group"] = known[0] if group is None else group
     return options, raw
 
 
