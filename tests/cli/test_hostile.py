@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 from bitspike import paths
 from bitspike.cli.app import app
 from bitspike.errors import BitspikeError
-from bitspike.metrics.share import wilson
 
 DEEP = "[" * 3000 + "]" * 3000
 
@@ -187,42 +185,3 @@ def test_public_names_are_listed():
     import bitspike
 
     assert set(bitspike.__all__) <= set(dir(bitspike))
-
-
-def test_wilson_by_hand():
-    # 8 of 10: (0.8 + 0.19208 -+ 1.96 sqrt(0.016 + 0.009604)) / 1.38416
-    assert wilson(0.8, 10) == pytest.approx((0.490159, 0.943319), abs=1e-5)
-    assert wilson(1.0, 20) == pytest.approx((1 / (1 + 1.96**2 / 20), 1.0))
-    assert wilson(0.0, 20)[0] == pytest.approx(0.0, abs=1e-12)
-
-
-def test_an_extra_says_what_installs_it_here():
-    from bitspike.extras import EXTRAS, missing
-
-    with pytest.raises(BitspikeError, match=r"pip install -e '\.\[tensorboard\]'"):
-        missing("tensorboard", "--tensorboard")
-    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    assert all(f"\n{extra} = [" in project for extra in EXTRAS)
-
-
-def test_options_campaign_knows_every_verb():
-    from tests.campaigns import options
-
-    verbs = {command.callback.__name__ for command in app.registered_commands}
-    assert set(options.BASES) == verbs
-    tried = list(options.trials(20, 0))
-    assert len({json.dumps(words) for words in tried}) > 500
-    assert options.call(["train", "digits-st", "--seeds", "x"])[0] == "refused"
-    assert options.call(["recipes", "digits-st"])[0] == "fine"
-
-
-def test_what_takes_long_is_said_once_and_to_no_program(monkeypatch, capsys):
-    from bitspike import notices
-
-    monkeypatch.setattr(notices, "_said", set())
-    notices.notice("waiting")
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(notices, "always", True)
-    notices.notice("waiting")
-    notices.notice("waiting")
-    assert capsys.readouterr().err == "bitspike: waiting\n"

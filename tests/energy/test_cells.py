@@ -8,7 +8,6 @@ from torch import nn
 
 from bitspike.cells import LMU, ParallelLMU
 from bitspike.energy import LevelCollector, OperationCounter
-from bitspike.energy.cells import counts
 from bitspike.models.sequence import Gated, SequenceNetwork
 from bitspike.neurons import TemporalQuantiser
 
@@ -54,7 +53,7 @@ def test_a_hybrid_lmu_adds_as_often_as_its_counts_say() -> None:
     nn.init.normal_(cell.w_h)
     seen: dict[str, torch.Tensor] = {}
     for name, quantiser in (("memory", memory), ("spikes", spikes)):
-        quantiser.observers.append(lambda q, y, new, name=name: seen.__setitem__(name, counts(q, y).abs()))
+        quantiser.observers.append(lambda q, y, new, name=name: seen.__setitem__(name, q.counts(y).abs()))
     found = counted(SequenceNetwork(cell, 3))
     m, h = seen["memory"], seen["spikes"]
     assert found["cell.to_hidden"] == {"mac": 0, "ac": float(m.sum()) * 6 / BATCH, "dense": STEPS * 30}

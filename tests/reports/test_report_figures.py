@@ -65,16 +65,6 @@ def test_reliability_leaves_empty_bins_out_and_counts_all_answers() -> None:
     np.testing.assert_allclose([bar.get_width() for bar in wrong], [0.5, 0.25, 0.25])
 
 
-def test_wilson_interval_by_hand() -> None:
-    # 8 of 10: centre (0.8 + 0.19208)/1.38416, half-width 1.96/1.38416 sqrt(0.016 + 0.009604).
-    low, high = figures.wilson(np.array([0.8]), np.array([10.0]))
-    assert low[0] == pytest.approx(0.71674 - 0.22658, abs=1e-4)
-    assert high[0] == pytest.approx(0.71674 + 0.22658, abs=1e-4)
-    low, high = figures.wilson(np.array([0.0, 1.0]), np.array([5.0, 5.0]))
-    assert low[0] + 1e-12 >= 0
-    assert high[1] <= 1 + 1e-12
-
-
 def test_confusion_writes_counts_and_shades_mistakes() -> None:
     axes = figures.confusion(np.array([[9.0, 1.0], [0.0, 5.0]]), ["$a", "b"]).axes[0]
     assert sorted((t.get_position(), t.get_text()) for t in axes.texts) == [((0, 0), "9"), ((1, 0), "1"), ((1, 1), "5")]

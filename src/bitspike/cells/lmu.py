@@ -254,6 +254,27 @@ class LMU(nn.Module):
             "spikes": self.hidden + self.signals,
         }
 
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """For the energy account (`energy.tally`), of memory and hidden states (T, B, *) of a run.
+
+        The signal into the memory, and what own_leak holds back, are real: a multiply-add for each of their weights.
+        """
+        x, (m, h) = given[0], output
+        n_m, n_h = (
+            y if q is None or q.step_size() is None else q.counts(y) for q, y in ((self.memory, m), (self.spikes, h))
+        )
+        tally.product("input", torch.cat([self.e_x, self.w_x]), x, self.signals + self.hidden)
+        tally.product("signal", self.b, tally.active(x, self.signals), self.order)
+        weights = torch.cat([self.a.flatten(), self.e_m.flatten()])
+        tally.product("memory", weights, n_m, self.order + self.signals, delayed=True)
+        tally.product("to_hidden", self.w_m, n_m, self.hidden)
+        tally.product("feedback", torch.cat([self.w_h, self.e_h]), n_h, self.hidden + self.signals, delayed=True)
+        if self.own_leak and self.memory is not None:
+            tally.product("leak", self.a.diagonal(), tally.active(x, m.shape[2]), 1)
+        for part, q, y, n in (("memory", self.memory, m, n_m), ("spikes", self.spikes, h, n_h)):
+            if q is not None and q.step_size() is not None:
+                tally.fires(y, q, n, part=part, cell=True)
+
     def real_states(self) -> int:
         """Real numbers of state besides the quantisers' carries: what own_leak holds back."""
         return self.signals * self.order if self.own_leak and self.memory is not None else 0

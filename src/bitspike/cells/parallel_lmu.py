@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.cells.legendre import all_states, check_memory, last_states
+from bitspike.cells.legendre import all_states, check_memory, discrete, last_states
 from bitspike.cells.legendre_readings import all_readings, pays
 from bitspike.cells.lmu import signal_weights
 from bitspike.cells.quantised import quantisers
@@ -165,6 +165,13 @@ class ParallelLMU(nn.Module):
     def fan_out(self) -> dict[str, float]:
         """Weights that one count of a memory unit meets in a step; the hidden units meet those of the read-out."""
         return {"memory": self.hidden}
+
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        """For the energy account (`energy.tally`): the memory as a recurrence, real-valued; weights are layers."""
+        a, b = discrete(self.order, self.window)
+        signals, memory = (tally.active(given[0], n) for n in (self.signals, self.signals * self.order))
+        tally.product("signal", b, signals, self.order, kind="LMU")
+        tally.product("memory", a, memory, self.order, kind="LMU")
 
     def real_states(self) -> int:
         """Real numbers of state besides the quantisers' carries: the memory itself."""

@@ -38,8 +38,8 @@ def measured_on(path: Path) -> tuple[str, Any, int]:
 
 def row(path: Path, data: str = "-") -> list[str]:
     """A run's cells, in the order of COLUMNS; a dash where a number does not apply."""
-    from bitspike.metrics.share import wilson
     from bitspike.run.folder import RunFolder
+    from bitspike.share import wilson
 
     result: dict[str, Any] = RunFolder(path).result()
     test, bits, energy = result["test"], result["bits"], result["energy"]

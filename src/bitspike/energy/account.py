@@ -13,8 +13,8 @@ from bitspike.energy.costs import LEVELS, PICO, Cost, joules_per_byte
 from bitspike.energy.counts import Counts, LayerCount
 from bitspike.energy.crossover import CrossOver, cross_over, spikes_per_synapse
 from bitspike.energy.devices import Device, Joules, devices
-from bitspike.energy.layer_sums import LARGEST_COUNT
 from bitspike.energy.paper_energy import PaperEnergy, paper_account
+from bitspike.energy.tally import LARGEST_COUNT
 from bitspike.errors import refuse
 
 LABEL = "analytic, not measured"

@@ -1,9 +1,8 @@
-"""What an operation count holds, and what counting needs: widths of values and the fan-out of an input."""
+"""What an operation count holds, and what counting needs: widths of values, sizes of layers, reach of an input."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,13 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bitspike.errors import refuse
-from bitspike.layers import Local2d
 
 REAL_BITS = 32.0
 REAL_LEVELS = 1 << 32
 MOST_LEVELS = 1 << 16
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+HOW = ("stride", "padding", "output_padding", "dilation")
 
 
 @dataclass
@@ -117,12 +114,15 @@ def value_bits(x: Tensor) -> tuple[float, float]:
     return min(REAL_BITS, max(1, math.ceil(math.log2(largest + 1))) + (low < 0)), largest
 
 
-def fan_in(layer: nn.Module) -> int:
+def inputs_of(layer: Any) -> int:
+    """Features or channels that a weight layer takes."""
+    return int(layer.in_channels if hasattr(layer, "in_channels") else layer.in_features)
+
+
+def fan_in(layer: Any) -> int:
     """Weights of one output of a weight layer; of a transposed convolution their mean over its outputs."""
-    weight: Tensor = layer.weight  # type: ignore[assignment]
-    if isinstance(layer, TRANSPOSED):
-        return max(1, weight[:, 0].numel() // (layer.groups * math.prod(layer.stride)))
-    return (weight[0, 0, 0] if isinstance(layer, Local2d) else weight[0]).numel()
+    over = getattr(layer, "groups", 1) * (math.prod(layer.stride) if getattr(layer, "transposed", False) else 1)
+    return max(1, inputs_of(layer) * math.prod(getattr(layer, "kernel_size", ())) // over)
 
 
 def levels_of(x: Tensor) -> set[float] | None:
@@ -138,29 +138,27 @@ def levels_of(x: Tensor) -> set[float] | None:
     return set(values.tolist())
 
 
-def fan_out(layer: nn.Module, space: tuple[int, ...]) -> Tensor:
-    """Outputs one input value reaches, float64: a scalar for Linear, (*space) for a convolution or a local layer."""
-    if isinstance(layer, nn.Linear):
+def reach_of(layer: Any, space: tuple[int, ...]) -> Tensor:
+    """Outputs that one input value of a weight layer reaches, float64: a scalar, or by its place (*space)."""
+    if not space:
         return torch.tensor(float(layer.out_features), dtype=torch.float64)
-    assert isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED, Local2d))
-    if isinstance(layer, Local2d):
-        return layer.out_channels * reached(F.conv2d, layer.kernel_size, space, layer.stride, layer.padding)
-    if layer.padding_mode != "zeros":
+    if getattr(layer, "padding_mode", "zeros") != "zeros":
         refuse("operation count", f"padding_mode {layer.padding_mode!r}", "convolutions padded with zeros")
-    outputs, kind = layer.out_channels // layer.groups, layer.weight.ndim - 2
-    if isinstance(layer, TRANSPOSED):
-        function = getattr(F, f"conv_transpose{kind}d")
-        how = (layer.stride, layer.padding, layer.output_padding, 1, layer.dilation)
-        return outputs * reached(function, layer.kernel_size, space, *how)
-    function = getattr(F, f"conv{kind}d")
-    return outputs * reached(function, layer.kernel_size, space, layer.stride, layer.padding, layer.dilation)
+    called = f"conv{'_transpose' if getattr(layer, 'transposed', False) else ''}{len(space)}d"
+    how = {name: getattr(layer, name) for name in HOW if hasattr(layer, name)}
+    outputs: int = layer.out_channels // getattr(layer, "groups", 1)
+    return outputs * reached(called, layer.kernel_size, space, **how)
 
 
-def reached(function: Callable[..., Tensor], kernel: Any, space: tuple[int, ...], *how: Any) -> Tensor:
-    """How many places of one output channel each input of a convolution reaches, float64 (*space)."""
+def reached(
+    called: str, kernel: tuple[int, ...], space: tuple[int, ...], stride: Any = 1, padding: Any = 0,
+    output_padding: Any = 0, dilation: Any = 1,
+) -> Tensor:  # fmt: skip
+    """How many places of one output channel each input of a convolution, by its name, reaches, float64 (*space)."""
+    how = (stride, padding, output_padding, 1, dilation) if "transpose" in called else (stride, padding, dilation)
     # The gradient of the sum of a convolution with ones is how often each input was used.
     with torch.inference_mode(False), torch.enable_grad():
         x = torch.zeros(1, 1, *space, dtype=torch.float64, requires_grad=True)
-        y = function(x, torch.ones(1, 1, *kernel, dtype=torch.float64), None, *how)
+        y = getattr(F, called)(x, torch.ones(1, 1, *kernel, dtype=torch.float64), None, *how)
         (reach,) = torch.autograd.grad(y.sum(), x)
     return reach[0, 0]

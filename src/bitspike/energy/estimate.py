@@ -16,8 +16,8 @@ from bitspike.convert import Hybrid, RateNetwork, Spiking
 from bitspike.energy.account import Energy, account
 from bitspike.energy.counts import Counts
 from bitspike.energy.devices import Device
-from bitspike.energy.layer_sums import Unbatched
 from bitspike.energy.operations import OperationCounter
+from bitspike.energy.tally import Unbatched
 from bitspike.errors import refuse
 from bitspike.layers import Stepwise, TemporalBatchNorm
 from bitspike.layers.modes import evaluating

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from bitspike.energy.counts import Counts, fan_in
 from bitspike.energy.crossover import CrossOver
-from bitspike.energy.sent import POOLS
+from bitspike.energy.reports import POOLS
 from bitspike.errors import refuse
 from bitspike.layers import Local2d
 from bitspike.layers.modes import evaluating

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bitspike.convert.relu.linear_calls import LARGEST
 from bitspike.energy.counts import LayerCount, levels_of
-
-AVERAGES = (
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-)  # fmt: skip
-POOLS = (*AVERAGES, *LARGEST)
 
 
 class Once:

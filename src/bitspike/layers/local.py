@@ -139,6 +139,10 @@ class Local2d(nn.Module):
         y = mixed(lambda a, w: local_product(a, w, self.stride, self.padding), x, weight)
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        """For the energy account (`energy.tally`)."""
+        tally.weighs(self, given[0], output)
+
     def extra_repr(self) -> str:
         """Sizes."""
         return (

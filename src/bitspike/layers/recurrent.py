@@ -47,3 +47,9 @@ class Recurrent(nn.Module):
     def watch(self, note: Note) -> Undo:
         """See `neurons.recordings`."""
         return run_watched(self, note, lambda state: fields(state[1]))
+
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        """For the energy account (`energy.tally`): neurons, and what they feed back, at every step."""
+        tally.fires(output, self.neuron)
+        weight = self.feedback.weight
+        tally.product("feedback", weight, output, len(weight), bits=tally.bits_of(self.feedback), delayed=True)

@@ -120,6 +120,7 @@ class SynapticLayer(nn.Module):
     """
 
     unit: Any = None
+    reports_parts: ClassVar[bool] = True
 
     def __init__(self, layer: Callable[[Tensor], Tensor], synapse: Synapse | None, products: str = "dense") -> None:
         super().__init__()
@@ -195,6 +196,13 @@ class SynapticLayer(nn.Module):
             return None
         y = self.events(x.flatten(0, 1))
         return None if y is None else y.unflatten(0, x.shape[:2])
+
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        """For the energy account (`energy.tally`): one filter per unit, and the products of the layer."""
+        if self.synapse is not None:
+            tally.filters_input(output, self.synapse)
+        layer: Any = self.layer
+        tally.weighs_over_time(layer.layer if isinstance(layer, Stepwise) else layer, given[0], output)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle begins anew."""

@@ -99,6 +99,13 @@ class LocalLayer(nn.Module):
 
         return self.register_forward_hook(told).remove
 
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: tuple[Tensor, Tensor, LocalState]) -> None:
+        """For the energy account (`energy.tally`), besides the weights, which are a layer of their own."""
+        _, spikes, state = output
+        tally.traces = True
+        tally.reads_out(spikes.flatten(1), self.readout)
+        tally.fires(spikes, updates=len(spikes) * math.prod(self.unit_shape), state=tally.numbers(state))
+
 
 class LocalNetwork(nn.Module):
     """A stack of `LocalLayer`s, run one step at a time."""

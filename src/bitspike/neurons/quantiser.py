@@ -100,6 +100,7 @@ class TemporalQuantiser(Neuron):
 
     kind: ClassVar[str] = "quantiser"
     emits: ClassVar[Kind] = "real"
+    reports_parts: ClassVar[bool] = True
     dt: Tensor
     final: Tensor
     limit: Tensor | None
@@ -239,6 +240,10 @@ class TemporalQuantiser(Neuron):
             refuse("quantiser counts", "a static quantiser", "a finite step size")
         wide = computing(y.detach())
         return given_back((wide * dt.to(wide.dtype)).round_(), y.dtype)
+
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        """For the energy account (`energy.tally`): whole numbers, where something is quantised."""
+        tally.fires(output, self, None if self.step_size() is None else self.counts(output))
 
     def observe(self, y: Tensor, new: int) -> None:
         """Show outputs y (T, B, *features) to the observers; new: presentations that begin with it.

@@ -201,6 +201,10 @@ class SoftNeuron(Stochastic, nn.Module):
         y, _ = run_on(choice, recurrence, flat, state, constants)
         return y
 
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        """For the energy account (`energy.tally`)."""
+        tally.computes(output)
+
     def extra_repr(self) -> str:
         """The rate and the noise."""
         return f"{self.rate}" + ("" if self.noise.kind == "none" else f", {self.noise}")

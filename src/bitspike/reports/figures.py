@@ -29,6 +29,7 @@ from bitspike.reports.style import (
     tell,
     whole_ticks,
 )
+from bitspike.share import wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,13 +87,6 @@ def curves(
 
 def _say(value: float, percent: bool = False) -> str:
     return f"{100 * value:.1f} %" if percent else f"{value:.4g}"
-
-
-def wilson(share: Array, count: Array, z: float = 1.96) -> tuple[Array, Array]:
-    """Wilson's interval for a share seen in `count` trials (Wilson, 1927): lower and upper end."""
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return middle - half, middle + half
 
 
 @styled

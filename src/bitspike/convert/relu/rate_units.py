@@ -15,6 +15,7 @@ what its spikes tend to: activations cut off at theta, and means in the place of
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -57,6 +58,8 @@ class RateUnit(nn.Module):
         self.state: Any = None
         self.spikes, self.updates, self.neurons = 0.0, 0, 0
         self.cut, self.looked_at = 0, 0
+        # Called with what came in over time and what went out.
+        self.watchers: list[Callable[[Tensor, Tensor], None]] = []
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation, static: x (B, *features)."""
@@ -104,6 +107,8 @@ class RateUnit(nn.Module):
         y, self.state = self._run(x, self.state)
         self.updates += y.numel()
         self.neurons = y[0, 0].numel()
+        for watcher in self.watchers:
+            watcher(x, y)
         return y
 
     def _run(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -121,6 +126,10 @@ class RateUnit(nn.Module):
             return y
 
         return replaced(self, "over_time", told)
+
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        """For the energy account (`energy.tally`)."""
+        tally.fires(output, self.neuron, (output / self.neuron.theta).round())
 
     def reset(self) -> None:
         """Back to the first membrane; the spikes since are counted now."""
@@ -190,6 +199,7 @@ class MaxUnit(nn.Module):
         self.sums = RunningSum()
         self.state: Any = None
         self.last: Tensor | None = None
+        self.watchers: list[Callable[[Tensor, Tensor], None]] = []
 
     def forward(self, x: Tensor) -> Tensor:
         """Pooled x (B, *features)."""
@@ -199,8 +209,17 @@ class MaxUnit(nn.Module):
 
     def over_time(self, x: Tensor) -> Tensor:
         """Pooled x (T, B, *features); goes on from the last call."""
-        if self.mean is not None:
-            return stepwise(self.mean, x)
+        y = stepwise(self.mean, x) if self.mean is not None else self._largest(x)
+        for watcher in self.watchers:
+            watcher(x, y)
+        return y
+
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        """For the energy account (`energy.tally`): of spikes, those that it passes on."""
+        if self.mean is None and tally.origin(given[0])[0] is not None:
+            tally.sends(output, output.sign())
+
+    def _largest(self, x: Tensor) -> Tensor:
         # The kernel pools what it has just summed: the sums themselves are never stored.
         inside = _plain_size(self.pool) if x.ndim == 5 and x.device.type == "cpu" else 1
         inside = inside if min(x.shape[-2:]) >= inside and memory_order(x) == list(range(x.ndim)) else 1

@@ -118,6 +118,10 @@ class SpikingUnit(nn.Module):
 
         return replaced(self, "_run", told)
 
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Tensor) -> None:
+        """For the energy account (`energy.tally`)."""
+        tally.fires(output, self.neuron, (output / self.height).round())
+
     def _fused(self, x: Tensor, state: Any, before: SynapticLayer | None) -> tuple[Tensor, Any, int]:
         """One kernel for the synapse before this unit, if it was left to it, the gain, the neurons and the count."""
         order = memory_order(x)
