@@ -160,6 +160,12 @@ def about(room: str, name: str) -> str:
     return re.split(r"(?<=[.;:])\s|\n\n", text, maxsplit=1)[0].replace("\n", " ").rstrip(".;:")
 
 
+def own() -> dict[str, str]:
+    """What own files and installed packages registered: "ROOM NAME" to the class."""
+    everything = (found for room in ROOMS for found in _ready(room).values())
+    return {f"{e.room} {e.name}": e.home for e in everything if not e.home.startswith("bitspike.")}
+
+
 def trait(room: str, name: str, attribute: str, default: Any) -> Any:
     """What `name` says of itself: an attribute of its table of options, or of an own class."""
     found = entry(room, name)

@@ -1,6 +1,7 @@
 """Run folders that were written before the registry: they load, answer as they did, and go on where they stopped.
 
-`old_runs/expected.json`: answers of each when it was written, and how the one that was stopped half-way ended elsewhere.
+`old_runs/expected.json`: answers of each when it was written, and those of the one that was stopped half-way had it not
+been.
 """
 
 from __future__ import annotations

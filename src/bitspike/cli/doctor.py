@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
         import torch
 
-        from bitspike import data
+        from bitspike import data, registry
         from bitspike.cli.doctor_data import where
         from bitspike.cli.doctor_kernels import back_ends
         from bitspike.extras import states
@@ -52,6 +52,8 @@ def register(app: typer.Typer) -> None:
             "data": {name: where(name) for name in data.names()},
             "extras": states(),
         }
+        if own := registry.own():
+            found["own"] = own
         if as_json:
             typer.echo(json.dumps(found))
             return

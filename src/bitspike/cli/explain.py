@@ -10,16 +10,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from bitspike import data
+from bitspike import data, registry
 from bitspike.data.options import in_words, limits_in_words
+from bitspike.options import Options
 from bitspike.run.recipe import Recipe
 
 WIDTH = 100
-CHOICES = {
-    "encoder.name": "direct, rate, latency or population for images and values; pixels for an image pixel by pixel; "
-    "sequence or windows for series; events for address events. Each has keys of its own.",
-    "model.kind": "feedforward, lstm, gru, lmu or lmu-parallel. Each has keys of its own.",
-}
 
 
 class Key(NamedTuple):
@@ -40,9 +36,13 @@ def keys(recipe: Recipe) -> Iterator[Key]:
 
 def _part(part: BaseModel, path: str) -> Iterator[Key]:
     tables = []
+    if isinstance(part, Options) and part.named is not None and part.named.key:
+        room, key, name, usual = part.named
+        text = "; ".join(f"{known}: {registry.about(room, known)}" for known in registry.names(room))
+        yield Key(f"{path}{key}", "name", usual, name, f"{text}. Each may have keys of its own.")
     for name, field in type(part).model_fields.items():
         value = getattr(part, name)
-        text = field.description or CHOICES.get(f"{path}{name}", "")
+        text = field.description or ""
         if isinstance(value, BaseModel) or (name == "options" and path == "data."):
             tables.append((name, value))
         else:

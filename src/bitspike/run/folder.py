@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from bitspike import plugins
 from bitspike.errors import BitspikeError
 from bitspike.paths import kind_of, read_text, run_folder
 from bitspike.run.checkpoint import read_json, write_atomic, write_json
@@ -125,7 +127,11 @@ class RunFolder:
             self._held = None
 
     def recipe(self) -> Recipe:
-        """The recipe the run was made from."""
+        """The recipe the run was made from; the own files that it was made with are read first."""
+        with contextlib.suppress(BitspikeError):  # damage is refused where the rest of it is read
+            content = self.read("environment.json") if (self.path / "environment.json").exists() else {}
+            folders = content.get("plugins", []) if isinstance(content, dict) else []
+            plugins.recall([folder for folder in folders if isinstance(folder, str)])
         text = read_text(self.path / "recipe.toml", "run", "a recipe")
         return parse_recipe(text, f"'{self.path / 'recipe.toml'}'", stored=True)
 
@@ -177,6 +183,7 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
             "time_loops": cpu.unavailable() or f"numba {version('numba')}",
             "processor_has": str(capabilities()),
         },
+        "plugins": plugins.used(),
         "seed": recipe.seed,
         "recipe_hash": recipe.recipe_hash(),
         "data": {

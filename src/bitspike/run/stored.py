@@ -52,6 +52,7 @@ class _Data(_Part):
 
 class _Environment(_Part):
     data: _Data
+    plugins: list[str] = []
 
 
 class _Record(_Part):

@@ -5,6 +5,8 @@ An own one is a function of u (membrane minus threshold) and w (the width), with
 
 from __future__ import annotations
 
+from pydantic import create_model
+
 from bitspike.options import Options, Positive
 from bitspike.registry import register
 
@@ -18,5 +20,13 @@ class Usual(Options):
     """Its factor."""
 
 
-for name in ("boxcar", "triangle", "arctan", "fast-sigmoid", "slayer"):
-    register("surrogate", name, f"bitspike.neurons.surrogate:{name.replace('-', '_')}")(Usual)
+SHAPES = {
+    "boxcar": "1/w on (-w/2, w/2].",
+    "triangle": "max(0, 1 - |u|/w) / w.",
+    "arctan": "(1/w) / (1 + (pi u / w)^2).",
+    "fast-sigmoid": "(1/w) / (1 + |u|/w)^2.",
+    "slayer": "exp(-|u|/w) / (2w).",
+}
+for name, shape in SHAPES.items():
+    home = f"bitspike.neurons.surrogate:{name.replace('-', '_')}"
+    register("surrogate", name, home)(create_model("Shape", __base__=Usual, __module__=__name__, __doc__=shape))
