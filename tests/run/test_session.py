@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import random
@@ -132,6 +133,55 @@ def test_a_snapshot_of_another_is_refused():
         Session(recipe, session.dataset, key=("a",)).restore(state)
     with pytest.raises(BitspikeError, match="snapshot: saved by another recipe or seed"):
         Session(load_recipe("digits-st", FAST, 1), session.dataset).restore(state)
+
+
+def averaged(parts):
+    """The mean of what (weight, sent) senders have, their statistics summed."""
+    total, found = sum(weight for weight, _ in parts), {}
+    for role in ("latent", "real", "statistic"):
+        sums = {name: sum(weight * sent[role][name] for weight, sent in parts) for name in parts[0][1][role]}
+        found[role] = sums if role == "statistic" else {name: value / total for name, value in sums.items()}
+    return found
+
+
+def test_a_federation_ends_as_an_ordinary_run(tmp_path):
+    """Clients that learn apart; a server that sees what they send alone, and ends as a run that every verb reads."""
+    recipe = load_recipe("digits-bayes", [*FAST[1:4], "training.batch=50", "evaluation.ship='map'"])
+    dataset = load_data(recipe)
+    server = Session(recipe, dataset)
+    clients = []
+    for number in range(3):
+        own = dataclasses.replace(dataset, train=dataset.train[torch.arange(number, len(dataset.train), 3)])
+        clients.append(Session(recipe, own, key=("client", number)))
+    for _ in range(6):
+        for client in clients:
+            client.learner.receive(server.learner.exchanged())
+            client.advance(8)
+        server.learner.receive(averaged([(len(c.dataset.train), c.learner.exchanged()) for c in clients]))
+    held = dataset.validation
+    events, _ = server.validation.events(torch.arange(len(held)), 0)
+
+    def right():
+        return float((server.learner.predict(events, 0)[-1].argmax(1) == held.y).double().mean())
+
+    unsettled = right()
+    for client in clients:
+        client.learner.receive(server.learner.exchanged())
+        client.learner.finish(lambda client=client: client.train.statistics(10, 1))
+    settled = averaged([(len(c.dataset.train), c.learner.exchanged()) for c in clients])
+    server.learner.receive({"statistic": settled["statistic"]})
+    assert unsettled < 0.7 < 0.8 < right()
+    folder = RunFolder(tmp_path / "r")
+    folder.create(recipe, False, False)
+    describe(server, folder)
+    result = conclude(server, folder, settle=False)
+    folder.unlock()
+    run = bitspike.load(tmp_path / "r")
+    assert run.predict(dataset.test.x[:5]).shape == (5, 10)
+    assert run.evaluate()["accuracy"] == result["test"]["accuracy"]
+    assert result["shipped"]["answer"] == "map"
+    assert "digits-bayes" in bitspike.report(tmp_path / "r").read_text()
+    assert bitspike.compare([tmp_path / "r"], tmp_path / "page.html").exists()
 
 
 MEMORY = """

@@ -47,14 +47,18 @@ def _same_ground(before: dict[str, Any], now: dict[str, Any]) -> None:
             refuse(f"--resume: {key}", value, f"what the run began with, {stood.get(key)}")
 
 
-def conclude(session: Session, folder: RunFolder, kept: int | None = None, seconds: float = 0.0) -> dict[str, Any]:
+def conclude(
+    session: Session, folder: RunFolder, kept: int | None = None, seconds: float = 0.0, settle: bool = True
+) -> dict[str, Any]:
     """Settle the statistics of the network as it is, measure it, ship it, and write what describes it: result.json.
 
-    kept: the epoch it is of (default: the session's). seconds: what training took; this adds its own.
+    kept: the epoch it is of (default: the session's). seconds: what training took; this adds its own. settle: False
+    where the statistics are settled already, from examples that this session does not have.
     """
     started = time.monotonic()
     recipe, learner = session.recipe, session.learner
-    learner.finish(lambda: session.train.statistics(STATISTICS_BATCHES, session.epochs))
+    if settle:
+        learner.finish(lambda: session.train.statistics(STATISTICS_BATCHES, session.epochs))
     evaluation = Evaluation(recipe, learner, session.validation, session.test)
     result = evaluation.result(session.dataset)
     seconds += time.monotonic() - started

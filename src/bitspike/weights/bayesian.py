@@ -17,7 +17,7 @@ and the prior: KL(q || p0) has natural gradient w_r - w_0 (added for the two nat
 gradient (1 - mu^2)(w_r - w_0). With SGD and rule `natural` an update is the paper's
 w_r <- (1 - lr rho) w_r - lr (s g - rho w_0).
 
-In test a draw is always hard; MAP is sign(w_r). A draw is an attribute, never a buffer: it is in no checkpoint.
+In test a draw is always hard; MAP is sign(w_r). A draw is a buffer outside the `state_dict`: it is in no checkpoint.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ class BayesianBinary(Precision):
 
     bits: ClassVar[float] = 1.0
     is_drawn: ClassVar[bool] = True
+    uniform: Tensor | None
 
     def __init__(
         self,
@@ -123,7 +124,8 @@ class BayesianBinary(Precision):
         self.prior, self.temperature, self.relaxed, self.rule = prior, float(temperature), relaxed, rule
         self.scale_limit, self.reference_float32 = scale_limit, reference_float32
         self.init, self.init_at_ends = float(init), init_at_ends
-        self.uniform: Tensor | None = None
+        # A buffer, so that torch.func can stack and map it; in no checkpoint.
+        self.register_buffer("uniform", None, persistent=False)
 
     @property
     def kind(self) -> Kind:
