@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bitspike.energy.estimate import estimate_energy
     from bitspike.layers import Local2d, Synapse
     from bitspike.models.explain import explain_backend
+    from bitspike.models.plan import Plan, plan_of
     from bitspike.neurons import (
         Noise,
         SoftLIF,
@@ -56,6 +57,7 @@ __all__ = [
     "Noise",
     "Options",
     "ParallelLMU",
+    "Plan",
     "RateCurve",
     "RateNetwork",
     "Recipe",
@@ -80,6 +82,7 @@ __all__ = [
     "hybridise",
     "load",
     "load_recipe",
+    "plan_of",
     "recipe_names",
     "record",
     "redraw_carry",
@@ -104,6 +107,7 @@ _HOMES = {
     "Noise": "bitspike.neurons",
     "Options": "bitspike.options",
     "ParallelLMU": "bitspike.cells",
+    "Plan": "bitspike.models.plan",
     "RateCurve": "bitspike.convert",
     "RateNetwork": "bitspike.convert",
     "Recipe": "bitspike.run.recipe",
@@ -128,6 +132,7 @@ _HOMES = {
     "hybridise": "bitspike.convert",
     "load": "bitspike.run.start",
     "load_recipe": "bitspike.run.recipe_files",
+    "plan_of": "bitspike.models.plan",
     "recipe_names": "bitspike.run.recipe_files",
     "record": "bitspike.neurons.recordings",
     "redraw_carry": "bitspike.neurons",

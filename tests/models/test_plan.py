@@ -169,7 +169,8 @@ def test_a_plan_says_how_its_weights_are_shipped():
 
 
 def test_a_plan_shares_nothing_with_its_network():
-    model = nn.Sequential(nn.Linear(4, 3), ChannelScale(3, 9.0), LIF())
+    model = nn.Sequential(nn.Linear(4, 3), LIF())
+    nn.init.ones_(model[0].weight)
     plan = plan_of(model, (4,))
     x = drawn(5, 2, 4)
     before = plan.run(x)[0]

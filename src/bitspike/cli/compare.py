@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
         for path in runs:
             finished_run(path)
-        from bitspike.cli.show import show_table
+        from bitspike.cli.table import show_table
         from bitspike.reports import compare as draw
         from bitspike.run.folder import RunFolder
 

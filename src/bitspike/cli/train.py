@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="Print result.json instead of a table."),
     ) -> None:
         """Train a recipe, measure it, write its report."""
-        from bitspike.cli.show import show_shipped, show_table
+        from bitspike.cli.table import show_shipped, show_table
         from bitspike.errors import refuse
         from bitspike.paths import named_beside, run_name
         from bitspike.run.recipe_files import load_recipe

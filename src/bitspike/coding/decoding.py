@@ -74,6 +74,6 @@ def ensemble_outputs(members: list[Tensor], task: str) -> Tensor:
     """Average the members' probabilities (T, B, C); for regression stack mean and standard deviation (T, B, 2D)."""
     stacked = torch.stack(members)
     if task == "regression":
-        spread = stacked.std(0, correction=0)
+        spread = stacked.std(0, correction=0) if stacked.numel() else stacked[0]
         return torch.cat([stacked.mean(0), spread], -1)
     return stacked.mean(0)

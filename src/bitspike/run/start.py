@@ -15,16 +15,19 @@ from bitspike import metrics
 from bitspike.coding import Encoder
 from bitspike.coding.events import EventBins
 from bitspike.coding.population import PopulationCode, outside
+from bitspike.coding.windows import Windows
 from bitspike.data import ends, prepare_labelled
 from bitspike.data.sources import sha256_of_file
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
+from bitspike.models.plan import Plan
 from bitspike.neurons.recordings import Monitor, Recording, beside
 from bitspike.notices import notice
 from bitspike.paths import home, is_folder
 from bitspike.run import several
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
+from bitspike.run.augment import seen_shape
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_checkpoint, load_model_state
 from bitspike.run.evaluation import predictions
@@ -33,6 +36,7 @@ from bitspike.run.outputs import in_data_units, summary, with_noise
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import load_recipe
 from bitspike.run.stored import check_split, read_environment
+from bitspike.run.streaming import Stream, chosen, plan_of_run
 from bitspike.run.trainer import Trainer
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -188,12 +192,7 @@ class Run:
         x, lengths = self._ended(x)
         samples = self.draws if samples is None else samples
         parts = [self.learner.predict(events, samples, over_time) for events in self._encoded(x, lengths)]
-        outputs = torch.cat(parts, 1)
-        if self.form.task == "classification":
-            outputs = metrics.apply_temperature(outputs, self.temperature) if scaled else outputs
-        else:
-            target = self.environment["data"]["form"]["target"]
-            outputs = with_noise(in_data_units(outputs, target), self.noise)
+        outputs = self.in_units(torch.cat(parts, 1), scaled)
         if over_time or not self._data_form.get("per_step"):
             return outputs if over_time else outputs[-1]
         outputs = outputs.transpose(0, 1)
@@ -221,6 +220,50 @@ class Run:
         for rows in torch.arange(len(x)).split(self.recipe.evaluation.batch):
             events = encode(self.recipe, self.encoder, x[rows], rows, 0).to(dtype)
             yield with_lengths(events, None if lengths is None else self.encoder.ends(lengths[rows]))
+
+    def in_units(self, outputs: Tensor, scaled: bool = True) -> Tensor:
+        """The learner's outputs (T, N, *) at the chosen temperature, or in the data's own units with their noise."""
+        if self.form.task == "classification":
+            return metrics.apply_temperature(outputs, self.temperature) if scaled else outputs
+        return with_noise(in_data_units(outputs, self._data_form["target"]), self.noise)
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """An example as the encoder is given it."""
+        return seen_shape(self.recipe.data, self.form.shape)
+
+    def plan(self, member: int | str | None = None) -> Plan:
+        """The network as typed nodes with its encoder and decoder; see `bitspike.models.plan`.
+
+        member: of Bayesian weights, a draw of the ensemble by its number, or "map"; it may be left out where the run
+        ships one of these.
+        """
+        return plan_of_run(self, chosen(self, member))
+
+    def encode(self, x: Any) -> Tensor:
+        """Inputs as `predict` takes them, (T, N, *features): what `stream` is fed, slice by slice.
+
+        Of data with a time axis of their own that are the values themselves, time first.
+        """
+        x = self._checked(x)
+        if isinstance(self.encoder, Windows):
+            moved: Tensor = x.transpose(0, 1)
+            return moved
+        return encode(self.recipe, self.encoder, x, torch.arange(len(x)), 0)
+
+    def stream(self, *, samples: int | None = None, scaled: bool = True) -> Stream:
+        """Answers while an input still comes in: `stream().feed(x)`, x (T, N, *features) a slice of time of any length.
+
+        They are those of `predict(over_time=True)` at these steps; samples and scaled as there. What is fed is the
+        network's input, see `encode`. A hybrid lmu-parallel draws its carries in `predict` anew where each answer's
+        read-out begins; in a stream they run on from the first step: as good answers, from other draws.
+        """
+        samples = self.draws if samples is None else samples
+        if samples < 0:
+            refuse("stream samples", samples, "0 (MAP) or more draws")
+        drawn = self.learner.bayesian and samples > 0
+        members: list[int | None] = list(range(samples)) if drawn else [None]
+        return Stream(self, [plan_of_run(self, member) for member in members], scaled)
 
     @property
     def _data_form(self) -> dict[str, Any]:

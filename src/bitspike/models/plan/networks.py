@@ -75,8 +75,7 @@ def parallel(builder: Builder, cell: Any, name: str, source: str) -> str:
     a, b = discrete(cell.order, cell.window)
     u = builder.module(cell.to_signal, at(name, "to_signal"), source)
     m = builder.add(Memory(name=at(name, "legendre"), inputs=(u,), a=a, b=b, signals=cell.signals))
-    gain = fixed(cell.scale)
-    m = builder.add(Scale(name=at(name, "scale"), inputs=(m,), gain=gain, offset=torch.zeros_like(gain)))
+    m = builder.add(Scale(name=at(name, "scale"), inputs=(m,), gain=fixed(cell.scale)))
     if cell.memory is not None:
         m = quantiser(builder, cell.memory, at(name, "memory"), m)
     read = [
@@ -87,6 +86,11 @@ def parallel(builder: Builder, cell: Any, name: str, source: str) -> str:
     if cell.spikes is not None:
         return quantiser(builder, cell.spikes, at(name, "spikes"), current)
     return builder.module(Static(cell.nonlinearity), at(name, cell.nonlinearity), current)
+
+
+def times(gain: float, source: str, name: str, like: Tensor) -> Scale:
+    """One factor for all units."""
+    return Scale(name=name, inputs=(source,), gain=torch.full((1,), gain, dtype=like.dtype))
 
 
 def presynaptic_step(x: Any, state: Traces, p: BiSNNConstants, spike: Spike) -> tuple[Any, Traces]:
@@ -123,7 +127,7 @@ def online(builder: Builder, network: Any, name: str, source: str) -> str:
     signs = Weights(
         name=f"{path}.readout", inputs=(flat,), form="dense", weight=fixed(last.readout), bits=1.0, weight_kind="signs"
     )  # fmt: skip
-    return builder.add(_times(last.readout_gain, builder.add(signs), f"{path}.readout_gain", last.readout))
+    return builder.add(times(last.readout_gain, builder.add(signs), f"{path}.readout_gain", last.readout))
 
 
 def _layer(builder: Builder, layer: LocalLayer, name: str, source: str) -> str:
@@ -147,15 +151,9 @@ def _layer(builder: Builder, layer: LocalLayer, name: str, source: str) -> str:
     before, builder.rows = builder.rows, True
     source = builder.module(layer.weights, f"{name}.weights", source)
     builder.rows = before
-    source = builder.add(_times(layer.gain, source, f"{name}.gain", layer.weights.weight))
+    source = builder.add(times(layer.gain, source, f"{name}.gain", layer.weights.weight))
     if layer.pool == 1:
         return step("spikes", refractory_step, Refractory, source)
     source = step("potential", potential_step, Refractory, source)
     pooled = Pool(name=f"{name}.pool", inputs=(source,), largest=True, size=layer.pool, stride=layer.pool)
     return step("spikes", threshold_step, NoState, builder.add(pooled), NoState())
-
-
-def _times(gain: float, source: str, name: str, weight: Tensor) -> Scale:
-    """One factor for all units that these weights (O, ...) reach."""
-    gains = torch.full((len(weight),), gain, dtype=weight.dtype)
-    return Scale(name=name, inputs=(source,), gain=gains, offset=torch.zeros_like(gains))

@@ -22,6 +22,14 @@ from bitspike.products import Kind
 REAL_BITS = 32.0
 
 
+def short(value: Any) -> str:
+    """A constant in a few digits: one number, or the range of one per unit."""
+    if not isinstance(value, Tensor):
+        return f"{value:.4g}"
+    low, high = f"{float(value.min()):.4g}", f"{float(value.max()):.4g}"
+    return low if low == high else f"{low} to {high}"
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Node:
     """name: the module's path in the network; inputs: names of the nodes it reads; shape: its output for one example
@@ -61,6 +69,21 @@ class Node:
     def fan_out(self) -> int | None:
         """Weights that one input meets, at most; None where there are none."""
         return None
+
+    def row(self) -> dict[str, Any]:
+        """Everything but its tensors, as JSON takes it."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "inputs": list(self.inputs),
+            "shape": list(self.shape),
+            "emits": self.emits,
+            "weights": sum(tensor.numel() for tensor, _ in self.weights.values()),
+            "bits": {name: bits for name, (_, bits) in self.weights.items()},
+            "fan_in": self.fan_in,
+            "fan_out": self.fan_out,
+            "constants": self.detail,
+        }
 
     def initial(self, batch: int) -> Any:
         """The state before the first step."""
@@ -130,7 +153,7 @@ class Input(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scale(Node):
-    """y = gain x + offset per channel (dimension 2), (C,) each; of several steps, (T, C), with those of step t.
+    """y = gain x + offset per channel (dimension 2): (C,), (1,) for all alike, or (T, C) for each step its own.
 
     Batch normalisation in evaluation is one: gain = g / sqrt(var + eps), offset = b - gain mean. fused: gain x + offset
     is rounded once, as PyTorch's normalisation does where the processor can, not after the product too.
@@ -138,19 +161,19 @@ class Scale(Node):
 
     what: ClassVar[str] = "scale"
     gain: Tensor
-    offset: Tensor
+    offset: Tensor | None = None
     fused: bool = False
 
     @property
     def detail(self) -> str:
         """The range of the gains."""
-        each = f" for each of {len(self.gain)} steps" if self.gain.ndim > 1 else ""
-        return f"gain {float(self.gain.min()):.3g} to {float(self.gain.max()):.3g}{each}"
+        return f"gain {short(self.gain)}" + (f" for each of {len(self.gain)} steps" if self.gain.ndim > 1 else "")
 
     @property
     def weights(self) -> Mapping[str, tuple[Tensor, float]]:
         """Gain and offset."""
-        return {"gain": (self.gain, REAL_BITS), "offset": (self.offset, REAL_BITS)}
+        found = {"gain": (self.gain, REAL_BITS)}
+        return found if self.offset is None else {**found, "offset": (self.offset, REAL_BITS)}
 
     def initial(self, batch: int) -> int | None:
         """Steps so far, where they have gains of their own."""
@@ -164,17 +187,18 @@ class Scale(Node):
         end = state + len(given)
         if end > len(self.gain):
             refuse(f"plan {self.name}", f"step {end}", f"at most its {len(self.gain)} steps")
-        together = given.transpose(0, 1).flatten(1, 2)
-        made = self._scaled(together, self.gain[state:end].flatten(), self.offset[state:end].flatten())
+        offset = None if self.offset is None else self.offset[state:end].flatten()
+        made = self._scaled(given.transpose(0, 1).flatten(1, 2), self.gain[state:end].flatten(), offset)
         return made.unflatten(1, (len(given), -1)).transpose(0, 1), end
 
-    def _scaled(self, rows: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    def _scaled(self, rows: Tensor, gain: Tensor, offset: Tensor | None) -> Tensor:
         """rows (N, C, *space)."""
         if self.fused:
             zero, one = torch.zeros_like(gain), torch.ones_like(gain)
             return batch_norm(rows, zero, one, gain, offset, False, 0.0, 0.0)
         places = (-1, *(1,) * (rows.ndim - 2))
-        return rows * gain.view(places) + offset.view(places)
+        scaled = rows * gain.view(places)
+        return scaled if offset is None else scaled + offset.view(places)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

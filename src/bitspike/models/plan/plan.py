@@ -89,22 +89,8 @@ class Plan:
                     del outputs[name]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One for each node: what `table` prints, as JSON takes it."""
-        return [
-            {
-                "name": node.name,
-                "kind": node.kind,
-                "inputs": list(node.inputs),
-                "shape": list(node.shape),
-                "emits": node.emits,
-                "weights": sum(tensor.numel() for tensor, _ in node.weights.values()),
-                "bits": {name: bits for name, (_, bits) in node.weights.items()},
-                "fan_in": node.fan_in,
-                "fan_out": node.fan_out,
-                "constants": node.detail,
-            }
-            for node in self.nodes
-        ]
+        """What `table` prints, and the steps of neurons, as JSON takes it: one for each node."""
+        return [node.row() for node in self.nodes]
 
     def table(self) -> str:
         """The nodes as aligned text under their headings."""

@@ -11,12 +11,15 @@ from torch import Tensor
 from bitspike import draws
 from bitspike.kernels import Recurrence, back_end_for
 from bitspike.kernels.dtypes import computing_dtype
+from bitspike.kernels.emit import NUMBA, assignments
 from bitspike.kernels.run import run_on
-from bitspike.kernels.trace import Trace, listing
-from bitspike.models.plan.nodes import Node
+from bitspike.kernels.trace import Trace, Untraceable, needed
+from bitspike.models.plan.nodes import REAL_BITS, Node, short
 from bitspike.neurons import quantiser_draws
 from bitspike.neurons.quantiser import QuantiserConstants, QuantiserState, quantiser_step
 from bitspike.neurons.surrogate import Surrogate
+
+PYTHON = {**NUMBA, "indicator": "(1.0 if {0} else 0.0)"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,11 +49,12 @@ class Step(Node):
 
     @property
     def assignments(self) -> list[str]:
-        """The forward assignments as text, then the names of output and states."""
+        """One step forward in Python, each value once, then the output and the states it leaves, v' for v."""
         traced = self.trace
         roots = {"output": traced.output, **{f"{name}'": node for name, node in traced.new_state.items()}}
-        lines = [line for line in listing(list(roots.values())).splitlines() if line]
-        return [*lines, *(f"{name} = n{node.index}" for name, node in roots.items())]
+        given = {leaf: str(leaf.value) for leaf in (traced.input, *traced.state.values(), *traced.constants.values())}
+        lines, names = assignments(needed(list(roots.values())), given, PYTHON, repr)
+        return [*lines, *(f"{name} = {names[node]}" for name, node in roots.items())]
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -61,9 +65,17 @@ class Step(Node):
     def detail(self) -> str:
         """Constants and states."""
         pairs = zip(type(self.constants)._fields, self.constants, strict=True)
-        named = [f"{name} = {_short(value)}" for name, value in pairs]
+        named = [f"{name} = {short(value)}" for name, value in pairs]
         kept = f"state {', '.join(self.states)}" if self.states else ""
         return "; ".join(part for part in (", ".join(named), kept) if part)
+
+    def row(self) -> dict[str, Any]:
+        """As of any node, and its step."""
+        try:
+            lines: list[str] | str = self.assignments
+        except Untraceable as error:
+            lines = str(error)
+        return {**super().row(), "states": list(self.states), "step": lines}
 
     def initial(self, batch: int) -> Any:
         """The state of every example before the first step."""
@@ -92,12 +104,12 @@ class Quantiser(Node):
     @property
     def detail(self) -> str:
         """Step size and mode."""
-        return f"dt = {_short(self.dt)}, {self.mode}"
+        return f"dt = {short(self.dt)}, {self.mode}"
 
     @property
     def weights(self) -> Any:
         """The step sizes."""
-        return {"dt": (self.dt, 32.0)}
+        return {"dt": (self.dt, REAL_BITS)}
 
     def initial(self, batch: int) -> Any:
         """Carries uniform on [0, 1), or the name of the draws."""
@@ -120,14 +132,6 @@ class Quantiser(Node):
             y, state = self.run(state, x.unsqueeze(0))
             return y[0], state
         return quantiser_step(x, state, QuantiserConstants(self.dt), self.recurrence.spike)
-
-
-def _short(value: Any) -> str:
-    """A constant in a few digits: one number, or the range of one per unit."""
-    if not isinstance(value, Tensor):
-        return f"{value:.4g}"
-    low, high = float(value.min()), float(value.max())
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
 def frozen_constants(constants: Any) -> Any:

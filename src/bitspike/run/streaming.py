@@ -1,0 +1,108 @@
+"""A run as a plan, and its answers while an input still comes in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bitspike.coding.decoding import ensemble_outputs
+from bitspike.coding.windows import Windows
+from bitspike.errors import refuse
+from bitspike.models.plan import Decode, Input, Plan, plan_of
+from bitspike.models.sequence import SequenceNetwork
+from bitspike.neurons import redraw_units
+from bitspike.weights import redraw, use_map
+
+if TYPE_CHECKING:
+    from bitspike.run.start import Run
+
+
+def chosen(run: Run, member: int | str | None) -> int | None:
+    """The draw that `member` asks for, None: MAP, or weights that are not drawn; see `Run.plan`."""
+    if not run.learner.bayesian:
+        if member is not None:
+            refuse("plan member", repr(member), "none: these weights are not drawn")
+        return None
+    draws = run.recipe.evaluation.draws
+    wanted = f"'map' or a draw, 0 to {draws - 1}"
+    if member is None:
+        if run.draws > 1:
+            refuse("plan member", "none", f"{wanted}: this run answers with an ensemble of {run.draws}")
+        return 0 if run.draws else None
+    if member == "map":
+        return None
+    if isinstance(member, bool) or not isinstance(member, int) or not 0 <= member < draws:
+        refuse("plan member", repr(member), wanted)
+    return member
+
+
+def plan_of_run(run: Run, member: int | None) -> Plan:
+    """The network of a run with its encoder and decoder; member: of Bayesian weights, the draw, or None for MAP."""
+    model, learner, encoder = run.model, run.learner, run.encoder
+    shape = encoder.features(run.seen_shape)
+    options = run.recipe.encoder.model_dump(exclude={"name", "frozen"})
+    windows: dict[str, Any] = {"width": encoder.width, "stride": encoder.stride} if isinstance(encoder, Windows) else {}
+    source = Input(
+        name="input", inputs=(), shape=shape, emits=encoder.emits, encoder=run.recipe.encoder.name, options=options,
+        steps=encoder.steps, **windows,
+    )  # fmt: skip
+    # A sequence network's read-out is an answer; the others' are added up over time.
+    decoder = "last" if isinstance(model, SequenceNetwork) else run.recipe.learner.decoder
+    start = getattr(learner, "burn_in", 0)
+    decode = Decode(name="decoder", inputs=(), decoder=decoder, task=run.form.task, start=start)
+    redraw_units(model, learner.seed, "evaluation")
+    use_map(model, member is None and learner.bayesian)
+    if member is not None:
+        redraw(model, learner.seed, "ensemble", member)
+    words = "" if not learner.bayesian else "MAP" if member is None else f"draw {member}"
+    try:
+        return plan_of(model, shape, source=source, decoder=decode, member=words)
+    finally:
+        use_map(model, False)
+
+
+class Stream:
+    """Answers of a run, slice of time by slice; see `Run.stream`. steps: of the input so far."""
+
+    def __init__(self, run: Run, plans: list[Plan], scaled: bool) -> None:
+        self._run, self._plans, self._scaled = run, plans, scaled
+        self._states: list[list[Any]] = []
+        self._batch: int | None = None
+        self.steps = 0
+
+    @property
+    def plans(self) -> list[Plan]:
+        """One for each member of the ensemble."""
+        return list(self._plans)
+
+    def feed(self, x: Tensor) -> Tensor:
+        """The answers after each step of x (T, N, *features), (T, N, C) or value and spread (T, N, 2D).
+
+        T may be any number, also of one call to the next; N stays. Refuses what is no slice of the network's input.
+        """
+        try:
+            x = torch.as_tensor(x)
+        except (TypeError, ValueError, RuntimeError):
+            refuse("stream slice", type(x).__name__, "a tensor or an array of numbers")
+        reads = self._plans[0].input.reads
+        if x.ndim < 2 or tuple(x.shape[2:]) != reads or self._batch not in (None, x.shape[1]) or 0 in x.shape[:2]:
+            wanted = ", ".join(["T", str(self._batch or "N"), *map(str, reads)])
+            refuse("stream slice", tuple(x.shape), f"({wanted}), one step and one example at least")
+        if not bool(torch.isfinite(x).all()):
+            refuse("stream slice", "values that are not finite", "finite values")
+        # The same parts as in `predict`: what a part draws depends on its size.
+        parts = torch.arange(x.shape[1]).split(self._run.recipe.evaluation.batch)
+        if self._batch is None:
+            self._batch = x.shape[1]
+            self._states = [[plan.initial(len(rows)) for rows in parts] for plan in self._plans]
+        members = []
+        for plan, states in zip(self._plans, self._states, strict=True):
+            answers = []
+            for number, rows in enumerate(parts):
+                y, states[number] = plan.run(x[:, int(rows[0]) : int(rows[-1]) + 1], states[number])
+                answers.append(y)
+            members.append(torch.cat(answers, 1))
+        self.steps += len(x)
+        return self._run.in_units(ensemble_outputs(members, self._run.form.task), self._scaled)
