@@ -55,3 +55,13 @@ def test_the_steps_of_lif_are_found_by_their_old_names(reset: str) -> None:
     with pytest.warns(FutureWarning, match="with_reset"):
         step = getattr(bitspike.neurons, f"lif_{reset}_step")
     assert step == LIF(reset=reset).step
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "known"),
+    [("neurons", "NEURONS", "lif"), ("neurons", "SURROGATES", "boxcar"), ("neurons", "CURVES", "soft-lif"),
+     ("weights", "PRECISIONS", "bayesian"), ("coding", "ENCODERS", "direct")],
+)  # fmt: skip
+def test_dictionaries_of_before_the_registry_are_found(room: str, name: str, known: str) -> None:
+    with pytest.warns(FutureWarning, match=f"bitspike.{room}.{name} is "):
+        assert known in getattr(importlib.import_module(f"bitspike.{room}"), name)

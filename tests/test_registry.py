@@ -140,3 +140,17 @@ def test_the_registry_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["train", "--help"], ["recipes"], ["recipes", "digits-bayes"], ["recipes", "mnist-st", "--json"]],
+)
+def test_listing_imports_nothing_heavy(words: list[str]) -> None:
+    script = (
+        "import sys\nfrom bitspike.cli.app import app\nsys.argv[0] = 'bitspike'\n"
+        f"app({words!r}, standalone_mode=False)\n"
+        "print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -126,6 +126,11 @@ def names(room: str) -> list[str]:
     return list(_ready(room))
 
 
+def classes(room: str) -> dict[str, Any]:
+    """Every class (or function) of a room by its name."""
+    return {name: found.found for name, found in _ready(room).items()}
+
+
 def find(room: str, name: str, field: str = "") -> Any:
     """The class called `name`; refuses a name that the room has not, with the nearest one. field: as in a recipe."""
     return entry(room, name, field).found

@@ -35,8 +35,7 @@ from bitspike.renamed import moved
 
 def with_steps() -> dict[str, type[Neuron]]:
     """Every neuron with a step, by name: those of recipes, own ones too, and those that only stand in networks."""
-    named = {name: registry.find("neuron", name) for name in registry.names("neuron")}
-    named |= {model.kind: model for model in (Integrator, ExactLIF, TemporalQuantiser)}
+    named = registry.classes("neuron") | {model.kind: model for model in (Integrator, ExactLIF, TemporalQuantiser)}
     return {name: model for name, model in named.items() if isinstance(model, type) and issubclass(model, Neuron)}
 
 
@@ -53,5 +52,10 @@ __getattr__ = moved(
     {
         f"lif_{reset}_step": (f'with_reset(lif_fire, "{reset}")', partial(with_reset, lif_fire, reset))
         for reset in ("soft", "hard")
+    }
+    | {
+        "NEURONS": ("neurons.with_steps()", with_steps),
+        "SURROGATES": ('registry.classes("surrogate")', partial(registry.classes, "surrogate")),
+        "CURVES": ("neurons.SoftLIF and SoftIF", lambda: {"soft-lif": SoftLIF, "soft-if": SoftIF}),
     },
 )

@@ -1,5 +1,9 @@
 """Floor 2: how many bits a weight has. Each precision is a `torch.nn.utils.parametrize` parametrization."""
 
+from functools import partial
+
+from bitspike import registry
+from bitspike.renamed import moved
 from bitspike.weights.apply import (
     binary_parametrizations,
     histograms,
@@ -16,3 +20,7 @@ __all__ = [
     "BayesianBinary", "Precision", "StraightThrough", "binary_parametrizations", "binary_sign",
     "histograms", "latent_parameters", "natural_scale", "natural_scale_float32", "quantise", "redraw", "use_map",
 ]  # fmt: skip
+
+__getattr__ = moved(
+    __name__, {"PRECISIONS": ('registry.classes("precision")', partial(registry.classes, "precision"))}
+)  # fmt: skip
