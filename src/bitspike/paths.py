@@ -12,7 +12,7 @@ from bitspike.errors import BitspikeError, refuse
 MIB = 1 << 20
 TEXT_LIMIT = 4 * MIB  # of a recipe
 STANDARD_INPUT_LIMIT = 32 * MIB
-KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+SPECIAL = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
          stat.S_IFBLK: "a device"}  # fmt: skip
 
 
@@ -48,14 +48,14 @@ def regular(path: Path, field: str, wanted: str) -> None:
     if kind is None:
         refuse(field, f"'{path}', which is not there", wanted)
     if kind != stat.S_IFREG:
-        refuse(field, f"'{path}', {KINDS.get(kind, 'a special file')}", wanted)
+        refuse(field, f"'{path}', {SPECIAL.get(kind, 'a special file')}", wanted)
 
 
 def replaceable(path: Path, field: str) -> None:
     """Refuse to put a file in the place of a folder, pipe or device: who may do so would replace /dev/null."""
     kind = kind_of(path, field)
     if kind not in (None, stat.S_IFREG):
-        refuse(field, f"'{path}', {KINDS.get(kind or 0, 'a special file')}", "a file, or a name that is free")
+        refuse(field, f"'{path}', {SPECIAL.get(kind or 0, 'a special file')}", "a file, or a name that is free")
 
 
 def read_bytes(path: Path, field: str, wanted: str, most: int) -> bytes:

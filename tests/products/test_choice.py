@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from bitspike.products import Capabilities, capabilities, choose, explain_product, linear, measure, table
+from bitspike.products import Capabilities, capabilities, choice, explain_product, linear, measure, table
 
 SHAPES = ((2048, 128), (128, 128))
 
@@ -22,7 +22,7 @@ def files(folder):
 def old_processor(monkeypatch):
     """A processor with AVX2 alone."""
     old = Capabilities("an old one", vnni=False, amx=False, bfloat16=False, compiled=False)
-    for module in ("problem", "conv_choose", "operands", "table"):
+    for module in ("problem", "conv_choice", "operands", "table"):
         monkeypatch.setattr(f"bitspike.products.{module}.capabilities", lambda: old)
     return old
 
@@ -93,13 +93,13 @@ def test_where_no_table_can_be_kept_only_exact_methods_are_taken(monkeypatch):
 
 def test_the_density_decides_between_sums_and_dense_products():
     times = {"float32": 1.0, "int8": 0.4, "sparse 0.02": 0.1, "sparse 0.2": 0.3}
-    found = choose.from_times(("int8", "sparse"), times)
+    found = choice.from_times(("int8", "sparse"), times)
     assert found.sparse_below == pytest.approx(0.02 + (0.95 * 0.4 - 0.1) / (0.2 / 0.18))
     assert [found.method(d) for d in (0.0, 0.1, 0.3, 1.0)] == ["sparse", "sparse", "int8", "int8"]
     # A gain of a twentieth is not worth another rounding.
-    assert choose.from_times(("digits",), {"float32": 1.0, "digits": 0.96}).dense == "float32"
+    assert choice.from_times(("digits",), {"float32": 1.0, "digits": 0.96}).dense == "float32"
     assert (
-        choose.from_times(("sparse",), {"float32": 1.0, "sparse 0.02": 0.01, "sparse 0.2": 0.011}).sparse_below == 0.6
+        choice.from_times(("sparse",), {"float32": 1.0, "sparse 0.02": 0.01, "sparse 0.2": 0.011}).sparse_below == 0.6
     )
 
 

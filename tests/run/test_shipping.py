@@ -13,7 +13,7 @@ from bitspike.data.base import DataSet, Split
 from bitspike.errors import BitspikeError
 from bitspike.run.baselines import baselines
 from bitspike.run.recipe_files import load_recipe
-from bitspike.run.shipping import candidates, choose, lead_of
+from bitspike.run.shipping import candidates, choose_answer, lead_of
 
 FAST = ["training.epochs=1", "model.layers=['16']", "encoder.steps=3", "evaluation.draws=2"]
 
@@ -31,7 +31,7 @@ def test_weights_that_are_right_more_often_beyond_chance_are_shipped():
     samples = candidates("auto", True, 10)
     for better in ("map", "ensemble"):
         held = {name: forecast(y, good if name == better else poor) for name in samples}
-        shipped = choose("classification", held, y, samples, 15)
+        shipped = choose_answer("classification", held, y, samples, 15)
         assert (shipped.answer, shipped.samples) == (better, samples[better])
         assert "right more often on validation than" in shipped.why
         assert shipped.validation["map"].keys() >= {"accuracy", "nll", "scaled_nll", "temperature"}
@@ -46,20 +46,20 @@ def test_of_two_that_are_as_often_right_the_better_calibrated_is_shipped():
     samples = candidates("auto", True, 5)
     for better in ("map", "ensemble"):
         held = {name: even if name == better else uneven for name in samples}
-        assert choose("classification", held, y, samples, 15).answer == better
+        assert choose_answer("classification", held, y, samples, 15).answer == better
 
 
 def test_answers_that_do_not_differ_beyond_chance_leave_the_ensemble():
     y = torch.arange(40) % 3
     one, other = torch.arange(40) < 36, torch.arange(40) < 37
-    shipped = choose("classification", {"ensemble": forecast(y, one), "map": forecast(y, other)}, y,
+    shipped = choose_answer("classification", {"ensemble": forecast(y, one), "map": forecast(y, other)}, y,
                      candidates("auto", True, 5), 15)  # fmt: skip
     assert shipped.answer == "ensemble"
     values = torch.linspace(0, 1, 30, dtype=torch.float64)[:, None]
     near, far = (torch.cat([values + error, torch.full_like(values, 0.1)], 1) for error in (0.01, 0.3))
     for better in ("map", "ensemble"):
         held = {name: near if name == better else far * (1 + 0.01 * values) for name in ("ensemble", "map")}
-        assert choose("regression", held, values, {"ensemble": 5, "map": 0}, 15).answer == better
+        assert choose_answer("regression", held, values, {"ensemble": 5, "map": 0}, 15).answer == better
 
 
 def test_a_recipe_may_say_what_is_shipped_and_real_weights_have_one_answer():
@@ -139,8 +139,8 @@ def test_updates_stand_for_epochs_and_a_sum_for_the_rate(tmp_path):
     seen = []
     fit = bitspike.learners.BackpropLearner.fit_batch
 
-    def watch(self, events, targets):
-        seen.append(fit(self, events, targets)["rate_factor"] * self.optimisation.optimisers["latent"][1])
+    def watch(self, events, targets, **options):
+        seen.append(fit(self, events, targets, **options)["rate_factor"] * self.optimisation.optimisers["latent"][1])
         return {"loss": 0.0, "examples": float(len(targets)), "accuracy": 0.0}
 
     with pytest.MonkeyPatch.context() as patch:

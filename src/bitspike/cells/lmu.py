@@ -30,7 +30,7 @@ from bitspike.cells.legendre import all_states, discrete, last_states
 from bitspike.cells.lmu_cell import Cell, Start, Weights
 from bitspike.cells.lmu_scan import scan
 from bitspike.cells.quantised import quantisers
-from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
+from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choice_for
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, computing_dtype, given_back
@@ -234,7 +234,7 @@ class LMU(nn.Module):
     def choice(self, x: Tensor) -> Choice:
         """The back end for input x and why: the one asked for, or an error that says why not."""
         draws = any(q is not None and q.mode != "carry" for q in (self.memory, self.spikes))
-        return choose("lmu", self.back_end, x, "cells.lmu_scan", "a quantiser draws its counts" if draws else None)
+        return choice_for("lmu", self.back_end, x, "cells.lmu_scan", "a quantiser draws its counts" if draws else None)
 
     def watch(self, note: Note) -> Undo | None:
         """See `neurons.recordings`: hidden states with the memory m; quantisers are watched themselves."""

@@ -41,7 +41,7 @@ def checked_last(last: int | None, steps: int, cell: str = "lmu") -> int:
     return last
 
 
-def choose(cell: str, back_end: str, x: Tensor, where: str, obstacle: str | None = None) -> Choice:
+def choice_for(cell: str, back_end: str, x: Tensor, where: str, obstacle: str | None = None) -> Choice:
     """The loop for input x and why: the one asked for, or an error that says why not.
 
     where: the module of the loop without a graph; obstacle: what else stands in its way.

@@ -87,7 +87,7 @@ def source_files(source: str) -> int:
                 refuse(field, f"more than {MOST_FILES:,} entries in '{source}'", "at most that, in several folders")
             inner = paths.kind_of(Path(entry.path), field)
             if inner not in (stat.S_IFREG, stat.S_IFDIR, None) and not entry.name.startswith("."):
-                refuse(field, f"'{entry.path}', {paths.KINDS.get(inner, 'a special file')}", "ordinary files only")
+                refuse(field, f"'{entry.path}', {paths.SPECIAL.get(inner, 'a special file')}", "ordinary files only")
             total += entry.stat().st_size if inner == stat.S_IFREG else 0
     if total > MOST_BYTES:
         refuse(field, f"{total:,} bytes in '{source}'", f"at most {MOST_BYTES:,}")

@@ -17,13 +17,13 @@ from bitspike.errors import refuse
 Kind = Literal["image", "events", "sound"]
 
 EVENT_SUFFIX = ".bin"
-KINDS: dict[Kind, frozenset[str]] = {
+FILES: dict[Kind, frozenset[str]] = {
     "image": SUFFIXES,
     "events": frozenset({EVENT_SUFFIX}),
     "sound": audio.SUFFIXES,
 }
 IN_WORDS: dict[Kind, str] = {"image": "image", "events": ".bin event file", "sound": "sound file"}
-KNOWN = frozenset().union(*KINDS.values())
+KNOWN = frozenset().union(*FILES.values())
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def listed(root: Path, classes: tuple[str, ...] | None = None) -> Files:
     tested = sum(len(files) for files in parts[1].values()) if len(parts) == 2 else 0
     if len(parts) == 2 and not tested:
         refuse(str(tested_root), "no class folders", "the classes of train")
-    kinds = [kind for kind, suffixes in KINDS.items() if any(path.suffix.lower() in suffixes for path in paths)]
+    kinds = [kind for kind, suffixes in FILES.items() if any(path.suffix.lower() in suffixes for path in paths)]
     if len(kinds) > 1:
         refuse(str(root), "both " + " and ".join(f"{IN_WORDS[kind]}s" for kind in kinds), "one kind")
     return Files(paths, torch.tensor(labels), tuple(names), tested, kinds[0])

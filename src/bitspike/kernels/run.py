@@ -32,11 +32,11 @@ class Choice(NamedTuple):
 
 def back_end_for(recurrence: Recurrence, x: Tensor, back_end: str = "auto") -> Choice:
     """The back end for input x: the one asked for, or an error that says why not; "auto" takes the fastest."""
-    return choose(recurrence, x.device.type, x.dtype, back_end)
+    return choice_for(recurrence, x.device.type, x.dtype, back_end)
 
 
 @lru_cache(maxsize=1024)
-def choose(recurrence: Recurrence, device: str, dtype: torch.dtype, asked: str) -> Choice:
+def choice_for(recurrence: Recurrence, device: str, dtype: torch.dtype, asked: str) -> Choice:
     """As `back_end_for`, from the input's device type and dtype."""
     if asked not in BACK_ENDS:
         refuse("back end", repr(asked), ", ".join(BACK_ENDS))
@@ -64,7 +64,7 @@ def chosen(
     """
     made = step(*made_of) if made_of else step
     recurrence = Recurrence(made, state, constants, spike, pool)
-    return recurrence, choose(recurrence, device, dtype, back_end)
+    return recurrence, choice_for(recurrence, device, dtype, back_end)
 
 
 class Chooser:

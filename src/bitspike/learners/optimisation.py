@@ -24,7 +24,7 @@ from torch import nn
 from bitspike.errors import refuse
 from bitspike.weights import latent_parameters
 
-KINDS = ("constant", "one-cycle", "cosine", "step")
+SCHEDULES = ("constant", "one-cycle", "cosine", "step")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Schedule:
     halvings: int = 5
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            refuse("schedule kind", repr(self.kind), f"one of {', '.join(KINDS)}")
+        if self.kind not in SCHEDULES:
+            refuse("schedule kind", repr(self.kind), f"one of {', '.join(SCHEDULES)}")
 
     def factor(self, progress: float) -> float:
         """Factor on the learning rate at `progress` in [0, 1)."""

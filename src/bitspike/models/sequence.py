@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bitspike import registry
 from bitspike.cells.gated_scan import gated_scan
-from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choose
+from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choice_for
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, given_back
@@ -99,7 +99,7 @@ class Gated(nn.Module):
 
     def choice(self, x: Tensor) -> Choice:
         """The back end that trains on x and why: the one asked for, or an error that says why not."""
-        return choose("gated", self.back_end, x, "layers.gated_scan")
+        return choice_for("gated", self.back_end, x, "layers.gated_scan")
 
 
 class SequenceNetwork(nn.Module):

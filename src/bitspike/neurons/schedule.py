@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bitspike.errors import refuse
 from bitspike.neurons.quantiser_control import quantisers
 
-KINDS = ("geometric", "linear", "cosine", "constant")
+STEP_SCHEDULES = ("geometric", "linear", "cosine", "constant")
 PER = ("step", "epoch")
 
 
@@ -45,8 +45,8 @@ class StepSchedule:
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            refuse("step schedule kind", repr(self.kind), f"one of {', '.join(KINDS)}")
+        if self.kind not in STEP_SCHEDULES:
+            refuse("step schedule kind", repr(self.kind), f"one of {', '.join(STEP_SCHEDULES)}")
         if self.per not in PER:
             refuse("step schedule per", repr(self.per), " or ".join(map(repr, PER)))
         for name in ("start", "end"):

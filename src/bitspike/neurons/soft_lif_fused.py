@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from bitspike.kernels.cpu.buffers import empty
 from bitspike.kernels.transforms import transformed
 from bitspike.neurons.soft_lif import SoftLIF
 
-KINDS = ("none", "gaussian", "alpha", "alpha-rc")
+NoiseKind = Literal["none", "gaussian", "alpha", "alpha-rc"]
+NOISES: tuple[NoiseKind, ...] = get_args(NoiseKind)
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -97,4 +98,4 @@ _rates: Callable[..., Tensor] = _Rates.apply
 def fused(x: Tensor, rate: SoftLIF, kind: str, sigma: float, tau_s: float, keys: tuple[Key, ...]) -> Tensor:
     """The noisy rates, float32, of x (N,), float32 or bfloat16; the draw's name is `keys`."""
     words = key_words(*keys) if kind != "none" else (0, 0)
-    return _rates(x, numbers(rate, sigma, tau_s, kind), KINDS.index(kind), words)
+    return _rates(x, numbers(rate, sigma, tau_s, kind), NOISES.index(kind), words)

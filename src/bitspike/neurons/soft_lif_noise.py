@@ -16,7 +16,7 @@ a period counts as `LONGEST` at most: exp(-t/tau_s) and q are then 0 where t and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +30,10 @@ from bitspike.kernels.run import Chooser, run_on
 from bitspike.kernels.transforms import outside_graphs
 from bitspike.neurons.recordings import outputs_alone
 from bitspike.neurons.soft_lif import Curve, SoftIF, SoftLIF, rate_and_period
-from bitspike.neurons.soft_lif_fused import fused, takes
+from bitspike.neurons.soft_lif_fused import NOISES, NoiseKind, fused, takes
 from bitspike.neurons.stochastic import Stochastic
 from bitspike.products.kinds import Kind
 
-NoiseKind = Literal["none", "gaussian", "alpha", "alpha-rc"]
-KINDS: tuple[NoiseKind, ...] = ("none", "gaussian", "alpha", "alpha-rc")
 LONGEST = 1e6  # s
 CLOSEST = 1e-3  # s, |tau_rc - tau_s|
 
@@ -49,8 +47,8 @@ class Noise:
     tau_s: float = 0.003
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            refuse("soft-lif noise", repr(self.kind), f"one of {', '.join(KINDS)}")
+        if self.kind not in NOISES:
+            refuse("soft-lif noise", repr(self.kind), f"one of {', '.join(NOISES)}")
         for name in ("sigma", "tau_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 refuse(f"soft-lif noise {name}", getattr(self, name), "a positive number")

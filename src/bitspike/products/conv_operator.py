@@ -21,7 +21,7 @@ from bitspike.kernels.transforms import wants_gradient
 from bitspike.products import conv_methods
 from bitspike.products import problem as problems
 from bitspike.products.batched import one_by_one
-from bitspike.products.conv_choose import ConvProblem, eight, half, plan
+from bitspike.products.conv_choice import ConvProblem, eight, half, plan
 from bitspike.products.conv_methods import Geometry, Pair
 from bitspike.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
 from bitspike.products.operands import takes_part, wild

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from bitspike.errors import refuse
-from bitspike.products import conv_choose
-from bitspike.products.choose import Plan, plan
-from bitspike.products.conv_choose import ConvProblem
+from bitspike.products import conv_choice
+from bitspike.products.choice import Plan, plan
+from bitspike.products.conv_choice import ConvProblem
 from bitspike.products.conv_methods import Geometry
 from bitspike.products.kinds import Kind, Part, Policy, check_names, kinds_of_part
 from bitspike.products.problem import Problem
@@ -34,7 +34,7 @@ def explain_product(
     kinds = kinds_of_part(part, x_kind, weight_kind)
     if len(weight_shape) == len(x_shape) == 4:
         form = geometry or Geometry((1, 1), (weight_shape[2] // 2, weight_shape[3] // 2), (1, 1), 1)
-        return _told(conv_choose.plan(ConvProblem(part, *kinds, policy, tuple(x_shape), tuple(weight_shape), form)))
+        return _told(conv_choice.plan(ConvProblem(part, *kinds, policy, tuple(x_shape), tuple(weight_shape), form)))
     if len(weight_shape) != 2 or not x_shape or x_shape[-1] != weight_shape[1]:
         refuse("product sizes", f"x {tuple(x_shape)}, weight {tuple(weight_shape)}", "x (..., K), weight (N, K)")
     rows = math.prod(x_shape[:-1])

@@ -29,7 +29,7 @@ from bitspike.kernels.transforms import wants_gradient
 from bitspike.products import methods
 from bitspike.products import problem as problems
 from bitspike.products.batched import one_by_one
-from bitspike.products.choose import Plan, plan
+from bitspike.products.choice import Plan, plan
 from bitspike.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
 from bitspike.products.operands import count, takes_part, to_int8, wild
 from bitspike.products.problem import Problem

@@ -47,7 +47,7 @@ TABLES = _names(
 LISTS = _names("over_time windows layers by_layer assumptions classes warnings confusion edges count")
 TEXTS = _names("answer why version started device synapse split label unit")
 # Some names mean one thing in one file and another elsewhere: any of these will do.
-KINDS: tuple[tuple[frozenset[str], type | tuple[type, ...], str], ...] = (
+VALUES: tuple[tuple[frozenset[str], type | tuple[type, ...], str], ...] = (
     (NUMBERS, (int, float), "a number"),
     (TABLES, dict, "a table"),
     (LISTS, list, "a list"),
@@ -183,7 +183,7 @@ def _of_its_kind(name: str, value: object, place: str) -> None:
         for k, each in enumerate(value):
             if not isinstance(each, entries[0]):
                 refuse(f"{place}[{k}]", _said(each), entries[1])
-    allowed = [(kind, words) for names, kind, words in KINDS if name in names]
+    allowed = [(kind, words) for names, kind, words in VALUES if name in names]
     if value is None or not allowed:
         return
     if name in PLURAL:

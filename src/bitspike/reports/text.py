@@ -14,7 +14,7 @@ PRECISIONS = {
     "bayesian": "±1 weights drawn from a learnt distribution",
 }
 # What does not spike while it is trained, by `model.kind` or else by the kind of its neurons.
-KINDS = {
+NETWORKS = {
     "lstm": "An LSTM",
     "gru": "A GRU",
     "lmu": "A Legendre memory unit",
@@ -103,7 +103,7 @@ def _network(run: RunData) -> str:
     """What kind of network it is; a hybrid one sends small whole numbers."""
     model = section(run.recipe, "model")
     kinds = (str(model.get("kind")), str(section(model, "neuron").get("kind")))
-    name = next((KINDS[kind] for kind in kinds if kind in KINDS), "A spiking network")
+    name = next((NETWORKS[kind] for kind in kinds if kind in NETWORKS), "A spiking network")
     return f"{name} that sends whole numbers" if section(model, "hybrid") else name
 
 

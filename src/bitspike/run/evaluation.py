@@ -19,7 +19,7 @@ from bitspike.run.energy import energy_of
 from bitspike.run.levels import level_bits, watched
 from bitspike.run.outputs import fit_noise, in_data_units, summary, with_noise
 from bitspike.run.recipe import Recipe
-from bitspike.run.shipping import Shipped, candidates, choose
+from bitspike.run.shipping import Shipped, candidates, choose_answer
 
 
 def predictions(learner: Learner, batches: Batches, samples: int) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ class Evaluation:
         held = {name: predictions(self.learner, self.validation, count) for name, count in samples.items()}
         held_targets = next(iter(held.values()))[1]
         last = {name: outputs[-1] for name, (outputs, _) in held.items()}
-        self.shipped = choose(self.task, last, held_targets, samples, bins)
+        self.shipped = choose_answer(self.task, last, held_targets, samples, bins)
         with watched(self.learner) as collector:
             outputs, targets = predictions(self.learner, self.test, self.shipped.samples)
         levels = None if collector is None else collector.levels()

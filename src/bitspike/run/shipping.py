@@ -51,7 +51,7 @@ def candidates(ship: str, bayesian: bool, draws: int) -> dict[str, int]:
     return both if ship == "auto" else {ship: both[ship]}
 
 
-def choose(task: str, held: dict[str, Tensor], targets: Tensor, samples: dict[str, int], bins: int) -> Shipped:
+def choose_answer(task: str, held: dict[str, Tensor], targets: Tensor, samples: dict[str, int], bins: int) -> Shipped:
     """The answer to ship, from each candidate's outputs (N, C) on validation and the targets."""
     found: dict[str, dict[str, Any]] = {}
     fits: dict[str, Temperature | float] = {}

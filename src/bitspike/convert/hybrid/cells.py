@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 
-KINDS = {
+GATES = {
     "RNN": ("hidden",),
     "GRU": ("reset", "update", "new"),
     "LSTM": ("input", "forget", "candidate", "output", "memory"),
@@ -36,7 +36,7 @@ class OpenCell(nn.Module):
         # Not a child: the layers of one module share it, and its parameters are listed once.
         self.__dict__["owner"] = owner
         self.kind, self.suffix = kind, suffix
-        for name in KINDS[kind]:
+        for name in GATES[kind]:
             module: nn.Module = nn.Tanh() if name in TANH else nn.Sigmoid()
             self.add_module(name, nn.ReLU() if nonlinearity == "relu" else module)
 

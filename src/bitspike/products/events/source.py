@@ -111,7 +111,7 @@ def sums(lo, hi, x, w, bias, y, kernel, stride, pad):
                         {store}
 """
 
-KINDS = {"shared": SHARED, "own": OWN}
+LOOPS = {"shared": SHARED, "own": OWN}
 
 
 def source(kind: str, lanes: int) -> str:
@@ -123,7 +123,7 @@ def source(kind: str, lanes: int) -> str:
         "{store}": [f"total[{k}] = s{k}" for k in range(lanes)],
     }
     lines: list[str] = []
-    for line in KINDS[kind].splitlines():
+    for line in LOOPS[kind].splitlines():
         word = line.strip()
         indent = line[: len(line) - len(line.lstrip())]
         lines += [indent + each for each in parts[word]] if word in parts else [line]

@@ -1,4 +1,4 @@
-"""Which method a convolution takes, and its measurement; see `choose`."""
+"""Which method a convolution takes, and its measurement; see `choice`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from bitspike.products import conv_methods, measure
 from bitspike.products import problem as problems
-from bitspike.products.choose import Plan, decide
+from bitspike.products.choice import Plan, decide
 from bitspike.products.conv_methods import Geometry
 from bitspike.products.kinds import Part, few_bit, fits_float32
 from bitspike.products.operands import to_int8
