@@ -75,7 +75,7 @@ def test_refractory_steps_neither_integrate_nor_fire(reset, membranes):
 
 
 def test_without_a_refractory_period_lif_is_the_plain_step():
-    assert LIF(refractory=0).step is LIF().step
+    assert LIF(refractory=0).step == LIF().step
     x = torch.rand(30, 2, 5) * 3
     gaps = LIF(refractory=4)(x).nonzero()
     last: dict[tuple[int, int], int] = {}
