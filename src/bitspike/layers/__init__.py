@@ -4,7 +4,7 @@ from bitspike.layers.bntt import BNTT
 from bitspike.layers.dropout import Dropout
 from bitspike.layers.fused import OnePass
 from bitspike.layers.local import Local2d
-from bitspike.layers.norm import TemporalBatchNorm
+from bitspike.layers.norm import BatchStatistics, TemporalBatchNorm
 from bitspike.layers.product import FewBitConv2d, FewBitLinear
 from bitspike.layers.recomputed import Recomputed
 from bitspike.layers.recurrent import Recurrent
@@ -15,6 +15,7 @@ from bitspike.renamed import moved
 
 __all__ = [
     "BNTT",
+    "BatchStatistics",
     "ChannelScale",
     "Dropout",
     "FewBitConv2d",

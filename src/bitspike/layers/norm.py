@@ -72,28 +72,35 @@ def batch_norm(
     return given_back(y, x.dtype)
 
 
-class TemporalBatchNorm(nn.Module):
-    """Normalise channel c of (T, B, C, *space) by its mean and variance over time, batch and space."""
+class BatchStatistics(nn.Module):
+    """Gains and running statistics of one `shape`; `map` chooses those of MAP weights."""
 
     running_mean: Tensor
     running_var: Tensor
     map_mean: Tensor
     map_var: Tensor
 
-    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, *shape: int, eps: float, momentum: float) -> None:
         super().__init__()
         self.eps = eps
         self.momentum: float = momentum
         self.map = False
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.ones(shape))
         for mode in ("running", "map"):
-            self.register_buffer(f"{mode}_mean", torch.zeros(channels))
-            self.register_buffer(f"{mode}_var", torch.ones(channels))
+            self.register_buffer(f"{mode}_mean", torch.zeros(shape))
+            self.register_buffer(f"{mode}_var", torch.ones(shape))
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Running mean and variance of the mode in use."""
         return (self.map_mean, self.map_var) if self.map else (self.running_mean, self.running_var)
+
+
+class TemporalBatchNorm(BatchStatistics):
+    """Normalise channel c of (T, B, C, *space) by its mean and variance over time, batch and space."""
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(channels, eps=eps, momentum=momentum)
+        self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x (T, B, C, *space). What lies behind a sequence's end (`layers.ends`) enters no statistics."""

@@ -1,9 +1,10 @@
-"""Neurons that feed their spikes back to one another: x_t + W s_{t-1} is what reaches them."""
+"""Neurons that feed their spikes back to one another: x_t + g W s_{t-1} is what reaches them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
@@ -12,23 +13,36 @@ from bitspike.kernels.dtypes import rest
 from bitspike.kernels.feedback import run_with_feedback
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.recordings import Note, Undo, fields, run_watched
+from bitspike.products import Kind
 
 
 class Recurrent(nn.Module):
     """`units` neurons with all-to-all feedback: currents (T, B, units) to spikes of the same shape.
 
     `feedback` is a Linear without bias, so that a weight precision can be given to it as to any other layer; it
-    starts uniform in +-1/sqrt(units).
+    starts uniform in +-1/sqrt(units). gain: where a learned g, one per neuron, starts, for weights that are +-1; None:
+    there is none.
     """
 
     is_spiking = True
 
-    def __init__(self, units: int, neuron: Neuron) -> None:
+    def __init__(self, units: int, neuron: Neuron, gain: float | None = None) -> None:
         super().__init__()
         if units < 1:
             refuse("recurrent units", units, "1 or more")
         self.feedback = nn.Linear(units, units, bias=False)
+        self.gain = None if gain is None else nn.Parameter(torch.full((units,), float(gain)))
         self.neuron = neuron
+
+    @property
+    def emits(self) -> Kind:
+        """What the neurons send."""
+        return self.neuron.emits
+
+    def weight(self) -> Tensor:
+        """g W, (units, units)."""
+        weight = self.feedback.weight
+        return weight if self.gain is None else self.gain.unsqueeze(1) * weight
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes (T, B, units), from rest."""
@@ -41,7 +55,7 @@ class Recurrent(nn.Module):
         before, inner = state if state is not None else (rest(x[0]), self.neuron.initial(x[0]))
         constants = self.neuron.constants()
         recurrence = Recurrence(self.neuron.step, type(inner), type(constants), self.neuron.spike)
-        y, last = run_with_feedback(recurrence, x, self.feedback.weight, inner, constants, before, self.neuron.back_end)
+        y, last = run_with_feedback(recurrence, x, self.weight(), inner, constants, before, self.neuron.back_end)
         return y, (y[-1], last)
 
     def watch(self, note: Note) -> Undo:

@@ -22,7 +22,7 @@ from bitspike.cells.lmu import train_feed_forward
 from bitspike.cells.quantised import step_schedules
 from bitspike.coding.decoding import decode, squash
 from bitspike.errors import refuse
-from bitspike.layers import TemporalBatchNorm
+from bitspike.layers import BatchStatistics
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
@@ -197,7 +197,7 @@ class BackpropLearner(Learner):
         Running averages lag behind the weights, and MAP weights were never seen in training. Drawn weights see the
         batches again, each time under another draw, until there were at least SETTLING_DRAWS.
         """
-        norms = [m for m in self.model.modules() if isinstance(m, TemporalBatchNorm)]
+        norms = [m for m in self.model.modules() if isinstance(m, BatchStatistics)]
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]

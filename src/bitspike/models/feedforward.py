@@ -1,6 +1,7 @@
 """Feed-forward spiking networks from a list of layers.
 
-A layer is written as in the papers: `512` (dense), `32c3` (convolution, 32 channels, kernel 3, same padding),
+A layer is written as in the papers: `512` (dense), `64r` (dense, whose neurons also feed their spikes back to one
+another through weights), `32c3` (convolution, 32 channels, kernel 3, same padding),
 `32l3` (the same with weights of its own at every place: local), `p2` (2x2 max pool of spikes, that is OR), `a2`
 (2x2 average pool) or `d0.5` (dropout of half the units in training). Dense, convolution and local layers are
 weights -> normalisation -> neurons; the last dense layer is a read-out without neurons. `32c3p2` pools the
@@ -28,19 +29,21 @@ from bitspike.layers import (
     FewBitLinear,
     Local2d,
     OnePass,
+    Recurrent,
     Stepwise,
 )
 from bitspike.layers.scale import without_norm
 from bitspike.models.setting import Setting
+from bitspike.neurons import Neuron
 from bitspike.products import Kind, Policy
 
 COUNT = r"[1-9]\d{0,5}"
 LAYER = re.compile(
-    rf"(?:(?P<dense>{COUNT})|(?P<out>{COUNT})c(?P<kernel>{COUNT})(?:s(?P<stride>{COUNT}))?(?:p(?P<inner>{COUNT}))?"
+    rf"(?:(?P<dense>{COUNT})(?P<fed>r)?|(?P<out>{COUNT})c(?P<kernel>{COUNT})(?:s(?P<stride>{COUNT}))?(?:p(?P<inner>{COUNT}))?"
     rf"|(?P<places>{COUNT})l(?P<window>{COUNT})(?:s(?P<every>{COUNT}))?"
     rf"|(?P<pool>[pa])(?P<size>{COUNT})(?:s(?P<step>{COUNT}))?|d(?P<dropped>0?\.\d+))"
 )
-SPELLINGS = "'512', '32c3', '32c3s2', '32c3p2', '32l3', 'p2', 'a2', 'a3s2' or 'd0.5'"
+SPELLINGS = "'512', '64r', '32c3', '32c3s2', '32c3p2', '32l3', 'p2', 'a2', 'a3s2' or 'd0.5'"
 ONE_EACH = "one for each weight layer, the read-out too"
 
 
@@ -57,6 +60,9 @@ class FeedForward:
                 made.back_end = setting.back_end
             return cast(nn.Module, made)
 
+        spiking = getattr(registry.find("neuron", options.neuron.kind), "is_spiking", True)
+        if options.norm == "bntt" and not spiking:
+            refuse("model.norm", f"'bntt' with '{options.neuron.kind}', which knows no time", "'batch'")
         model: Any = feedforward(
             setting.shape,
             setting.outputs,
@@ -69,8 +75,9 @@ class FeedForward:
             options.deviations,
             options.norm_gain,
             setting.steps,
+            setting.binary,
         )
-        if not getattr(registry.find("neuron", options.neuron.kind), "is_spiking", True):
+        if not spiking:
             # Real convolutions are a good quarter faster with channels last; time loops want them first.
             model = model.to(memory_format=torch.channels_last)
         return cast(nn.Module, model)
@@ -100,6 +107,7 @@ def feedforward(
     deviations: Sequence[float] | None = None,
     norm_gain: float = 1.0,
     steps: int = 1,
+    binary: bool = False,
 ) -> nn.Sequential:
     """A network from inputs (T, B, *shape) to read-outs (T, B, outputs).
 
@@ -108,7 +116,8 @@ def feedforward(
     `steps` time steps. keys: names the draw of the initial
     weights: uniform +-1/sqrt(fan-in), or Gaussian with the standard deviations `deviations`, one per weight layer.
     norm_gain: multiplies the initial gains of the norms before neurons. x_kind: what the input is made of ("spikes" for
-    0 and 1). products: how few-bit operands are multiplied; see `products`.
+    0 and 1). products: how few-bit operands are multiplied; see `products`. binary: weights become +-1, so that what is
+    fed back has a learned gain, unless norm = "bias".
     """
     make_norm = registry.find("norm", norm, "model norm")
     if norm == "bias" and norm_gain != 1:
@@ -117,12 +126,13 @@ def feedforward(
     current, kind, bias = tuple(shape), x_kind, make_norm is without_norm
     spreads = None if deviations is None else list(deviations)
 
-    def weigh(name: str, layer: nn.Linear | nn.Conv2d | Local2d, channels: int, fan_in: int) -> None:
+    def drawn(name: str, layer: nn.Linear | nn.Conv2d | Local2d) -> nn.Module:
         if spreads is not None and not spreads:
-            refuse(
-                "model deviations", f"{len(deviations or ())} numbers", "one for each weight layer, the read-out too"
-            )
-        parts[name] = Stepwise(_drawn(layer, spreads.pop(0) if spreads else None, *keys, name))
+            refuse("model deviations", f"{len(deviations or ())} numbers", ONE_EACH)
+        return _drawn(layer, spreads.pop(0) if spreads else None, *keys, name)
+
+    def weigh(name: str, layer: nn.Linear | nn.Conv2d | Local2d, channels: int, fan_in: int) -> None:
+        parts[name] = Stepwise(drawn(name, layer))
         if not bias:
             given = {"channels": channels, "start": fan_in**-0.5, "steps": steps}
             normed = registry.called(make_norm, {}, given)
@@ -138,8 +148,14 @@ def feedforward(
         weigh(name, FewBitLinear(current[0], units, bias=bias, x_kind=kind, policy=products), units, current[0])
         current = (units,)
 
-    def fire(number: int) -> Kind:
-        parts[f"spikes{number}"] = made = neuron()
+    def fire(number: int, fed_back: bool = False) -> Kind:
+        made = neuron()
+        if fed_back:
+            if not isinstance(made, Neuron):
+                refuse(f"model layers[{number - 1}]", f"{current[0]}r of {type(made).__name__}", "neurons that spike")
+            made = Recurrent(current[0], made, current[0] ** -0.5 if binary and not bias else None)
+            drawn(f"feedback{number}", made.feedback)
+        parts[f"spikes{number}"] = made
         return getattr(made, "emits", "real")
 
     def pool(
@@ -159,7 +175,7 @@ def feedforward(
             refuse(f"model layers[{number - 1}]", repr(text), SPELLINGS)
         if match["dense"]:
             dense(f"dense{number}", int(match["dense"]))
-            kind = fire(number)
+            kind = fire(number, bool(match["fed"]))
             continue
         if match["dropped"]:
             parts[f"dropout{number}"], kind = Dropout(float(match["dropped"])), "real"

@@ -150,7 +150,8 @@ def local_network(
     texts = [str(text).lower() for text in layers]
     for number, text in enumerate(texts):
         match = LAYER.fullmatch(text)
-        if match is None or match["pool"] == "a" or match["inner"] or match["stride"]:
+        known = match is not None and (match["dense"] or match["out"] or match["pool"] == "p")
+        if match is None or not known or match["fed"] or match["inner"] or match["stride"]:
             refuse(f"model layers[{number}]", repr(text), "'256', '64c7' or 'p2' with the online rule")
         if match["pool"]:
             if number == 0 or "c" not in texts[number - 1]:

@@ -15,7 +15,7 @@ class Setting:
     """What data, encoder and machine give the builder of a network.
 
     shape: features (T, B, *shape) of an encoded example, made of `emits`; steps: T; outputs: read-outs, one per class
-    or value of the task; seed: names the draws of initial weights.
+    or value of the task; seed: names the draws of initial weights; binary: weights become +-1.
     """
 
     shape: tuple[int, ...]
@@ -26,6 +26,7 @@ class Setting:
     emits: Kind = "real"
     back_end: str = "auto"
     products: Policy = "exact"
+    binary: bool = False
 
     def build(self, options: Options) -> Any:
         """The network that a model's options describe."""

@@ -105,6 +105,8 @@ def _check_sequences(recipe: Recipe, dataset: Any) -> None:
         encoder = build_encoder(recipe, form_of(dataset))
         parts = (dataset.train, dataset.validation, dataset.test)
         shortest = min(int(encoder.ends(part.lengths).min()) for part in parts)
+        if getattr(model, "norm", None) == "bntt":
+            refuse("model.norm", "'bntt' with sequences of different lengths", "'batch', or one length")
         if getattr(model, "hybrid", None) is not None:
             refuse("model.hybrid", "given, with sequences of different lengths", "it left out, or one length")
         if (burn_in := getattr(learner, "burn_in", 0)) >= shortest:
@@ -136,7 +138,8 @@ def setting_of(recipe: Recipe, form: Form) -> Setting:
     """What the recipe's network is built for."""
     encoder = build_encoder(recipe, form)
     shape, compute = encoder.features(seen_shape(recipe.data, form.shape)), recipe.compute
-    kinds = (form.task, recipe.seed, encoder.emits, compute.back_end, compute.products)
+    binary = registry.trait("precision", recipe.weights.precision, "has_latents", True)
+    kinds = (form.task, recipe.seed, encoder.emits, compute.back_end, compute.products, binary)
     return Setting(shape, form.outputs, encoder.steps, *kinds)
 
 

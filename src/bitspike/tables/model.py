@@ -20,10 +20,11 @@ class FeedForward(Options):
     """The network, layer by layer."""
 
     layers: list[str]
-    """"512" dense, "32c3" convolution, "32l3" local, "p2" max pool, "a2" or "a3s2" average pool, "d0.5" dropout; the
-    read-out is added."""
+    """"512" dense, "64r" dense with feedback among its neurons, "32c3" convolution, "32l3" local, "p2" max pool, "a2"
+    or "a3s2" average pool, "d0.5" dropout; the read-out is added."""
     norm: Annotated[str, Named("norm")] = "batch"
-    """Behind each weight layer: batch normalisation, a learned gain and offset, or nothing but the layer's biases."""
+    """Behind each weight layer: batch normalisation (of each time step by itself: bntt), a learned gain and offset, or
+    nothing but the layer's biases."""
     norm_gain: Positive = 1.0
     """Initial gain of the norms before neurons, times what it is else: soft rates of a few hertz become tens."""
     deviations: list[Positive] | None = None

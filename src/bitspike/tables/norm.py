@@ -11,6 +11,11 @@ class Batch(Options):
     """Batch normalisation over time, batch and places."""
 
 
+@register("norm", "bntt", "bitspike.layers.bntt:BNTT")
+class BNTT(Options):
+    """Batch normalisation with statistics and gains of each time step."""
+
+
 @register("norm", "scale", "bitspike.layers.scale:ChannelScale")
 class Scale(Options):
     """A learned gain and offset per channel."""

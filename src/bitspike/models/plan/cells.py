@@ -22,11 +22,12 @@ from bitspike.products import Kind
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Feedback(Node):
-    """Units that read x_t + W s_{t-1}, s their own outputs. weight (N, N)."""
+    """Units that read x_t + g W s_{t-1}, s their own outputs. weight (N, N); gain (N,), or none."""
 
     what: ClassVar[str] = "feedback"
     weight: Tensor
     unit: Step
+    gain: Tensor | None = None
     bits: float = REAL_BITS
     weight_kind: Kind = "real"
 
@@ -62,7 +63,8 @@ class Feedback(Node):
     def run(self, state: tuple[Tensor, Any], *x: Tensor) -> tuple[Tensor, tuple[Tensor, Any]]:
         """Outputs of all steps."""
         before, inner = state
-        y, last = run_with_feedback(self.unit.recurrence, x[0], self.weight, inner, self.unit.constants, before)
+        weight = self.weight if self.gain is None else self.gain.unsqueeze(1) * self.weight
+        y, last = run_with_feedback(self.unit.recurrence, x[0], weight, inner, self.unit.constants, before)
         return y, (y[-1], last)
 
 

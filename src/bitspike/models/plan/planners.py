@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 from bitspike.kernels import Recurrence
 from bitspike.layers import (
     BNTT,
+    BatchStatistics,
     ChannelScale,
     Dropout,
     FewBitConv2d,
@@ -110,12 +111,12 @@ def stepwise(builder: Builder, module: Any, name: str, source: str) -> str:
 @planner(TemporalBatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BNTT)
 def normalisation(builder: Builder, norm: Any, name: str, source: str) -> str:
     """Statistics as they are: a gain and an offset per channel, of BNTT for each step."""
-    ours = isinstance(norm, TemporalBatchNorm | BNTT)
+    ours = isinstance(norm, BatchStatistics)
     if not ours and not builder.rows:
         builder.refuse(
             name, f"{type(norm).__name__} on all steps at once; wanted inside Stepwise, or TemporalBatchNorm"
         )
-    mean, var = norm.statistics() if isinstance(norm, TemporalBatchNorm) else (norm.running_mean, norm.running_var)
+    mean, var = norm.statistics() if ours else (norm.running_mean, norm.running_var)
     if mean is None:
         builder.refuse(name, f"{type(norm).__name__} without running statistics")
     none, like = torch.zeros_like(mean.flatten()), torch.ones(1, mean.numel()).to(mean)
@@ -246,7 +247,7 @@ def recurrent(builder: Builder, layer: Any, name: str, source: str) -> str:
     feedback = weights(layer.feedback)
     node = Feedback(
         name=name, inputs=(source,), unit=inner, emits=inner.emits, weight=feedback["weight"], bits=feedback["bits"],
-        weight_kind=feedback["weight_kind"],
+        weight_kind=feedback["weight_kind"], gain=None if layer.gain is None else fixed(layer.gain),
     )  # fmt: skip
     return builder.add(node)
 
