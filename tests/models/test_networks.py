@@ -8,6 +8,7 @@ import torch
 from bitspike.errors import BitspikeError
 from bitspike.models import feedforward, local_network
 from bitspike.neurons import LIF, Static
+from bitspike.weights import StraightThrough, quantise
 
 
 def weights_of(model):
@@ -30,11 +31,24 @@ def test_convolutions_strides_and_pools():
     assert model(torch.rand(2, 3, 2, 34, 34)).shape == (2, 3, 10)
 
 
-def test_a_model_is_a_function_of_its_keys():
-    one, same, other = (feedforward((4,), 2, ["8"], LIF, keys=(k, "init")) for k in (0, 0, 1))
+@pytest.mark.parametrize("layer", ["8", "8r"])
+def test_a_model_is_a_function_of_its_keys(layer):
+    one, same, other = (feedforward((4,), 2, [layer], LIF, keys=(k, "init")) for k in (0, 0, 1))
     pairs = zip(one.parameters(), same.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    assert not torch.equal(next(one.parameters()), next(other.parameters()))
+    drawn = [name for name, value in one.named_parameters() if value.ndim > 1]
+    assert len(drawn) == 2 + layer.count("r")
+    ours, others = dict(one.named_parameters()), dict(other.named_parameters())
+    assert not any(torch.equal(ours[name], others[name]) for name in drawn)
+
+
+def test_what_binary_neurons_feed_back_has_a_gain_where_the_layers_have_norms():
+    for norm, gained in (("batch", True), ("bias", False)):
+        layer = feedforward((4,), 2, ["16r"], LIF, norm=norm, binary=True).spikes1
+        assert (layer.gain is not None) == gained
+    gained = feedforward((4,), 2, ["16r"], LIF, binary=True).spikes1
+    quantise(gained, StraightThrough, 0)
+    assert gained.weight().abs().unique().tolist() == [0.25]
 
 
 def test_local_network_of_two_moons_and_of_images():

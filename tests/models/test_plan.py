@@ -25,7 +25,7 @@ from bitspike.layers import (
 )
 from bitspike.layers import Synapse as SynapseLayer
 from bitspike.models import LocalNetwork
-from bitspike.models.plan import Input, Step, Weights, plan_of
+from bitspike.models.plan import Feedback, Input, Step, Weights, plan_of
 from bitspike.models.sequence import SequenceNetwork
 from bitspike.neurons import IF, LIF, AdaptiveLIF, CurrentLIF, Integrator, TemporalQuantiser, redraw_units
 from bitspike.neurons.lif import LIFState
@@ -132,7 +132,7 @@ def test_slices_through_the_plan_of_every_recipe_equal_its_network(name):
     answers = made[plan.nodes[-1].name]
     assert near(answer[-len(y) :], y, 1e-5)
     assert near(answers, answer, 1e-5)
-    spikes = [n.name for n in plan.nodes if n.emits == "spikes" and isinstance(n, Step)]
+    spikes = [n.name for n in plan.nodes if n.emits == "spikes" and isinstance(n, Step | Feedback)]
     assert spiking == bool(spikes)
     for node in spikes:
         assert torch.equal(made[node].flatten(2), units[node].flatten(2))

@@ -62,8 +62,9 @@ def test_recurrent_adaptive_neurons_train_stop_go_on_and_are_measured(precision,
     assert counted["spikes1.feedback"]["dense"] == 8 * 16 * 16
     bits = {"full": 32.0, "straight-through": 1.0, "bayesian": 1.0}[precision]
     assert counted["spikes1.feedback"]["weight_bits"] == bits
-    assert (whole.path / "report.html").stat().st_size > 10_000
-    assert whole.predict(whole.dataset().test.x[:5]).shape == (8, 5, 10)
+    page = bitspike.report(whole.path).read_text()
+    assert "spikes1" in page
+    assert whole.predict(whole.dataset().test.x[:5]).shape == (5, 10)
 
 
 def test_bntt_keeps_statistics_of_its_own_for_the_most_probable_weights(tmp_path):
@@ -87,13 +88,12 @@ def test_weights_of_before_there_were_such_statistics_load():
     ("name", "asked", "message"),
     [
         ("digits-bntt", ["model.neuron.kind='relu'"], "model.norm: got 'bntt' with 'relu', which knows no time"),
-        ("digits-rows-recurrent", ["model.neuron.kind='relu'"], r"model layers\[0\]: got '?128r"),
+        ("digits-rows-recurrent", ["model.neuron.kind='relu'"], r"model layers\[0\]: got '?256r"),
         (
             "digits-rows-recurrent",
-            ["model.neuron.kind='bisnn'", "learner.rule='online'"],
-            r"model layers\[0\]: got '128r', wanted '256', '64c7' or 'p2' with the online rule",
+            ["model.neuron.kind='bisnn'", "learner.rule='online'", "learner.burn_in=0"],
+            r"model layers\[0\]: got '256r', wanted '256', '64c7' or 'p2' with the online rule",
         ),
-        ("digits-bntt", ["training.batch=1"], "BNTT input: got a batch of one example"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(name, asked, message, tmp_path):
