@@ -10,6 +10,7 @@ from bitspike.kernels.functions import (
     log1p,
     maximum,
     minimum,
+    no_spike,
     stop,
     threshold,
     with_gradient,
@@ -20,5 +21,5 @@ from bitspike.kernels.scan import Spike, Step, scan
 
 __all__ = [
     "BACK_ENDS", "Choice", "Recurrence", "Spike", "Step", "absolute", "back_end_for", "choose", "exp", "expm1", "floor",
-    "indicator", "log1p", "maximum", "minimum", "run", "scan", "stop", "threshold", "with_gradient",
+    "indicator", "log1p", "maximum", "minimum", "no_spike", "run", "scan", "stop", "threshold", "with_gradient",
 ]  # fmt: skip

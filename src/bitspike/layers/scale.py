@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
-from bitspike.kernels import Spike
+from bitspike.kernels import Spike, no_spike
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Chooser, run_on
 
@@ -30,10 +30,6 @@ class Scale(NamedTuple):
 def scale_step(x: Any, state: NoState, p: Scale, spike: Spike) -> tuple[Any, NoState]:
     """y = x g + b."""
     return x * p.g + p.b, state
-
-
-def _no_spike(u: Any) -> Any:
-    return u
 
 
 def without_norm() -> None:
@@ -61,7 +57,7 @@ class ChannelScale(nn.Module):
             refuse("channel scale input", tuple(x.shape), f"(T, B, {len(self.weight)}, *)")
         constant = x.shape[0] > 1 and x.stride(0) == 0
         part = computing(x[:1] if constant else x)
-        recurrence, choice = self._chooser(scale_step, NoState, Scale, _no_spike, part, "auto")
+        recurrence, choice = self._chooser(scale_step, NoState, Scale, no_spike, part, "auto")
         y, _ = run_on(choice, recurrence, part, NoState(), self.gains(x.ndim))
         y = given_back(y, x.dtype)
         return y.expand(x.shape) if constant else y

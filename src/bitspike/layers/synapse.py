@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
-from bitspike.kernels import Spike
+from bitspike.kernels import Spike, no_spike
 from bitspike.kernels.dtypes import computing, rest
 from bitspike.layers.by_events import EventLayer
 from bitspike.layers.fused import hooked_anywhere, plain
@@ -70,10 +70,6 @@ def alpha_step(x: Any, state: AlphaState, p: SynapseConstants, spike: Spike) -> 
     return s, AlphaState(x + p.a * behind, s)
 
 
-def _no_spike(u: Any) -> Any:
-    return u
-
-
 class Synapse(Neuron):
     """A filter over time, x (T, B, *features) to the same shape. kind: "alpha" or "first-order"."""
 
@@ -86,7 +82,7 @@ class Synapse(Neuron):
             refuse("synapse", repr(kind), f"one of {', '.join(SYNAPSES)}")
         self.synapse = kind
         self.step = alpha_step if kind == "alpha" else first_order_step
-        self.spike = _no_spike
+        self.spike = no_spike
         self.tau = one_positive(tau, "synapse tau", "a positive number of seconds")
         self.dt = one_positive(dt, "synapse dt", "a positive number of seconds")
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bitspike import draws
 from bitspike.draws import Key
 from bitspike.errors import refuse
-from bitspike.kernels import Spike, choose, exp, expm1, maximum, minimum, with_gradient
+from bitspike.kernels import Spike, choose, exp, expm1, maximum, minimum, no_spike, with_gradient
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Chooser, run_on
 from bitspike.kernels.transforms import outside_graphs
@@ -111,10 +111,6 @@ class RateStep:
         return with_gradient(value, rate), state
 
 
-def _no_spike(u: Any) -> Any:
-    return u
-
-
 @outside_graphs
 def _drawn(kind: NoiseKind, like: Tensor, keys: tuple[Key, ...]) -> Tensor:
     """u of `Draw`, one for each value of like (1, N)."""
@@ -195,7 +191,7 @@ class SoftNeuron(Stochastic, nn.Module):
             state = Draw(_drawn(kind, flat, keys))
             constants = NoisyConstants(*rate, self.noise.sigma, self.noise.tau_s)
         step = (RateStep, self.rate.curve, kind)
-        recurrence, choice = self._chooser(step, type(state), type(constants), _no_spike, flat, self.back_end)
+        recurrence, choice = self._chooser(step, type(state), type(constants), no_spike, flat, self.back_end)
         y, _ = run_on(choice, recurrence, flat, state, constants)
         return y
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.convert.high_value import high_value
-from bitspike.kernels import Spike
+from bitspike.kernels import Spike, no_spike
 from bitspike.layers.fused import LARGEST_POOL
 from bitspike.layers.memory_format import memory_order, run_in_order
 from bitspike.layers.stepwise import stepwise
@@ -172,7 +172,7 @@ class RunningSum(Neuron):
     def __init__(self) -> None:
         super().__init__()
         self.step = sum_step
-        self.spike = _no_spike
+        self.spike = no_spike
 
     def initial(self, like: Tensor) -> SumState:
         """Nothing yet."""
@@ -184,10 +184,6 @@ class RunningSum(Neuron):
 
     def watch(self, note: Note) -> None:
         """Sums are no layer to record."""
-
-
-def _no_spike(u: Any) -> Any:
-    return u
 
 
 class MaxUnit(nn.Module):

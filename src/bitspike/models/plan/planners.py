@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bitspike.kernels import Recurrence
+from bitspike.kernels import Recurrence, no_spike
 from bitspike.layers import (
     BNTT,
     BatchStatistics,
@@ -195,16 +195,12 @@ def neuron(builder: Builder, layer: Any, name: str, source: str) -> str:
 def soft(builder: Builder, layer: Any, name: str, source: str) -> str:
     """The noiseless rate."""
     rate = layer.rate
-    step = Recurrence(RateStep(rate.curve, "none"), NoNoise, RateConstants, _none)
+    step = Recurrence(RateStep(rate.curve, "none"), NoNoise, RateConstants, no_spike)
     label = f"soft-{rate.curve}"
     node = Step(
         name=name, inputs=(source,), label=label, recurrence=step, constants=rate.constants(), start=NoNoise()
     )  # fmt: skip
     return builder.add(node)
-
-
-def _none(u: Any) -> Any:
-    return u
 
 
 @planner(TemporalQuantiser)
