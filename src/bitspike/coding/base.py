@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor
@@ -47,6 +48,9 @@ class Encoder:
     def ends(self, lengths: Tensor) -> Tensor:
         """Of sequences of `lengths` (B,) steps, the number of encoded steps."""
         return lengths
+
+    def check_seen(self, x: Any, names: Sequence[str] | None = None) -> None:
+        """Say what of new examples (called `names`) the code does not show; one that shows nothing is refused."""
 
     def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Feature shape of the code of an example of `shape` (without time)."""

@@ -5,6 +5,7 @@ Rule "or": any event in a bin is a 1; "count": how many. Events at or after T dt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -107,6 +108,16 @@ class EventBins(Encoder):
                     f"{len(empty):,} of {len(recordings):,} {part} recordings have no event before {seen:g} ms"
                 )
         return notes
+
+    def check_seen(self, x: Any, names: Sequence[str] | None = None) -> None:
+        """Refuse recordings without an event in the window: the answer would be blind."""
+        for which in self.unseen(x).tolist() if hasattr(x, "offsets") else ():
+            times = x.t[x.offsets[which] : x.offsets[which + 1]]
+            came = "no event"
+            if len(times):
+                came = f"events from {int(times.min()) / 1000:,.1f} to {int(times.max()) / 1000:,.1f} ms"
+            name = names[which] if names else f"predict x[{which}]"
+            refuse(name, came, f"some from 0 to {self.steps * self.dt:g} ms, the window that this network reads")
 
     def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(P, H, W) with P = 1 when polarity is merged."""

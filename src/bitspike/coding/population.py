@@ -10,6 +10,7 @@ are Bernoulli(rate), independent over steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from bitspike.coding.base import Encoder, checked_examples, checked_steps, float
 from bitspike.draws import Key, uniform_per_example
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing
+from bitspike.notices import notice
 
 ROUNDING = 1e-6
 
@@ -58,6 +60,11 @@ class PopulationCode(Encoder):
             if share := outside(getattr(dataset, part).x):
                 notes.append(f"{share:.1%} of the {part} values lie outside [0, 1]: the population code fades there")
         return notes
+
+    def check_seen(self, x: Any, names: Sequence[str] | None = None) -> None:
+        """As `notes`, of new examples."""
+        if share := outside(x):
+            notice(f"predict x: {share:.1%} of the values lie outside [0, 1], where the population code fades out")
 
     def features(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(values * neurons,)."""

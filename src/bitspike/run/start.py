@@ -13,8 +13,6 @@ from torch import Tensor
 
 from bitspike import metrics
 from bitspike.coding import Encoder
-from bitspike.coding.events import EventBins
-from bitspike.coding.population import PopulationCode, outside
 from bitspike.coding.windows import Windows
 from bitspike.data import ends, prepare_labelled
 from bitspike.data.sources import sha256_of_file
@@ -23,7 +21,6 @@ from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
 from bitspike.models.plan import Plan
 from bitspike.neurons.recordings import Monitor, Recording, beside
-from bitspike.notices import notice
 from bitspike.paths import home, is_folder
 from bitspike.run import several
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
@@ -287,18 +284,8 @@ class Run:
         return torch.where(within.view(*within.shape, *(1,) * (x.ndim - 2)), x, torch.zeros_like(x)), lengths
 
     def check_seen(self, x: Any, names: Sequence[str] | None = None) -> None:
-        """Refuse recordings (called `names`) without an event in the encoder's window: the answer would be blind."""
-        if not isinstance(self.encoder, EventBins) or not hasattr(x, "offsets"):
-            return
-        empty = self.encoder.unseen(x).tolist()
-        if empty:
-            which, window = empty[0], self.encoder.steps * self.encoder.dt
-            times = x.t[x.offsets[which] : x.offsets[which + 1]]
-            came = "no event"
-            if len(times):
-                came = f"events from {int(times.min()) / 1000:,.1f} to {int(times.max()) / 1000:,.1f} ms"
-            name = names[which] if names else f"predict x[{which}]"
-            refuse(name, came, f"some from 0 to {window:g} ms, the window that this network reads")
+        """Refuse examples (called `names`) of which the encoder shows the network nothing."""
+        self.encoder.check_seen(x, names)
 
     def _checked(self, x: Any) -> Any:
         """Inputs as the model takes them, or one line on what is wrong with them."""
@@ -318,8 +305,7 @@ class Run:
             refuse("predict x", x.dtype, "floating-point values, normalised as in training (see data.prepare)")
         if not bool(torch.isfinite(x).all()):
             refuse("predict x", "values that are not finite", "finite values")
-        if isinstance(self.encoder, PopulationCode) and (share := outside(x)):
-            notice(f"predict x: {share:.1%} of the values lie outside [0, 1], where the population code fades out")
+        self.check_seen(x)
         return x
 
     def dataset(self, data: Path | None = None) -> Any:
