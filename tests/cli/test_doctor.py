@@ -8,7 +8,6 @@ from typer.testing import CliRunner
 
 from bitspike import data
 from bitspike.cli.app import app
-from bitspike.cli.doctor_data import where
 from bitspike.errors import BitspikeError
 from bitspike.neurons import with_steps
 
@@ -52,19 +51,19 @@ def test_svhn_is_found_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     first, second = tmp_path / "a", tmp_path / "b"
     monkeypatch.setenv("BITSPIKE_DATA", f"{first}:{second}")
     missing = "not found: put 'svhn/train_32x32.mat' and 'svhn/test_32x32.mat' into BITSPIKE_DATA"
-    assert where("svhn") == missing
+    assert data.where("svhn") == missing
     (second / "SVHN").mkdir(parents=True)
     (second / "SVHN" / "train_32x32.mat").touch()
-    assert where("svhn") == "not found: put 'svhn/test_32x32.mat' into BITSPIKE_DATA"
+    assert data.where("svhn") == "not found: put 'svhn/test_32x32.mat' into BITSPIKE_DATA"
     (second / "SVHN" / "test_32x32.mat").touch()
-    assert where("svhn") == str(second / "SVHN")
+    assert data.where("svhn") == str(second / "SVHN")
     assert json.loads(output("--json"))["data"]["svhn"] == str(second / "SVHN")
     first.mkdir()
     (first / "test_32x32.mat").touch()
-    assert where("svhn") == f"{second / 'SVHN'}, {first}"
+    assert data.where("svhn") == f"{second / 'SVHN'}, {first}"
 
 
 def test_only_sets_without_files_are_embedded_or_generated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BITSPIKE_DATA", raising=False)
-    found = {name for name in data.names() if where(name) == "embedded or generated"}
+    found = {name for name in data.names() if data.where(name) == "embedded or generated"}
     assert found == {"digits", "two-moons", "regression-1d", "mackey-glass"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,8 +121,8 @@ def test_what_is_no_sound_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_library_says_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folders(tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(
-        BitspikeError, match=r"^sound files: got no soundfile library, wanted .* pip install -e '.\[audi"
+        BitspikeError, match=r"^sound files: the soundfile library: not installed; .* '.\[audio\]' adds"
     ):
         load("folder", path=root)

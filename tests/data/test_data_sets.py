@@ -132,7 +132,7 @@ def test_regression_1d_is_the_papers_curve_scaled_by_its_test_range() -> None:
 @pytest.mark.parametrize(
     ("name", "choices", "message"),
     [
-        ("moons", {}, "data set: got 'moons', wanted one of digits, two-moons, regression-1d, "),
+        ("moons", {}, "data set: got 'moons', wanted one of 'digits', 'two-moons', 'regression-1d', "),
         ("two-moons", {"nois": 1}, "two-moons option nois: got 1, wanted one of the options validation, train_size"),
         ("two-moons", {"noise": -1}, "two-moons option noise: got -1, wanted greater than or equal to 0"),
         ("two-moons", {"test": 0.5}, "two-moons option test: got 0.5, wanted one of the options"),

@@ -26,5 +26,5 @@ def test_types_are_in_words() -> None:
     assert found["target"].type == '"class" or "value"'
     assert (found["time"].type, found["time"].default) == ("true or false", False)
     assert describe_options("mackey-glass")[-1].type == "number above 0 to 100"
-    with pytest.raises(BitspikeError, match=r"^data set: got 'nosuch', wanted one of digits"):
+    with pytest.raises(BitspikeError, match=r"^data set: got 'nosuch', wanted one of 'digits'"):
         describe_options("nosuch")

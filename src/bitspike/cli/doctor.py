@@ -35,7 +35,6 @@ def register(app: typer.Typer) -> None:
         import torch
 
         from bitspike import data, registry
-        from bitspike.cli.doctor_data import where
         from bitspike.cli.doctor_kernels import back_ends
         from bitspike.extras import states
         from bitspike.products import capabilities
@@ -49,7 +48,7 @@ def register(app: typer.Typer) -> None:
             "time loops": back_ends(),
             "products": str(capabilities()),
             "BITSPIKE_DATA": os.environ.get("BITSPIKE_DATA", "not set"),
-            "data": {name: where(name) for name in data.names()},
+            "data": {name: data.where(name) for name in data.names()},
             "extras": states(),
         }
         if own := registry.own():

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
-from bitspike import data, registry
-from bitspike.data.options import in_words, limits_in_words
+from bitspike import registry
 from bitspike.options import Options
+from bitspike.options.words import described
 from bitspike.run.recipe import Recipe
 
 WIDTH = 100
@@ -40,17 +39,12 @@ def _part(part: BaseModel, path: str) -> Iterator[Key]:
         room, key, name, usual = part.named
         text = "; ".join(f"{known}: {registry.about(room, known)}" for known in registry.names(room))
         yield Key(f"{path}{key}", "name", usual, name, f"{text}. Each may have keys of its own.")
-    for name, field in type(part).model_fields.items():
-        value = getattr(part, name)
-        text = field.description or ""
-        if isinstance(value, BaseModel) or (name == "options" and path == "data."):
-            tables.append((name, value))
+    for option in described(type(part)):
+        value = getattr(part, option.name)
+        if isinstance(value, BaseModel) or (option.name == "options" and path == "data."):
+            tables.append((option.name, value))
         else:
-            default: Any = field.get_default(call_default_factory=True)
-            default = "required" if default is PydanticUndefined else default
-            hint: Any = field.annotation
-            kind = " ".join([in_words(hint), *limits_in_words(field.metadata)])
-            yield Key(f"{path}{name}", kind, default, value, " ".join(text.split()))
+            yield Key(f"{path}{option.name}", option.type, option.default, value, option.text)
     for name, value in tables:
         if isinstance(value, BaseModel):
             yield Key(f"{path}{name}", "table", None, None, (type(value).__doc__ or "").strip(), True)
@@ -61,7 +55,7 @@ def _part(part: BaseModel, path: str) -> Iterator[Key]:
 
 def _options(given: dict[str, Any], path: str, name: str) -> Iterator[Key]:
     yield Key(path, "table", None, None, f"Of the data set {name}.", True)
-    for option in data.describe_options(name):
+    for option in described(registry.options("data", name, "data.set")):
         yield Key(
             f"{path}.{option.name}", option.type, option.default, given.get(option.name, option.default), option.text
         )

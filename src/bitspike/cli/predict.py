@@ -32,11 +32,10 @@ def register(app: typer.Typer) -> None:
             typer.echo(f"reading {files:,} entries of '{source}'", err=True)
         import torch
 
-        from bitspike import data
         from bitspike.run.start import load
 
         ready = load(run)
-        x, names = data.prepare(source if source == "-" else Path(source), ready.environment["data"]["form"])
+        x, names = ready.prepare(source if source == "-" else Path(source))
         ready.check_seen(x, names)
         outputs = ready.predict(x, samples=draws, scaled=not raw)
         if outputs.ndim == 3:

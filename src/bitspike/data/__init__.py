@@ -1,29 +1,29 @@
-"""Data sets by name: `load(name)`; new input for a trained network: `prepare(source, form)`."""
+"""Data sets by name: `load(name)`; new input for a trained network: `prepare(source, form)`.
+
+A data set is a function or a class in the room "data" of the registry: its options, and `folder`, `seed` and `fold`
+where it has parameters of these names, to a `DataSet` (a class: by its method `load`). Beside that it may say
+`generated` (it is drawn anew for every seed), `where()` (its files are, in words), and `prepare(source, form)` and
+`prepare_labelled(source, form, classes)` (what it reads anew, where these two are not the ones of this package).
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bitspike import registry
 from bitspike.data.base import DataSet, Events, Split
-from bitspike.data.cifar import cifar10, cifar100
-from bitspike.data.digits import digits
 from bitspike.data.events import read_recordings, write_events
-from bitspike.data.folder import own_folder
-from bitspike.data.mackey_glass import mackey_glass
 from bitspike.data.mean_image import centred
-from bitspike.data.mnist import fashion_mnist, mnist
-from bitspike.data.nmnist import nmnist
 from bitspike.data.normalise import rescale, restore
-from bitspike.data.options import APART, Option, described
 from bitspike.data.prepare import ends, prepare, prepare_labelled
 from bitspike.data.sameness import equal_examples
-from bitspike.data.svhn import svhn
-from bitspike.data.toy import regression_1d, two_moons, two_moons_grid
+from bitspike.data.toy import two_moons_grid
 from bitspike.errors import refuse
+from bitspike.options.words import Option, described
 
 __all__ = [
     "DataSet",
@@ -41,44 +41,41 @@ __all__ = [
     "read_recordings",
     "rescale",
     "restore",
+    "trait",
     "two_moons_grid",
+    "where",
     "write_events",
 ]
 
-_LOADERS: dict[str, Callable[..., DataSet]] = {
-    "digits": digits,
-    "two-moons": two_moons,
-    "regression-1d": regression_1d,
-    "mackey-glass": mackey_glass,
-    "mnist": mnist,
-    "fashion-mnist": fashion_mnist,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "svhn": svhn,
-    "nmnist": nmnist,
-    "folder": own_folder,
-}
+FIELD = "data set"
 
 
 def names() -> tuple[str, ...]:
     """The names `load` knows."""
-    return tuple(_LOADERS)
+    return tuple(registry.names("data"))
 
 
 def options(name: str) -> tuple[str, ...]:
     """The options of the set `name`, beside folder and seed."""
-    return tuple(p for p in inspect.signature(_loader(name)).parameters if p not in APART)
+    return tuple(registry.options("data", name, FIELD).model_fields)
 
 
 def describe_options(name: str) -> list[Option]:
     """Name, type, default and text of every option of the set `name`, as `data.options` of a recipe takes them."""
-    return described(name, _loader(name))
+    return described(registry.options("data", name, FIELD))
 
 
-def _loader(name: str) -> Callable[..., DataSet]:
-    if name not in _LOADERS:
-        refuse("data set", repr(name), f"one of {', '.join(_LOADERS)}")
-    return _LOADERS[name]
+def trait(name: str, attribute: str, default: Any) -> Any:
+    """What the set `name` says of itself: an attribute of its options, or of a class (or function) of one's own."""
+    found = registry.entry("data", name, FIELD)
+    own = default if isinstance(found.of, str) else getattr(found.of, attribute, default)
+    return getattr(found.options, attribute, own)
+
+
+def where(name: str) -> str:
+    """Where the files of the set `name` are found, or how to get them, in words."""
+    said = trait(name, "where", None)
+    return str(said()) if said is not None else f"by {registry.entry('data', name).home}"
 
 
 def load(
@@ -101,29 +98,38 @@ def load(
     set's own options (`options(name)`), checked by name and type. `notes` name each class that is missing in a split or
     whose examples are all equal.
     """
-    from pydantic import ValidationError, validate_call
+    from pydantic import ValidationError
 
-    known, loader = options(name), _LOADERS[name]
+    table, made = registry.options("data", name, FIELD), registry.find("data", name)
+    loader: Any = getattr(made, "load", made)
     if fold is not None:
         number, folds = fold
         if folds < 2 or not 1 <= number <= folds:
             refuse("data.fold", f"{number} of {folds} folds", "a fold from 1 to the number of folds, 2 or more")
         if "fold" not in inspect.signature(loader).parameters:
             refuse("data.folds", f"{folds} for {name}", "it left out: the set has a test part of its own")
-        choices["fold"] = fold
-    given = {"validation": validation, "test": test}
-    choices |= {option: value for option, value in given.items() if value is not None}
+    choices |= {key: value for key, value in (("validation", validation), ("test", test)) if value is not None}
     for option, value in choices.items():
-        if option not in known and option != "fold":
-            refuse(f"{name} option {option}", value, f"one of the options {', '.join(known)}")
-    if name not in ("digits", "two-moons", "regression-1d", "mackey-glass"):
-        choices["folder"] = folder
+        if option not in table.model_fields:
+            refuse(f"{name} option {option}", value, f"one of the options {', '.join(table.model_fields) or '(none)'}")
     try:
-        loaded = validate_call(loader)(seed=seed, **choices)
+        chosen = dict(table.model_validate(choices))
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"])
         came = "nothing" if first["type"].startswith("missing") else repr(first["input"])
         wanted = "a value" if came == "nothing" else first["msg"].removeprefix("Input should be ")
-        refuse(f"{name} option {option}", came, wanted)
-    return replace(loaded, notes=(*loaded.notes, *loaded.missing_classes(), *equal_examples(loaded)))
+        refuse(f"{name} option {'.'.join(str(part) for part in first['loc'])}", came, wanted)
+    given = {"folder": folder, "seed": seed, "fold": fold}
+    loaded = _called(made, chosen, given)
+    if isinstance(made, type):
+        loaded = _called(loaded.load, {}, given)
+    if not isinstance(loaded, DataSet):
+        refuse(f"data set '{name}'", type(loaded).__name__, "a bitspike.data.DataSet")
+    notes = (*loaded.notes, *loaded.missing_classes(), *equal_examples(loaded))
+    return replace(loaded, name=name, notes=notes)
+
+
+def _called(made: Callable[..., Any], chosen: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """made(**chosen) with those of `given` that it has parameters for."""
+    known = inspect.signature(made).parameters
+    return made(**chosen, **{key: value for key, value in given.items() if key in known})

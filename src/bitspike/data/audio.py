@@ -11,7 +11,6 @@ is left behind the last whole frame is not heard. Source of the mel scale: O'Sha
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -26,10 +25,10 @@ from torch import Tensor
 
 from bitspike.data.tables import padded
 from bitspike.errors import refuse
+from bitspike.extras import missing
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3"})
 IN_WORDS = "sound files (.wav, .flac, .ogg, .aif or .mp3)"
-MISSING = "an install with it: pip install -e '.[audio]' in a checkout of bitspike"
 
 FLOOR = 1e-10
 LONGEST = 600
@@ -113,12 +112,12 @@ class Sounds:
 
 
 def _library() -> Any:
-    if importlib.util.find_spec("soundfile") is None:
-        refuse("sound files", "no soundfile library", MISSING)
     try:
         import soundfile
+    except ImportError:
+        missing("audio", "sound files: the soundfile library")
     except OSError:
-        refuse("sound files", "a soundfile library without its libsndfile", MISSING)
+        missing("audio", "sound files: libsndfile of the soundfile library")
     return soundfile
 
 

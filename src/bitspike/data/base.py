@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -158,3 +159,9 @@ class DataSet:
 def select(x: Tensor | Events, y: Tensor, index: Tensor, chosen: Tensor, lengths: Tensor | None = None) -> Split:
     """The split made of the rows `chosen`."""
     return Split(x[chosen], y[chosen], index[chosen], None if lengths is None else lengths[chosen])
+
+
+def numbered(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> list[Split]:
+    """Splits whose examples are numbered through, one after the other."""
+    index = torch.arange(sum(len(x) for x in xs)).split([len(x) for x in xs])
+    return [Split(x, y, numbers) for x, y, numbers in zip(xs, ys, index, strict=True)]

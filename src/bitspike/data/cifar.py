@@ -10,29 +10,21 @@ Every image is a row of 3,072 bytes: 32 x 32 red, then green, then blue. The pic
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from bitspike.data import normalise, splits
-from bitspike.data.base import DataSet, Split
+from bitspike.data.base import DataSet
+from bitspike.data.official import images, joined
 from bitspike.data.plain_pickle import read_plain_pickle
 from bitspike.data.sources import find_folder, sha256_of_arrays, where_to_put
 from bitspike.errors import BitspikeError, refuse
-
-CIFAR10_NAMES = ("cifar-10-batches-py",)
-CIFAR100_NAMES = ("cifar-100-python",)
-Share = Annotated[float, Field(gt=0)]
-Size = Annotated[int, Field(ge=10)]
-Scale = Literal["unit", "channel"]
+from bitspike.options.data import CIFAR10, CIFAR100
 
 SHAPE = (3, 32, 32)
 SIZES = (50_000, 10_000)
-# 5,000 of the 50,000 unless another share or number is asked for.
-VALIDATION = 1 / 10
 BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 # A copy of CIFAR-10 in which some images could only be had as JPEGs: digest of a batch to their number.
@@ -46,41 +38,20 @@ FROM_JPEG = {
 }
 
 
-def cifar10(
-    *,
-    folder: Path | None = None,
-    seed: int = 0,
-    validation: Share = VALIDATION,
-    train_size: Size | None = None,
-    test_size: Size | None = None,
-    scale: Scale = "unit",
-) -> DataSet:
-    """Ten kinds of things in colour, x (N, 3, 32, 32); validation is a share or number of the training files.
-
-    scale: "unit", pixels in [0, 1]; "channel", each channel with mean 0 and variance 1 over the training part.
-    train_size (validation included) and test_size take a seeded stratified subset.
-    """
-    home = _home("cifar10", CIFAR10_NAMES, folder)
+def cifar10(*, folder: Path | None, seed: int, scale: str, **asked: Any) -> DataSet:
+    """x (N, 3, 32, 32) in [0, 1]; scale = "channel": each channel with mean 0 and variance 1 over the training part."""
+    home = _home("cifar10", CIFAR10.folders, folder)
     classes = _classes(home / "batches.meta", "label_names")
     parts = {name: _read(home / name, "labels", len(classes)) for name in (*BATCHES, "test_batch")}
-    return _built("cifar10", parts, classes, seed, validation, train_size, test_size, scale)
+    return _built("cifar10", parts, classes, scale, {"seed": seed, **asked})
 
 
-def cifar100(
-    *,
-    folder: Path | None = None,
-    seed: int = 0,
-    validation: Share = VALIDATION,
-    train_size: Size | None = None,
-    test_size: Size | None = None,
-    scale: Scale = "unit",
-    labels: Literal["fine", "coarse"] = "fine",
-) -> DataSet:
-    """A hundred kinds of things ("fine") or their twenty groups ("coarse"); the rest as in `cifar10`."""
-    home = _home("cifar100", CIFAR100_NAMES, folder)
+def cifar100(*, folder: Path | None, seed: int, scale: str, labels: str, **asked: Any) -> DataSet:
+    """As `cifar10`."""
+    home = _home("cifar100", CIFAR100.folders, folder)
     classes = _classes(home / "meta", f"{labels}_label_names")
     parts = {name: _read(home / name, f"{labels}_labels", len(classes)) for name in ("train", "test")}
-    return _built("cifar100", parts, classes, seed, validation, train_size, test_size, scale)
+    return _built("cifar100", parts, classes, scale, {"seed": seed, **asked})
 
 
 def _home(name: str, names: tuple[str, ...], folder: Path | None) -> Path:
@@ -142,46 +113,13 @@ def _channels(pixels: Tensor) -> dict[str, Any]:
 
 
 def _built(
-    name: str,
-    parts: dict[str, tuple[Tensor, Tensor]],
-    classes: tuple[str, ...],
-    seed: int,
-    validation: float,
-    train_size: int | None,
-    test_size: int | None,
-    scale: Scale,
+    name: str, parts: dict[str, tuple[Tensor, Tensor]], classes: tuple[str, ...], scale: str, asked: dict[str, Any]
 ) -> DataSet:
     # Of pixels and labels, not of files: the same images pickled by another version are the same data.
     digests = {part: sha256_of_arrays(x, y) for part, (x, y) in parts.items()}
-    *trained, (x_test, y_test) = parts.values()
-    x, y = torch.cat([x for x, _ in trained]), torch.cat([y for _, y in trained])
-    rows = splits.subset(y, train_size, seed, f"{name} train_size")
-    divided = splits.split(y[rows], seed, validation, None, name)
-    tested = splits.subset(y_test, test_size, seed, f"{name} test_size")
-    index, index_test = torch.arange(len(y)), len(y) + torch.arange(len(y_test))
-    form = normalise.scaled_from(255.0) if scale == "unit" else _channels(x[rows[divided.train]])
-
-    def made(x: Tensor, y: Tensor, index: Tensor, chosen: Tensor) -> Split:
-        # Pixels become floats only once rows are chosen: a small subset then needs little memory.
-        values = x[chosen].float()
-        values = values.div_(255.0) if scale == "unit" else normalise.apply(values, form)
-        return Split(values, y[chosen], index[chosen])
-
-    whole = (len(rows), len(tested)) == SIZES
+    *trained, tested = parts.values()
     from_jpeg = sum(FROM_JPEG.get(digest, 0) for digest in digests.values())
-    total = len(y) + len(y_test)
-    return DataSet(
-        name=name,
-        kind="classification",
-        train=made(x, y, index, rows[divided.train]),
-        validation=made(x, y, index, rows[divided.validation]),
-        test=made(x_test, y_test, index_test, tested),
-        classes=classes,
-        shape=SHAPE,
-        steps=None,
-        digests=digests,
-        input="image",
-        normalisation=form,
-        subset=None if whole else f"subset {len(rows):,}/{len(tested):,}",
-        notes=(f"{from_jpeg} of {total:,} images come from JPEGs",) if from_jpeg else (),
-    )
+    total = sum(len(y) for _, y in parts.values())
+    notes = (f"{from_jpeg} of {total:,} images come from JPEGs",) if from_jpeg else ()
+    fitted = None if scale == "unit" else _channels
+    return images(name, joined(trained), tested, classes, digests, SIZES, notes, fitted, **asked)

@@ -5,25 +5,17 @@ Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 
 from bitspike.data import grouped, normalise
 from bitspike.data.base import DataSet, select
+from bitspike.data.official import DIGITS
 from bitspike.data.sources import sha256_of_arrays
 
 HIGHEST = 16.0
 
 
-def digits(
-    *,
-    seed: int = 0,
-    fold: tuple[int, int] | None = None,
-    validation: Annotated[float, Field(gt=0)] = 0.1,
-    test: Annotated[float, Field(gt=0)] = 0.2,
-) -> DataSet:
+def digits(*, seed: int, fold: tuple[int, int] | None, validation: float, test: float) -> DataSet:
     """x (N, 1, 8, 8) in [0, 1]; a seeded stratified split, validation being a share of what test leaves."""
     from sklearn.datasets import load_digits
 
@@ -39,7 +31,7 @@ def digits(
         train=select(x, y, index, parts.train),
         validation=select(x, y, index, parts.validation),
         test=select(x, y, index, parts.test),
-        classes=tuple(str(digit) for digit in range(10)),
+        classes=DIGITS,
         shape=(1, 8, 8),
         steps=None,
         digests={"digits (scikit-learn)": sha256_of_arrays(raw, y)},

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from bitspike.data import grouped, splits, targets
@@ -21,85 +20,20 @@ from bitspike.data.sources import search_folders
 from bitspike.errors import refuse
 from bitspike.paths import home, kind_of, regular
 
-Share = Annotated[float, Field(gt=0)]
-White = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Positive = Annotated[int, Field(gt=0)]
-
 TEST = 0.2
 # Values beyond which nobody looks for equal examples.
 COMPARED = 50_000_000
 
 
 def own_folder(
-    *,
-    path: Annotated[
-        Path,
-        "Class folders of images, event files or sound (with or without train and test above them), an .npz with x and "
-        "y, or a CSV: wide (a row is an example; the target is the column y, label, class or target, else the last) or "
-        "long (columns example and t; a row is one time step of one example; examples may differ in length).",
-    ],
-    folder: Path | None = None,
-    seed: int = 0,
-    fold: tuple[int, int] | None = None,
-    test_path: Annotated[
-        Path | None, "A file or folder of the same kind whose examples are the test part (with folds: one more part)."
-    ] = None,
-    validation: Share = 0.125,
-    test: Share | None = None,
-    group: Annotated[
-        str | Positive | None,
-        "Column of a CSV (its name, or its number from 1) or array of an .npz that says who an example is of: no group "
-        "is in two parts.",
-    ] = None,
-    size: Annotated[
-        tuple[Positive, Positive] | None,
-        "[height, width] of images (default the commonest) or of the event sensor (default the largest addresses + 1).",
-    ] = None,
-    channels: Annotated[Literal[1, 3] | None, "Images: 1 grey, 3 RGB (default 3 if any image has colour)."] = None,
-    white: Annotated[
-        White | None,
-        "Images of more than 8 bits: the pixel that becomes 1 (default 65535 for 16 bits, else 1, 255 or 65535, the "
-        "least that no pixel exceeds).",
-    ] = None,
-    time: Annotated[bool, "An .npz or wide CSV: x has a time axis, (N, T, ...)."] = False,
-    steps: Annotated[
-        Positive | None,
-        "Time steps T of a wide CSV, whose columns are those of step 1, 2, ...; or the T to which sequences of "
-        "different lengths are padded (default the longest).",
-    ] = None,
-    padding: Annotated[
-        Literal["nan", "zero"] | None,
-        "An .npz without lengths: steps at the end that hold nothing but NaN, or zeros, are behind a sequence's end.",
-    ] = None,
-    target: Annotated[
-        targets.Target | None,
-        "What y is: class names or values. Left out: text is classes, and so are whole numbers, different texts of one "
-        "number, and a column called label or class, where few are distinct (at most 100, at most half the examples).",
-    ] = None,
-    target_column: Annotated[
-        str | Positive | None, "The target's column of a CSV, by its name or its number (from 1)."
-    ] = None,
-    per_step: Annotated[
-        bool, "A long CSV: the target is a class for each step (an .npz says so by y of shape (N, T))."
-    ] = False,
-    normalise: Annotated[
-        Kind | None,
-        "x of a table or of sound, by its training part: minmax to [0, 1] and clipped (default), standard (mean 0, "
-        "variance 1) or none.",
-    ] = None,
-    rate: Annotated[
-        Positive | None, "Sound: samples per second that all files are brought to (default the commonest)."
-    ] = None,
-    frame: Annotated[Share | None, "Sound: milliseconds of a frame (default 25)."] = None,
-    hop: Annotated[
-        Share | None, "Sound: milliseconds from frame to frame, which are the time steps (default 10)."
-    ] = None,
-    bands: Annotated[Positive | None, "Sound: mel bands of a frame (default 20)."] = None,
-) -> DataSet:
+    *, folder: Path | None, seed: int, fold: tuple[int, int] | None, path: Path, test_path: Path | None,
+    validation: float, test: float | None, normalise: Kind | None, **asked: Any,
+) -> DataSet:  # fmt: skip
     """The data at `path`; by default .7 training, .1 validation (.125 of what test leaves), .2 test.
 
-    Options are described in the signature (`data.describe_options("folder")`). fold: (k, of n), the k-th of n disjoint
-    test parts. Values y are always scaled by min-max to the training range, as the network's head is a sigmoid.
+    asked: the options of `options.data.Folder` that are for tables, for pictures and for sound. fold: (k, of n), the
+    k-th of n disjoint test parts. Values y are always scaled by min-max to the training range, as the network's head
+    is a sigmoid.
     """
     place = _place(path, folder, "path")
     other = None if test_path is None else _place(test_path, folder, "test_path")
@@ -108,18 +42,16 @@ def own_folder(
             refuse("folder option test", test, "it left out (test_path has the test part)")
         if other.is_dir() != place.is_dir() or other.resolve() == place.resolve():
             refuse("folder option test_path", other, f"another path of the kind of {place}")
-    for_tables: dict[str, Any] = {
-        "group": group, "time": time or None, "padding": padding, "target": target,
-        "target_column": target_column, "per_step": per_step or None,
-    }  # fmt: skip
-    pictures = {"size": size, "channels": channels, "white": white}
-    sound: dict[str, Any] = {"rate": rate, "frame": frame, "hop": hop, "bands": bands}
+    pictures = {name: asked[name] for name in ("size", "channels", "white")}
+    sound = {name: asked[name] for name in ("rate", "frame", "hop", "bands")}
+    how = Reading(**{name: asked[name] for name in asked if name not in pictures and name not in sound})
+    for_tables = {name: value or None for name, value in asdict(how).items() if name != "steps"}
     for option, value in (for_tables if place.is_dir() else pictures | sound).items():
         if value is not None:
             kind = "an .npz or CSV" if place.is_dir() else "class folders"
             refuse(f"folder option {option}", value, f"it left out ({kind} would have it, not {place.name})")
     if place.is_dir():
-        found = read_files(place, other, pictures, {"steps": steps, **sound})
+        found = read_files(place, other, pictures, {"steps": how.steps, **sound})
         if normalise is not None and found.normalisation is not None:
             refuse(
                 "folder option normalise", normalise, f"it left out (an .npz or CSV would have it, not {place.name})"
@@ -128,9 +60,8 @@ def own_folder(
             refuse("folder option test", test, f"it left out ({place.name} has a test folder)")
         meant = targets.meaning(found.y, "class")
     else:
-        how = Reading(time, steps, group, target_column, per_step, padding, target)
         found = read_table(place, how)
-        meant = targets.meaning(found.y, target)
+        meant = targets.meaning(found.y, how.target)
         if other is not None:
             found, meant = _with_test(found, meant, read_table(other, how))
     parts = _parts(found, meant, seed, validation, TEST if test is None else test, fold)

@@ -9,20 +9,13 @@ value taken half-way by a mean. (M. Mackey, L. Glass, "Oscillation and chaos in 
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from bitspike.data import normalise
-from bitspike.data.base import DataSet, Split
+from bitspike.data.base import DataSet, numbered
 from bitspike.data.sources import sha256_of_arrays
 from bitspike.draws import generator
-
-Count = Annotated[int, Field(ge=2)]
-Steps = Annotated[int, Field(ge=1)]
-Delay = Annotated[float, Field(gt=0, le=100)]
 
 PARTS, SETTLE = 10, 300
 
@@ -51,42 +44,29 @@ def series(history: Tensor, steps: int, tau: float = 17.0) -> Tensor:
 
 
 def mackey_glass(
-    *,
-    seed: int = 0,
-    validation: Count = 500,
-    train_size: Count = 4000,
-    test_size: Count = 1000,
-    steps: Steps = 100,
-    ahead: Steps = 15,
-    tau: Delay = 17.0,
+    *, seed: int, validation: int, train_size: int, test_size: int, steps: int, ahead: int, tau: float
 ) -> DataSet:
     """x (N, steps, 1) and y (N, 1), both scaled with the training range of the values shown."""
-    raw = {}
+    raw = []
     for part, size in (("train", train_size), ("validation", validation), ("test", test_size)):
         history = 0.5 + torch.rand(size, generator=generator("mackey-glass", part, seed), dtype=torch.float64)
-        raw[part] = series(history, SETTLE + steps + ahead, tau)[:, SETTLE:]
-    shown = {part: x[:, :steps].unsqueeze(-1) for part, x in raw.items()}
+        raw.append(series(history, SETTLE + steps + ahead, tau)[:, SETTLE:])
     # One scale for input and target: they are values of the same signal.
-    scale = normalise.fitted(shown["train"].reshape(-1, 1), "minmax", per_feature=True, clip=False)
-    starts = (0, train_size, train_size + validation)
-    splits = {
-        part: Split(
-            normalise.apply(shown[part].reshape(-1, 1), scale).view_as(shown[part]),
-            normalise.apply(x[:, -1:], scale),
-            start + torch.arange(len(x)),
-        )
-        for (part, x), start in zip(raw.items(), starts, strict=True)
-    }
+    scale = normalise.fitted(raw[0][:, :steps].reshape(-1, 1), "minmax", per_feature=True, clip=False)
+    train, valid, test = numbered(
+        [normalise.apply(x[:, :steps].unsqueeze(-1), scale) for x in raw],
+        [normalise.apply(x[:, -1:], scale) for x in raw],
+    )
     return DataSet(
         name="mackey-glass",
         kind="regression",
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
+        train=train,
+        validation=valid,
+        test=test,
         classes=(),
         shape=(1,),
         steps=steps,
-        digests={"mackey-glass (generated)": sha256_of_arrays(*raw.values())},
+        digests={"mackey-glass (generated)": sha256_of_arrays(*raw)},
         input="series",
         normalisation=scale,
         target=scale,

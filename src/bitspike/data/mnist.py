@@ -8,22 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import torch
-from pydantic import Field
 from torch import Tensor
 
-from bitspike.data import normalise, splits
-from bitspike.data.base import DataSet, Split
+from bitspike.data.base import DataSet
 from bitspike.data.idx import read_idx
+from bitspike.data.official import DIGITS, images
 from bitspike.data.sources import cache_folder, download, find_folder, sha256_of_file, where_to_put
 from bitspike.errors import BitspikeError, refuse
-
-MNIST_NAMES = ("mnist", "MNIST/raw")
-FASHION_NAMES = ("fashion-mnist", "FashionMNIST/raw")
-Share = Annotated[float, Field(gt=0)]
-Size = Annotated[int, Field(ge=10)]
+from bitspike.options.data import MNIST, FashionMNIST
 
 FILES = (
     "train-images-idx3-ubyte.gz",
@@ -33,10 +27,6 @@ FILES = (
 )
 SIZES = (60_000, 10_000)
 SIDE = 28
-HIGHEST = 255.0
-# 5,000 of the 60,000 unless another share or number is asked for.
-VALIDATION = 1 / 12
-
 MNIST_DIGESTS = dict(
     zip(
         FILES,
@@ -53,7 +43,6 @@ MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-DIGITS = tuple(str(digit) for digit in range(10))
 CLOTHES = (
     "T-shirt/top",
     "Trouser",
@@ -68,41 +57,25 @@ CLOTHES = (
 )
 
 
-def mnist(
-    *,
-    folder: Path | None = None,
-    seed: int = 0,
-    validation: Share = VALIDATION,
-    train_size: Size | None = None,
-    test_size: Size | None = None,
-) -> DataSet:
-    """Handwritten digits, x (N, 1, 28, 28) in [0, 1]; validation is a share or number of the training files.
-
-    train_size (validation included) and test_size take a seeded stratified subset.
-    """
-    paths = _found("mnist", MNIST_NAMES, folder)
+def mnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
+    """x (N, 1, 28, 28) in [0, 1]."""
+    paths = _found("mnist", MNIST.folders, folder)
     if paths is None:
         cache = cache_folder("mnist")
         paths = [download(file, MNIST_DIGESTS[file], MNIST_MIRRORS, cache) for file in FILES]
-    return _built("mnist", paths, DIGITS, MNIST_DIGESTS, seed, validation, train_size, test_size)
+    return _built("mnist", paths, DIGITS, MNIST_DIGESTS, {"seed": seed, **asked})
 
 
-def fashion_mnist(
-    *,
-    folder: Path | None = None,
-    seed: int = 0,
-    validation: Share = VALIDATION,
-    train_size: Size | None = None,
-    test_size: Size | None = None,
-) -> DataSet:
-    """Pieces of clothing in the form of MNIST; never downloaded, as no verified SHA-256 is at hand."""
-    paths = _found("fashion-mnist", FASHION_NAMES, folder)
+def fashion_mnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
+    """In the form of MNIST; never downloaded, as no verified SHA-256 is at hand."""
+    names = FashionMNIST.folders
+    paths = _found("fashion-mnist", names, folder)
     if paths is None:
         raise BitspikeError(
             f"fashion-mnist: not found and not downloaded (no verified SHA-256); put {', '.join(FILES)} "
-            f"into {where_to_put(FASHION_NAMES, folder)}"
+            f"into {where_to_put(names, folder)}"
         )
-    return _built("fashion-mnist", paths, CLOTHES, {}, seed, validation, train_size, test_size)
+    return _built("fashion-mnist", paths, CLOTHES, {}, {"seed": seed, **asked})
 
 
 def _found(name: str, names: Sequence[str], folder: Path | None) -> list[Path] | None:
@@ -135,20 +108,8 @@ def _read(images: Path, labels: Path, classes: int) -> tuple[Tensor, Tensor]:
     return x.unsqueeze(1), y
 
 
-def _scaled(x: Tensor, y: Tensor, index: Tensor, chosen: Tensor) -> Split:
-    # Pixels become floats only once rows are chosen: a small subset then needs little memory.
-    return Split(x[chosen].float().div_(HIGHEST), y[chosen], index[chosen])
-
-
 def _built(
-    name: str,
-    paths: list[Path],
-    classes: tuple[str, ...],
-    listed: dict[str, str],
-    seed: int,
-    validation: float,
-    train_size: int | None,
-    test_size: int | None,
+    name: str, paths: list[Path], classes: tuple[str, ...], listed: dict[str, str], asked: dict[str, Any]
 ) -> DataSet:
     digests = {path.name: sha256_of_file(path) for path in paths}
     notes = tuple(
@@ -156,28 +117,5 @@ def _built(
         for file, digest in digests.items()
         if file in listed and digest != listed[file]
     )
-    x, y = _read(paths[0], paths[1], len(classes))
-    x_test, y_test = _read(paths[2], paths[3], len(classes))
-    rows = splits.subset(y, train_size, seed, f"{name} train_size")
-    parts = splits.split(y[rows], seed, validation, None, name)
-    tested = splits.subset(y_test, test_size, seed, f"{name} test_size")
-    index, index_test = torch.arange(len(y)), len(y) + torch.arange(len(y_test))
-    train = _scaled(x, y, index, rows[parts.train])
-    valid = _scaled(x, y, index, rows[parts.validation])
-    test = _scaled(x_test, y_test, index_test, tested)
-    whole = (len(rows), len(tested)) == SIZES
-    return DataSet(
-        name=name,
-        kind="classification",
-        train=train,
-        validation=valid,
-        test=test,
-        classes=classes,
-        shape=(1, SIDE, SIDE),
-        steps=None,
-        digests=digests,
-        input="image",
-        normalisation=normalise.scaled_from(HIGHEST),
-        subset=None if whole else f"subset {len(rows):,}/{len(tested):,}",
-        notes=notes,
-    )
+    trained, tested = (_read(paths[k], paths[k + 1], len(classes)) for k in (0, 2))
+    return images(name, trained, tested, classes, digests, SIZES, notes, **asked)

@@ -7,60 +7,47 @@ saccades", Frontiers in Neuroscience 9:437 (2015).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from bitspike.data import normalise, splits
+from bitspike.data import normalise
 from bitspike.data.base import DataSet, Split, select
 from bitspike.data.events import recordings
+from bitspike.data.official import DIGITS, parts_of
 from bitspike.data.sources import find_folder, sha256_of_files, where_to_put
 from bitspike.errors import BitspikeError, refuse
+from bitspike.options.data import NMNIST
 
-Share = Annotated[float, Field(gt=0)]
-Size = Annotated[int, Field(ge=10)]
-
-NAMES = ("nmnist", "nmnist-small", "N-MNIST")
 SIDE = 34
 SIZES = (60_000, 10_000)
 
 
-def nmnist(
-    *,
-    folder: Path | None = None,
-    seed: int = 0,
-    validation: Share = 0.1,
-    train_size: Size | None = None,
-    test_size: Size | None = None,
-) -> DataSet:
-    """Recordings as `Events` of shape (2, 34, 34); validation is a share or number of the Train folder.
+def nmnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
+    """Recordings as `Events` of shape (2, 34, 34).
 
-    train_size (validation included) and test_size take a seeded stratified subset. Recordings are
-    numbered by digit and file name, Train first. The whole set needs about 4 GB of memory.
+    They are numbered by digit and file name, Train first. The whole set needs about 4 GB of memory.
     """
-    home = find_folder(NAMES, folder)
+    home = find_folder(NMNIST.folders, folder)
     if home is None:
         raise BitspikeError(
             "nmnist: not found and not downloaded (no verified SHA-256); put Train/DIGIT/*.bin and "
-            f"Test/DIGIT/*.bin into {where_to_put(NAMES, folder)}"
+            f"Test/DIGIT/*.bin into {where_to_put(NMNIST.folders, folder)}"
         )
     (paths, y), (paths_test, y_test) = _listed(home / "Train"), _listed(home / "Test")
-    rows = splits.subset(y, train_size, seed, "nmnist train_size")
-    tested = splits.subset(y_test, test_size, seed, "nmnist test_size")
-    paths = [paths[row] for row in rows.tolist()]
+    trained, inner, tested, subset = parts_of("nmnist", y, y_test, SIZES, seed, **asked)
+    paths = [paths[row] for row in trained.tolist()]
     paths_test = [paths_test[row] for row in tested.tolist()]
     events, notes = recordings(paths, (SIDE, SIDE))
     events_test, notes_test = recordings(paths_test, (SIDE, SIDE))
-    parts = splits.split(y[rows], seed, validation, None, "nmnist")
     return DataSet(
         name="nmnist",
         kind="classification",
-        train=select(events, y[rows], rows, parts.train),
-        validation=select(events, y[rows], rows, parts.validation),
+        train=select(events, y[trained], trained, inner.train),
+        validation=select(events, y[trained], trained, inner.validation),
         test=Split(events_test, y_test[tested], len(y) + tested),
-        classes=tuple(str(digit) for digit in range(10)),
+        classes=DIGITS,
         shape=(2, SIDE, SIDE),
         steps=None,
         digests={
@@ -70,7 +57,7 @@ def nmnist(
         input="events",
         normalisation=dict(normalise.NONE),
         notes=(*(f"Train: {note}" for note in notes), *(f"Test: {note}" for note in notes_test)),
-        subset=None if (len(rows), len(tested)) == SIZES else f"subset {len(rows):,}/{len(tested):,}",
+        subset=subset,
     )
 
 

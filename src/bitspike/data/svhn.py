@@ -8,81 +8,48 @@ Source: Y. Netzer et al., "Reading digits in natural images with unsupervised fe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from bitspike.data import normalise, splits
-from bitspike.data.base import DataSet, Split
+from bitspike.data.base import DataSet
+from bitspike.data.official import DIGITS, images, joined
 from bitspike.data.sources import search_folders, sha256_of_arrays, where_to_put
 from bitspike.errors import BitspikeError, refuse
+from bitspike.options.data import SVHN
 
-Share = Annotated[float, Field(gt=0)]
-Size = Annotated[int, Field(ge=10)]
-
-SHAPE = (3, 32, 32)
 SIZES = (73_257, 26_032)
-VALIDATION = 1 / 10
-FOLDERS = ("svhn", "SVHN", "")
 NUMBERS = frozenset({"double", "single", *(f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64))})
 
 
-def svhn(
-    *,
-    folder: Path | None = None,
-    seed: int = 0,
-    validation: Share = VALIDATION,
-    train_size: Size | None = None,
-    test_size: Size | None = None,
-    extra: bool = False,
-) -> DataSet:
-    """Ten digits in colour, x (N, 3, 32, 32) in [0, 1]; validation is a share or number of the training files.
-
-    extra: train on the extra part too. train_size (validation included) and test_size take a seeded stratified subset.
-    """
+def svhn(*, folder: Path | None, seed: int, extra: bool, **asked: Any) -> DataSet:
+    """x (N, 3, 32, 32) in [0, 1]."""
     parts = {part: _read(_found(f"{part}_32x32.mat", folder)) for part in ("train", "test")}
     if extra:
         parts["extra"] = _read(_found("extra_32x32.mat", folder))
     digests = {f"{part}_32x32.mat": sha256_of_arrays(x, y) for part, (x, y) in parts.items()}
-    x_test, y_test = parts.pop("test")
-    x, y = torch.cat([x for x, _ in parts.values()]), torch.cat([y for _, y in parts.values()])
-    rows = splits.subset(y, train_size, seed, "svhn train_size")
-    divided = splits.split(y[rows], seed, validation, None, "svhn")
-    tested = splits.subset(y_test, test_size, seed, "svhn test_size")
-    index, index_test = torch.arange(len(y)), len(y) + torch.arange(len(y_test))
+    tested = parts.pop("test")
+    made = images("svhn", joined(parts.values()), tested, DIGITS, digests, SIZES, seed=seed, **asked)
+    return replace(made, subset=None) if extra else made
 
-    def made(x: Tensor, y: Tensor, index: Tensor, chosen: Tensor) -> Split:
-        return Split(x[chosen].float().div_(255.0), y[chosen], index[chosen])
 
-    whole = (len(rows), len(tested)) == SIZES or extra
-    return DataSet(
-        name="svhn",
-        kind="classification",
-        train=made(x, y, index, rows[divided.train]),
-        validation=made(x, y, index, rows[divided.validation]),
-        test=made(x_test, y_test, index_test, tested),
-        classes=tuple(str(digit) for digit in range(10)),
-        shape=SHAPE,
-        steps=None,
-        digests=digests,
-        input="image",
-        normalisation=normalise.scaled_from(255.0),
-        subset=None if whole else f"subset {len(rows):,}/{len(tested):,}",
-    )
+def file_of(file: str, folder: Path | None = None) -> Path | None:
+    """Where a file of the set is found first."""
+    places = (base / inner / file for base in search_folders(folder) for inner in SVHN.folders)
+    return next((place for place in places if place.is_file()), None)
 
 
 def _found(file: str, folder: Path | None) -> Path:
-    for base in search_folders(folder):
-        for inner in FOLDERS:
-            if (base / inner / file).is_file():
-                return base / inner / file
-    home = where_to_put((FOLDERS[0],), folder)
-    raise BitspikeError(f"svhn: {file} not found and not downloaded; put it into {home}")
+    found = file_of(file, folder)
+    if found is None:
+        home = where_to_put(SVHN.folders, folder)
+        raise BitspikeError(f"svhn: {file} not found and not downloaded; put it into {home}")
+    return found
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:

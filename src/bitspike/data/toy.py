@@ -8,19 +8,13 @@ via Bayesian learning", arXiv 2012.08300 (2021).
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from bitspike.data import normalise
-from bitspike.data.base import DataSet, Split
+from bitspike.data.base import DataSet, numbered
 from bitspike.data.sources import sha256_of_arrays
 from bitspike.draws import generator, seed_of
-
-Count = Annotated[int, Field(ge=2)]
-Noise = Annotated[float, Field(ge=0)]
 
 GRID = 100
 STARTS = (-1.0, 1.5, 4.0)
@@ -28,13 +22,8 @@ LEAK = "x and y are scaled with the range of the noise-free test curve, as in th
 OUTSIDE = "validation and test are scaled with the training range, so some values lie outside [0, 1]"
 
 
-def two_moons(
-    *, seed: int = 0, validation: Count = 500, train_size: Count = 200, test_size: Count = 2000, noise: Noise = 0.1
-) -> DataSet:
-    """x (N, 2), min-max scaled with the training range; validation and test are fresh points.
-
-    `noise` is the standard deviation of the points about the half-circles, of radius 1.
-    """
+def two_moons(*, seed: int, validation: int, train_size: int, test_size: int, noise: float) -> DataSet:
+    """x (N, 2), min-max scaled with the training range; validation and test are fresh points."""
     from sklearn.datasets import make_moons
 
     raw, targets = [], []
@@ -44,7 +33,7 @@ def two_moons(
         raw.append(torch.from_numpy(points))
         targets.append(torch.from_numpy(labels).long())
     normalisation = normalise.fitted(raw[0], "minmax", per_feature=True, clip=False)
-    train, valid, test = _numbered([normalise.apply(points, normalisation) for points in raw], targets)
+    train, valid, test = numbered([normalise.apply(points, normalisation) for points in raw], targets)
     return DataSet(
         name="two-moons",
         kind="classification",
@@ -72,10 +61,10 @@ def curve(x: Tensor) -> Tensor:
     return x - 0.1 * x**2 + torch.cos(torch.pi * x / 2)
 
 
-def regression_1d(*, seed: int = 0, noise: Noise = 0.1) -> DataSet:
+def regression_1d(*, seed: int, noise: float) -> DataSet:
     """x (N, 1), y (N, 1): 60 noisy points on [-1,0), [1.5,2.5), [4,5), tested on 600 noise-free ones of [-1,5).
 
-    Validation is a second noisy draw at the training points. `noise` is a standard deviation, unscaled.
+    Validation is a second noisy draw at the training points.
     """
     x = torch.cat([start + torch.arange(20, dtype=torch.float64) / 20 for start in STARTS])
     x_test = -1 + torch.arange(600, dtype=torch.float64) / 100
@@ -86,7 +75,7 @@ def regression_1d(*, seed: int = 0, noise: Noise = 0.1) -> DataSet:
     xs, ys = [x.unsqueeze(1) for x in xs], [y.unsqueeze(1) for y in ys]
     normalisation = normalise.fitted(xs[2], "minmax", per_feature=True, clip=False)
     target = normalise.fitted(ys[2], "minmax", per_feature=True, clip=False)
-    train, valid, test = _numbered(
+    train, valid, test = numbered(
         [normalise.apply(x, normalisation) for x in xs], [normalise.apply(y, target) for y in ys]
     )
     return DataSet(
@@ -104,9 +93,3 @@ def regression_1d(*, seed: int = 0, noise: Noise = 0.1) -> DataSet:
         target=target,
         notes=(LEAK,),
     )
-
-
-def _numbered(xs: list[Tensor], ys: list[Tensor]) -> list[Split]:
-    """Splits whose examples are numbered through, one after the other."""
-    index = torch.arange(sum(len(x) for x in xs)).split([len(x) for x in xs])
-    return [Split(x, y, numbers) for x, y, numbers in zip(xs, ys, index, strict=True)]

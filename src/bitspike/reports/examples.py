@@ -65,8 +65,7 @@ def series(run: RunData) -> Plate | None:
         for s, row in enumerate(rows)
     ]
     # Of one signal, the value asked for lies on the series' own axis, so many steps beyond its end.
-    options = section(section(run.recipe, "data"), "options")
-    ahead = options.get("ahead", 15) if run.data_name == "mackey-glass" else None
+    ahead = run.data_option("ahead")
     ahead = ahead if isinstance(ahead, int) and 0 < ahead < 10_000 else None
     drawn = [pictures.series(read, ahead)]
     caption = "Test examples as the network reads them, in the data's own units. "

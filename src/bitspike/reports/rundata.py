@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bitspike.errors import refuse
+from bitspike import registry
+from bitspike.errors import BitspikeError, refuse
 from bitspike.reports import checked
 from bitspike.reports.checked import Array
 
@@ -91,8 +92,18 @@ class RunData:
         data = section(self.recipe, "data")
         named = str(section(self.environment, "data").get("name") or data.get("set") or "")
         # A person's own file is known by its name.
-        own = section(data, "options").get("path")
-        return Path(own).name or named if named == "folder" and isinstance(own, str) else named
+        own = self.data_option("path")
+        return Path(own).name or named if isinstance(own, str) else named
+
+    def data_option(self, name: str) -> object:
+        """What the data set was asked for, or would take; None where it has no such option, or is not here."""
+        data = section(self.recipe, "data")
+        given = section(data, "options")
+        try:
+            field = registry.options("data", str(data.get("set"))).model_fields.get(name)
+        except BitspikeError:
+            field = None
+        return given.get(name, None if field is None or field.is_required() else field.default)
 
     @property
     def test_size(self) -> int | None:

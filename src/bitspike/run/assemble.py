@@ -18,8 +18,6 @@ from bitspike.run.augment import check_augmentation, seen, seen_shape
 from bitspike.run.recipe import OptimizerPart, Recipe
 from bitspike.weights import quantise
 
-GENERATED = ("two-moons", "regression-1d", "mackey-glass")
-
 
 @dataclass(frozen=True)
 class Form:
@@ -57,7 +55,7 @@ def load_data(recipe: Recipe, folder: Path | None = None) -> Any:
     else:
         options["fold"] = (part.fold, part.folds)
     # Seeds of one recipe share their split of real data unless it says so; generated data are drawn anew for each.
-    own = part.set in GENERATED or part.split_seed == "seed"
+    own = data.trait(part.set, "generated", False) or part.split_seed == "seed"
     dataset = data.load(part.set, folder=folder, seed=recipe.seed if own else int(part.split_seed), **options)
     if part.mean_image or part.pixel_range != 1:
         return data.centred(dataset, part.mean_image, part.pixel_range)

@@ -35,8 +35,7 @@ class DataPart(Options):
     """Which examples."""
 
     set: str
-    """Name of a data set: digits, two-moons, regression-1d, mnist, fashion-mnist, cifar10, cifar100, svhn, nmnist
-    or folder."""
+    """Name of a data set, one of those that `bitspike doctor` lists."""
     validation: float | int | None = None
     """Validation part: a fraction below 1 or a number of examples; the set's default if left out."""
     test: float | None = None

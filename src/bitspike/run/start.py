@@ -14,7 +14,7 @@ from torch import Tensor
 from bitspike import metrics
 from bitspike.coding import Encoder
 from bitspike.coding.windows import Windows
-from bitspike.data import ends, prepare_labelled
+from bitspike.data import ends, prepare, prepare_labelled, trait
 from bitspike.data.sources import sha256_of_file
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.layers.ends import with_lengths
@@ -198,6 +198,14 @@ class Run:
         within = torch.arange(outputs.shape[1]) < lengths.unsqueeze(1)
         return torch.where(within.unsqueeze(-1), outputs, torch.full_like(outputs, torch.nan))
 
+    def prepare(self, source: Path | str) -> tuple[Any, list[str]]:
+        """New examples from a file, a folder of files or "-" (CSV on standard input), as the run's data set reads them.
+
+        Returns them as `predict` takes them, and their names.
+        """
+        x, names = trait(self.recipe.data.set, "prepare", prepare)(source, self._data_form)
+        return x, names
+
     def record(self, x: Any, *, states: bool = True) -> dict[str, Recording]:
         """Spikes and states of every layer by its name, (T, N, *features), for inputs as `predict` takes them.
 
@@ -367,7 +375,8 @@ class Run:
         return file.is_file() and sha256_of_file(file) in self.environment["data"].get("digests", {}).values()
 
     def _labelled(self, file: Path | str) -> Any:
-        split, names = prepare_labelled(file, self._data_form, self.classes)
+        read = trait(self.recipe.data.set, "prepare_labelled", prepare_labelled)
+        split, names = read(file, self._data_form, self.classes)
         self.check_seen(split.x, names)
         return split
 

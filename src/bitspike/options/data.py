@@ -1,0 +1,211 @@
+"""Data sets: what each can be asked for, whether it is drawn anew for every seed, where its files are looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from bitspike.options.base import Options
+from bitspike.registry import register
+
+Share = Annotated[float, Field(gt=0)]
+Size = Annotated[int, Field(ge=10)]
+Drawn = Annotated[int, Field(ge=2)]
+Whole = Annotated[int, Field(gt=0)]
+Own = Annotated[Path, Field(strict=False)]
+VALIDATION = "Validation part: below 1 a share of what the test part leaves, else a number of examples."
+TEST = "Test part: below 1 a share of all examples, else a number of them."
+
+
+class DataOptions(Options):
+    """generated: drawn anew for every seed. folders: names of the folder that its files are in, the usual one first."""
+
+    generated: ClassVar[bool] = False
+    folders: ClassVar[tuple[str, ...]] = ()
+    otherwise: ClassVar[str] = ""
+
+    @classmethod
+    def where(cls) -> str:
+        """Where its files are found, or how to get them."""
+        from bitspike.data.sources import find_folder
+
+        if not cls.folders:
+            return cls.otherwise or "embedded or generated"
+        found = find_folder(cls.folders, None)
+        return str(found or cls.otherwise or f"not found: put '{cls.folders[0]}' into BITSPIKE_DATA")
+
+
+@register("data", "digits", "bitspike.data.digits:digits")
+class Digits(DataOptions):
+    """Handwritten digits of 8 x 8 pixels, embedded in scikit-learn."""
+
+    validation: Annotated[Share, Field(description=VALIDATION)] = 0.1
+    test: Annotated[Share, Field(description=TEST)] = 0.2
+
+
+@register("data", "two-moons", "bitspike.data.toy:two_moons")
+class TwoMoons(DataOptions):
+    """Two interleaved half-circles."""
+
+    generated = True
+    validation: Drawn = 500
+    """Validation points, drawn for it."""
+    train_size: Drawn = 200
+    """Training points."""
+    test_size: Drawn = 2000
+    """Test points."""
+    noise: Annotated[float, Field(ge=0)] = 0.1
+    """Standard deviation of the points about the half-circles, whose radius is 1."""
+
+
+@register("data", "regression-1d", "bitspike.data.toy:regression_1d")
+class Regression1D(DataOptions):
+    """A noisy curve with gaps."""
+
+    generated = True
+    noise: Annotated[float, Field(ge=0)] = 0.1
+    """Standard deviation of the training targets about the curve."""
+
+
+@register("data", "mackey-glass", "bitspike.data.mackey_glass:mackey_glass")
+class MackeyGlass(DataOptions):
+    """Chaotic series, each with a value to come."""
+
+    generated = True
+    validation: Drawn = 500
+    """Validation series, drawn for it."""
+    train_size: Drawn = 4000
+    """Training series."""
+    test_size: Drawn = 1000
+    """Test series."""
+    steps: Annotated[int, Field(ge=1)] = 100
+    """Time steps that are shown."""
+    ahead: Annotated[int, Field(ge=1)] = 15
+    """How many steps behind the last one the value lies that is asked for."""
+    tau: Annotated[float, Field(gt=0, le=100)] = 17.0
+    """Delay of the equation, in time steps; the series are chaotic from about 17."""
+
+
+class Official(DataOptions):
+    """A set with a test part of its own."""
+
+    validation: Annotated[Share, Field(description=VALIDATION)] = 1 / 10
+    train_size: Size | None = None
+    """Training examples: a seeded, stratified subset of the official part (validation included)."""
+    test_size: Size | None = None
+    """Test examples: a seeded, stratified subset of the official part."""
+
+
+@register("data", "mnist", "bitspike.data.mnist:mnist")
+class MNIST(Official):
+    """Handwritten digits, 28 x 28 pixels."""
+
+    folders = ("mnist", "MNIST/raw")
+    otherwise = "downloaded on first use"
+    # 5,000 of the 60,000.
+    validation: Annotated[Share, Field(description=VALIDATION)] = 1 / 12
+
+
+@register("data", "fashion-mnist", "bitspike.data.mnist:fashion_mnist")
+class FashionMNIST(MNIST):
+    """Pieces of clothing in the form of MNIST."""
+
+    folders = ("fashion-mnist", "FashionMNIST/raw")
+    otherwise = ""
+
+
+@register("data", "cifar10", "bitspike.data.cifar:cifar10")
+class CIFAR10(Official):
+    """Ten kinds of things in colour, 32 x 32 pixels."""
+
+    folders = ("cifar-10-batches-py",)
+    scale: Literal["unit", "channel"] = "unit"
+    """unit: pixels in [0, 1]; channel: each channel has mean 0 and variance 1 in training."""
+
+
+@register("data", "cifar100", "bitspike.data.cifar:cifar100")
+class CIFAR100(CIFAR10):
+    """A hundred kinds of things in colour, or their twenty groups."""
+
+    folders = ("cifar-100-python",)
+    labels: Literal["fine", "coarse"] = "fine"
+    """fine: 100 classes; coarse: 20 of five each."""
+
+
+@register("data", "svhn", "bitspike.data.svhn:svhn")
+class SVHN(Official):
+    """House numbers seen from the street, 32 x 32 pixels."""
+
+    folders = ("svhn", "SVHN", "")
+    extra: bool = False
+    """Train on the 531,131 easier images too."""
+
+    @classmethod
+    def where(cls) -> str:
+        """Its files stand by themselves, in one of several folders, each where it is found first."""
+        from bitspike.data.svhn import file_of
+
+        found = {file: file_of(file) for file in ("train_32x32.mat", "test_32x32.mat")}
+        missing = " and ".join(f"'{cls.folders[0]}/{file}'" for file, path in found.items() if path is None)
+        if missing:
+            return f"not found: put {missing} into BITSPIKE_DATA"
+        return ", ".join(dict.fromkeys(str(path.parent) for path in found.values() if path is not None))
+
+
+@register("data", "nmnist", "bitspike.data.nmnist:nmnist")
+class NMNIST(Official):
+    """MNIST filmed by a moving event camera."""
+
+    folders = ("nmnist", "nmnist-small", "N-MNIST")
+
+
+@register("data", "folder", "bitspike.data.folder:own_folder")
+class Folder(DataOptions):
+    """Files of one's own."""
+
+    otherwise = "your own, with data.options.path"
+    path: Own
+    """Class folders of images, event files or sound (with or without train and test above them), an .npz with x and
+    y, or a CSV: wide (a row is an example; the target is the column y, label, class or target, else the last) or long
+    (columns example and t; a row is one time step of one example; examples may differ in length)."""
+    test_path: Own | None = None
+    """A file or folder of the same kind whose examples are the test part (with folds: one more part)."""
+    validation: Annotated[Share, Field(description=VALIDATION)] = 0.125
+    test: Annotated[Share | None, Field(description=TEST)] = None
+    group: str | Whole | None = None
+    """Column of a CSV (its name, or its number from 1) or array of an .npz that says who an example is of: no group is
+    in two parts."""
+    size: Annotated[tuple[Whole, Whole], Field(strict=False)] | None = None
+    """[height, width] of images (default the commonest) or of the event sensor (default the largest addresses + 1)."""
+    channels: Literal[1, 3] | None = None
+    """Images: 1 grey, 3 RGB (default 3 if any image has colour)."""
+    white: Share | None = None
+    """Images of more than 8 bits: the pixel that becomes 1 (default 65535 for 16 bits, else 1, 255 or 65535, the least
+    that no pixel exceeds)."""
+    time: bool = False
+    """An .npz or wide CSV: x has a time axis, (N, T, ...)."""
+    steps: Whole | None = None
+    """Time steps T of a wide CSV, whose columns are those of step 1, 2, ...; or the T to which sequences of different
+    lengths are padded (default the longest)."""
+    padding: Literal["nan", "zero"] | None = None
+    """An .npz without lengths: steps at the end that hold nothing but NaN, or zeros, are behind a sequence's end."""
+    target: Literal["class", "value"] | None = None
+    """What y is: class names or values. Left out: text is classes, and so are whole numbers, different texts of one
+    number, and a column called label or class, where few are distinct (at most 100, at most half the examples)."""
+    target_column: str | Whole | None = None
+    """The target's column of a CSV, by its name or its number (from 1)."""
+    per_step: bool = False
+    """A long CSV: the target is a class for each step (an .npz says so by y of shape (N, T))."""
+    normalise: Literal["minmax", "standard", "none"] | None = None
+    """x of a table or of sound, by its training part: minmax to [0, 1] and clipped (default), standard (mean 0,
+    variance 1) or none."""
+    rate: Whole | None = None
+    """Sound: samples per second that all files are brought to (default the commonest)."""
+    frame: Share | None = None
+    """Sound: milliseconds of a frame (default 25)."""
+    hop: Share | None = None
+    """Sound: milliseconds from frame to frame, which are the time steps (default 10)."""
+    bands: Whole | None = None
+    """Sound: mel bands of a frame (default 20)."""
