@@ -9,7 +9,6 @@ where it has parameters of these names, to a `DataSet` (a class: by its method `
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from bitspike.data.mean_image import centred
 from bitspike.data.normalise import rescale, restore
 from bitspike.data.prepare import ends, prepare, prepare_labelled
 from bitspike.data.sameness import equal_examples
+from bitspike.data.sources import find_file, find_folder
 from bitspike.data.toy import two_moons_grid
 from bitspike.errors import refuse
 from bitspike.options.words import Option, described
@@ -67,15 +67,22 @@ def describe_options(name: str) -> list[Option]:
 
 def trait(name: str, attribute: str, default: Any) -> Any:
     """What the set `name` says of itself: an attribute of its options, or of a class (or function) of one's own."""
-    found = registry.entry("data", name, FIELD)
-    own = default if isinstance(found.of, str) else getattr(found.of, attribute, default)
-    return getattr(found.options, attribute, own)
+    registry.entry("data", name, FIELD)
+    return registry.trait("data", name, attribute, default)
 
 
 def where(name: str) -> str:
     """Where the files of the set `name` are found, or how to get them, in words."""
-    said = trait(name, "where", None)
-    return str(said()) if said is not None else f"by {registry.entry('data', name).home}"
+    if (said := trait(name, "where", None)) is not None:
+        return str(said())
+    folders, files = trait(name, "folders", ()), trait(name, "files", ())
+    found = {file: find_file(file, folders, None) for file in files}
+    if absent := [f"'{folders[0]}/{file}'" for file, path in found.items() if path is None]:
+        return f"not found: put {' and '.join(absent)} into BITSPIKE_DATA"
+    if found:
+        return ", ".join(dict.fromkeys(str(path.parent) for path in found.values() if path is not None))
+    otherwise = trait(name, "otherwise", f"by {registry.entry('data', name).home}")
+    return str(find_folder(folders, None) or otherwise or f"not found: put '{folders[0]}' into BITSPIKE_DATA")
 
 
 def load(
@@ -113,23 +120,17 @@ def load(
         if option not in table.model_fields:
             refuse(f"{name} option {option}", value, f"one of the options {', '.join(table.model_fields) or '(none)'}")
     try:
-        chosen = dict(table.model_validate(choices))
+        chosen = registry.fields_of(table.model_validate(choices))
     except ValidationError as error:
         first = error.errors()[0]
         came = "nothing" if first["type"].startswith("missing") else repr(first["input"])
         wanted = "a value" if came == "nothing" else first["msg"].removeprefix("Input should be ")
         refuse(f"{name} option {'.'.join(str(part) for part in first['loc'])}", came, wanted)
     given = {"folder": folder, "seed": seed, "fold": fold}
-    loaded = _called(made, chosen, given)
+    loaded = registry.called(made, chosen, given)
     if isinstance(made, type):
-        loaded = _called(loaded.load, {}, given)
+        loaded = registry.called(loaded.load, {}, given)
     if not isinstance(loaded, DataSet):
         refuse(f"data set '{name}'", type(loaded).__name__, "a bitspike.data.DataSet")
     notes = (*loaded.notes, *loaded.missing_classes(), *equal_examples(loaded))
     return replace(loaded, name=name, notes=notes)
-
-
-def _called(made: Callable[..., Any], chosen: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """made(**chosen) with those of `given` that it has parameters for."""
-    known = inspect.signature(made).parameters
-    return made(**chosen, **{key: value for key, value in given.items() if key in known})

@@ -21,7 +21,7 @@ from bitspike.data.official import images, joined
 from bitspike.data.plain_pickle import read_plain_pickle
 from bitspike.data.sources import find_folder, sha256_of_arrays, where_to_put
 from bitspike.errors import BitspikeError, refuse
-from bitspike.options.data import CIFAR10, CIFAR100
+from bitspike.tables.data import CIFAR10, CIFAR100
 
 SHAPE = (3, 32, 32)
 SIZES = (50_000, 10_000)

@@ -17,7 +17,7 @@ from bitspike.data.idx import read_idx
 from bitspike.data.official import DIGITS, images
 from bitspike.data.sources import cache_folder, download, find_folder, sha256_of_file, where_to_put
 from bitspike.errors import BitspikeError, refuse
-from bitspike.options.data import MNIST, FashionMNIST
+from bitspike.tables.data import MNIST, FashionMNIST
 
 FILES = (
     "train-images-idx3-ubyte.gz",

@@ -18,7 +18,7 @@ from bitspike.data.events import recordings
 from bitspike.data.official import DIGITS, parts_of
 from bitspike.data.sources import find_folder, sha256_of_files, where_to_put
 from bitspike.errors import BitspikeError, refuse
-from bitspike.options.data import NMNIST
+from bitspike.tables.data import NMNIST
 
 SIDE = 34
 SIZES = (60_000, 10_000)

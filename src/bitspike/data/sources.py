@@ -41,6 +41,12 @@ def find_folder(names: Sequence[str], folder: Path | None) -> Path | None:
     return None
 
 
+def find_file(file: str, inner: Sequence[str], folder: Path | None) -> Path | None:
+    """The first existing BASE/INNER/FILE."""
+    places = (base / name / file for base in search_folders(folder) for name in inner)
+    return next((place for place in places if place.is_file()), None)
+
+
 def where_to_put(names: Sequence[str], folder: Path | None) -> str:
     """The folder in which a missing file would be found, in words."""
     bases = search_folders(folder)

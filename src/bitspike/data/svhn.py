@@ -19,9 +19,9 @@ from torch import Tensor
 
 from bitspike.data.base import DataSet
 from bitspike.data.official import DIGITS, images, joined
-from bitspike.data.sources import search_folders, sha256_of_arrays, where_to_put
+from bitspike.data.sources import find_file, sha256_of_arrays, where_to_put
 from bitspike.errors import BitspikeError, refuse
-from bitspike.options.data import SVHN
+from bitspike.tables.data import SVHN
 
 SIZES = (73_257, 26_032)
 NUMBERS = frozenset({"double", "single", *(f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64))})
@@ -38,14 +38,8 @@ def svhn(*, folder: Path | None, seed: int, extra: bool, **asked: Any) -> DataSe
     return replace(made, subset=None) if extra else made
 
 
-def file_of(file: str, folder: Path | None = None) -> Path | None:
-    """Where a file of the set is found first."""
-    places = (base / inner / file for base in search_folders(folder) for inner in SVHN.folders)
-    return next((place for place in places if place.is_file()), None)
-
-
 def _found(file: str, folder: Path | None) -> Path:
-    found = file_of(file, folder)
+    found = find_file(file, SVHN.folders, folder)
     if found is None:
         home = where_to_put(SVHN.folders, folder)
         raise BitspikeError(f"svhn: {file} not found and not downloaded; put it into {home}")

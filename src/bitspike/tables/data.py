@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from bitspike.options.base import Options
+from bitspike.options import Options
 from bitspike.registry import register
 
 Share = Annotated[float, Field(gt=0)]
@@ -20,21 +20,15 @@ TEST = "Test part: below 1 a share of all examples, else a number of them."
 
 
 class DataOptions(Options):
-    """generated: drawn anew for every seed. folders: names of the folder that its files are in, the usual one first."""
+    """generated: drawn anew for every seed. folders: names of the folder that its files are in, the usual one first.
+
+    files: of a set whose files stand by themselves, in any of `folders`. otherwise: where there is none, in words.
+    """
 
     generated: ClassVar[bool] = False
     folders: ClassVar[tuple[str, ...]] = ()
-    otherwise: ClassVar[str] = ""
-
-    @classmethod
-    def where(cls) -> str:
-        """Where its files are found, or how to get them."""
-        from bitspike.data.sources import find_folder
-
-        if not cls.folders:
-            return cls.otherwise or "embedded or generated"
-        found = find_folder(cls.folders, None)
-        return str(found or cls.otherwise or f"not found: put '{cls.folders[0]}' into BITSPIKE_DATA")
+    files: ClassVar[tuple[str, ...]] = ()
+    otherwise: ClassVar[str] = "embedded or generated"
 
 
 @register("data", "digits", "bitspike.data.digits:digits")
@@ -91,6 +85,7 @@ class MackeyGlass(DataOptions):
 class Official(DataOptions):
     """A set with a test part of its own."""
 
+    otherwise = ""
     validation: Annotated[Share, Field(description=VALIDATION)] = 1 / 10
     train_size: Size | None = None
     """Training examples: a seeded, stratified subset of the official part (validation included)."""
@@ -139,19 +134,9 @@ class SVHN(Official):
     """House numbers seen from the street, 32 x 32 pixels."""
 
     folders = ("svhn", "SVHN", "")
+    files = ("train_32x32.mat", "test_32x32.mat")
     extra: bool = False
     """Train on the 531,131 easier images too."""
-
-    @classmethod
-    def where(cls) -> str:
-        """Its files stand by themselves, in one of several folders, each where it is found first."""
-        from bitspike.data.svhn import file_of
-
-        found = {file: file_of(file) for file in ("train_32x32.mat", "test_32x32.mat")}
-        missing = " and ".join(f"'{cls.folders[0]}/{file}'" for file, path in found.items() if path is None)
-        if missing:
-            return f"not found: put {missing} into BITSPIKE_DATA"
-        return ", ".join(dict.fromkeys(str(path.parent) for path in found.values() if path is not None))
 
 
 @register("data", "nmnist", "bitspike.data.nmnist:nmnist")
