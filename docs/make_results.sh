@@ -12,7 +12,7 @@ if [ ${#recipes[@]} -eq 0 ]; then
   for family in digits two-moons regression-1d mnist mnist-conv nmnist; do
     recipes+=("$family-full" "$family-st" "$family-bayes")
   done
-  recipes+=(digits-rows-hybrid mackey-glass-hybrid soft-lif-digits psmnist-parallel psmnist-lmu psmnist-hybrid psmnist-lstm psmnist-gru)
+  recipes+=(digits-bntt digits-rows-recurrent digits-rows-hybrid mackey-glass-hybrid soft-lif-digits psmnist-parallel psmnist-lmu psmnist-hybrid psmnist-lstm psmnist-gru)
 fi
 if [ $# -eq 0 ]; then
   # Ordinary networks, one seed each, and their curve as spiking ones.
