@@ -36,6 +36,7 @@ OLD = {
     "metrics.bits": "energy.bits",
     "metrics.LevelCollector": "energy.LevelCollector",
     "metrics.sweep": "energy.sweep",
+    "layers.OnePass": "layers.Fused",
     "layers.LMU": "cells.LMU",
     "layers.ParallelLMU": "cells.ParallelLMU",
 }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.cells import LMU
-from bitspike.layers import ChannelScale, FewBitConv2d, Local2d, OnePass, Recurrent, Stepwise
+from bitspike.layers import ChannelScale, FewBitConv2d, Fused, Local2d, Recurrent, Stepwise
 from bitspike.models.sequence import Gated
 from bitspike.neurons import LIF, SoftIF, SoftNeuron, Surrogate
 from bitspike.weights import BayesianBinary, StraightThrough, quantise, redraw
@@ -21,7 +21,7 @@ FRAMES = torch.randint(0, 2, (7, 3, 5), generator=torch.Generator().manual_seed(
 NETS: dict[str, Callable[[], nn.Module]] = {
     "lif": LIF,
     "learned": lambda: nn.Sequential(nn.Linear(5, 4), LIF(learn=("tau",)), nn.Linear(4, 2)),
-    "one pass": lambda: OnePass(Stepwise(nn.Linear(5, 4)), ChannelScale(4), LIF()),
+    "one pass": lambda: Fused(Stepwise(nn.Linear(5, 4)), ChannelScale(4), LIF()),
     "soft": lambda: SoftNeuron(SoftIF()),
     "recurrent": lambda: Recurrent(5, LIF()),
     "binary": lambda: quantise(nn.Sequential(nn.Linear(5, 4), LIF(), nn.Linear(4, 2)), StraightThrough, 0),

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from bitspike.energy import OperationCounter
 from bitspike.errors import BitspikeError
 from bitspike.kernels import Recurrence, run
-from bitspike.layers import ChannelScale, OnePass, Stepwise
+from bitspike.layers import ChannelScale, Fused, Stepwise
 from bitspike.layers.fused import passes
 from bitspike.models import feedforward
 from bitspike.models.explain import explain_backend
@@ -30,7 +30,7 @@ def learned() -> LIF:
     return LIF(learn=("tau", "theta"), reset="hard")
 
 
-def network(neuron: Callable[[], nn.Module] = learned, norm: str = "scale", **options: Any) -> OnePass:
+def network(neuron: Callable[[], nn.Module] = learned, norm: str = "scale", **options: Any) -> Fused:
     """A net whose neurons fire."""
     model = feedforward(SHAPE, 3, LAYERS, neuron, norm, **options)
     source = torch.Generator().manual_seed(1)
@@ -39,7 +39,7 @@ def network(neuron: Callable[[], nn.Module] = learned, norm: str = "scale", **op
             with torch.no_grad():
                 part.weight.mul_(15 + 5 * torch.rand(part.weight.shape, generator=source))
                 part.bias.copy_(0.1 * torch.randn(part.bias.shape, generator=source))
-    assert isinstance(model, OnePass)
+    assert isinstance(model, Fused)
     return model
 
 
@@ -150,12 +150,12 @@ def test_what_is_not_plain_runs_by_itself() -> None:
             return 2 * super().forward(x)
 
     pool = Stepwise(nn.MaxPool2d(2))
-    assert names(OnePass(ChannelScale(3), LIF(), pool)) == [("0", "1", "2")]
-    assert names(OnePass(ChannelScale(3), Doubled(), pool)) == []
+    assert names(Fused(ChannelScale(3), LIF(), pool)) == [("0", "1", "2")]
+    assert names(Fused(ChannelScale(3), Doubled(), pool)) == []
     # Values other than 0 and 1 are pooled by torch; so are windows that overlap.
-    assert names(OnePass(ChannelScale(3), Integrator(), pool)) == [("0", "1")]
-    assert names(OnePass(LIF(), Stepwise(nn.MaxPool2d(3, 2)))) == []
-    assert names(OnePass(LIF(), Stepwise(nn.AvgPool2d(2)))) == []
+    assert names(Fused(ChannelScale(3), Integrator(), pool)) == [("0", "1")]
+    assert names(Fused(LIF(), Stepwise(nn.MaxPool2d(3, 2)))) == []
+    assert names(Fused(LIF(), Stepwise(nn.AvgPool2d(2)))) == []
 
 
 def test_copies_and_pickles_and_names_of_tensors() -> None:
@@ -165,11 +165,11 @@ def test_copies_and_pickles_and_names_of_tensors() -> None:
         assert torch.equal(other(x), wanted)
     plain = nn.Sequential(OrderedDict(copy.deepcopy(model).named_children()))
     assert list(model.state_dict()) == list(plain.state_dict())
-    assert isinstance(model[:3], OnePass)
+    assert isinstance(model[:3], Fused)
 
 
 def test_a_current_that_does_not_change_stays_a_view() -> None:
-    model = OnePass(ChannelScale(3), LIF(), Stepwise(nn.MaxPool2d(2)))
+    model = Fused(ChannelScale(3), LIF(), Stepwise(nn.MaxPool2d(2)))
     x = torch.rand(1, 2, 3, 4, 4).expand(5, 2, 3, 4, 4)
     assert torch.equal(model(x), nn.Sequential(*model)(x.contiguous()))
 
@@ -201,5 +201,5 @@ def test_vmap_over_networks() -> None:
 
 def test_what_is_joined_is_explained() -> None:
     rows = {row.layer: row for row in explain_backend(network(), spikes())}
-    assert rows["spikes1"].why.endswith("; one pass with norm_conv1, pool2")
-    assert rows["spikes5"].why.endswith("; one pass with norm_dense5")
+    assert rows["spikes1"].why.endswith("; fused with norm_conv1, pool2")
+    assert rows["spikes5"].why.endswith("; fused with norm_dense5")

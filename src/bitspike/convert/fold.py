@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from bitspike.convert.swap import swapped
-from bitspike.layers import ChannelScale, Local2d, OnePass, Stepwise, TemporalBatchNorm
+from bitspike.layers import ChannelScale, Fused, Local2d, Stepwise, TemporalBatchNorm
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LAYERS = (nn.Linear, *CONVOLUTIONS)
@@ -28,7 +28,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 LOCAL = (*LAYERS, Local2d)
 OURS = (TemporalBatchNorm, ChannelScale)
 # Modules that call their children one after the other.
-CHAINS = (nn.Sequential.forward, OnePass.forward)
+CHAINS = (nn.Sequential.forward, Fused.forward)
 
 
 def fold(graph: fx.GraphModule) -> list[str]:

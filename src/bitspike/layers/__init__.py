@@ -2,7 +2,7 @@
 
 from bitspike.layers.bntt import BNTT
 from bitspike.layers.dropout import Dropout
-from bitspike.layers.fused import OnePass
+from bitspike.layers.fused import Fused
 from bitspike.layers.local import Local2d
 from bitspike.layers.norm import BatchStatistics, TemporalBatchNorm
 from bitspike.layers.product import FewBitConv2d, FewBitLinear
@@ -20,8 +20,8 @@ __all__ = [
     "Dropout",
     "FewBitConv2d",
     "FewBitLinear",
+    "Fused",
     "Local2d",
-    "OnePass",
     "Recomputed",
     "Recurrent",
     "Stepwise",
@@ -31,4 +31,6 @@ __all__ = [
     "stepwise",
 ]  # fmt: skip
 
-__getattr__ = moved(__name__, dict.fromkeys(("LMU", "ParallelLMU"), "bitspike.cells"))
+__getattr__ = moved(
+    __name__, {"LMU": "bitspike.cells", "ParallelLMU": "bitspike.cells", "OnePass": "bitspike.layers:Fused"}
+)

@@ -1,4 +1,4 @@
-"""A chain of layers that runs a scale, its neurons and the max-pooling behind them in one pass over memory.
+"""A chain of layers that fuses a scale, its neurons and the max-pooling behind them: one pass over memory.
 
     g x + b  ->  neurons  ->  2x2 max-pooling       three modules, one kernel: the spikes and the parameters' names of
                                                      the three, without the arrays between them
@@ -27,8 +27,8 @@ EVERYWHERE = (
 )  # fmt: skip
 
 
-class Pass(NamedTuple):
-    """Modules that run as one; `names` are those of all its modules. A pass of one module has nothing else."""
+class Group(NamedTuple):
+    """Modules that run as one; `names` are those of all its modules. A group of one module has nothing else."""
 
     names: tuple[str, ...]
     module: nn.Module
@@ -36,18 +36,18 @@ class Pass(NamedTuple):
     pool: int = 1
 
 
-class OnePass(nn.Sequential):
+class Fused(nn.Sequential):
     """`nn.Sequential` with fewer passes over memory; see the module. Inputs (T, B, *features)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """What `nn.Sequential` gives."""
-        for part in passes(self, hooked_anywhere()):
-            x = run_pass(part, x)
+        for part in groups(self, hooked_anywhere()):
+            x = run_group(part, x)
         return x
 
 
-def run_pass(part: Pass, x: Tensor) -> Tensor:
-    """The output of one pass for input x."""
+def run_group(part: Group, x: Tensor) -> Tensor:
+    """The output of one group for input x."""
     neuron = part.module
     if len(part.names) == 1 or not isinstance(neuron, Neuron):
         y: Tensor = neuron(x)
@@ -66,29 +66,29 @@ def run_pass(part: Pass, x: Tensor) -> Tensor:
     return y if inside else stepwise(lambda rows: F.max_pool2d(rows, pool), y)
 
 
-def passes(chain: nn.Sequential, apart: bool = False) -> Iterator[Pass]:
-    """The passes of a chain in order; apart: each module by itself."""
+def groups(chain: nn.Sequential, apart: bool = False) -> Iterator[Group]:
+    """What runs as one, in a chain's order; apart: each module by itself."""
     modules = list(chain._modules.items())
     place = 0
     while place < len(modules):
         name, module = modules[place]
         assert module is not None
-        group = Pass((name,), module) if apart else _joined(modules[place : place + 3])
+        group = Group((name,), module) if apart else _joined(modules[place : place + 3])
         place += len(group.names)
         yield group
 
 
-def _joined(modules: list[tuple[str, Any]]) -> Pass:
+def _joined(modules: list[tuple[str, Any]]) -> Group:
     """The pass that begins with the first of these modules."""
     name, first = modules[0]
     scale = first if type(first).forward is ChannelScale.forward and plain(first) else None
     rest = modules[1:] if scale is not None else modules
     if not rest or not _fusable(rest[0][1]):
-        return Pass((name,), first)
+        return Group((name,), first)
     neuron = rest[0][1]
     size = _pool_size(rest[1][1]) if len(rest) > 1 and neuron.emits == "spikes" else 1
     taken = modules[: len(modules) - len(rest) + (2 if size > 1 else 1)]
-    return Pass(tuple(n for n, _ in taken), neuron, scale, size)
+    return Group(tuple(n for n, _ in taken), neuron, scale, size)
 
 
 def _fusable(module: Any) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from bitspike.neurons.base import Neuron
 
 
-def memory_order(x: Tensor) -> list[int]:
+def dim_order(x: Tensor) -> list[int]:
     """The dimensions of x (T, B, *features) with the features as they lie in memory."""
     strides = x.stride()
     return [0, 1, *sorted(range(2, x.ndim), key=lambda d: (-strides[d], d))]
@@ -21,24 +21,24 @@ def inverse(order: Sequence[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-def lying(parts: Any, order: Sequence[int]) -> Any:
+def to_memory_format(parts: Any, order: Sequence[int]) -> Any:
     """A state's parts (B, *features) in the memory order of x, contiguous; not a copy where they are already."""
     # One time step has no time: every dimension is one lower.
     return type(parts)(*(part.permute([d - 1 for d in order[1:]]).contiguous() for part in parts))
 
 
-def lifted(parts: Any, order: Sequence[int]) -> Any:
-    """The inverse of `lying`, which copies nothing."""
+def from_memory_format(parts: Any, order: Sequence[int]) -> Any:
+    """The inverse of `to_memory_format`, which copies nothing."""
     back = [d - 1 for d in inverse(order)[1:]]
     return type(parts)(*(part.permute(back) for part in parts))
 
 
-def run_in_order(
+def run_in_memory_format(
     neuron: Neuron, x: Tensor, state: Any = None, scale: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Any]:
     """As `neuron.run_between(x, state, scale)`, scale being two numbers; x (T, B, *features)."""
-    order = memory_order(x)
+    order = dim_order(x)
     if order == list(range(x.ndim)):
         return neuron.run_between(x, state, scale)
-    y, state = neuron.run_between(x.permute(order), None if state is None else lying(state, order), scale)
-    return y.permute(inverse(order)), lifted(state, order)
+    y, state = neuron.run_between(x.permute(order), None if state is None else to_memory_format(state, order), scale)
+    return y.permute(inverse(order)), from_memory_format(state, order)

@@ -26,7 +26,7 @@ from bitspike.kernels import Spike, no_spike
 from bitspike.kernels.dtypes import computing, rest
 from bitspike.layers.by_events import EventLayer
 from bitspike.layers.fused import hooked_anywhere, plain
-from bitspike.layers.memory_format import run_in_order
+from bitspike.layers.memory_format import run_in_memory_format
 from bitspike.layers.stepwise import Stepwise
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import one_positive
@@ -163,9 +163,9 @@ class SynapticLayer(nn.Module):
                     self.unit.behind = self
                     return y
                 # The filter's output is not rounded again.
-                y, self.state = run_in_order(self.synapse, computing(y) if self.rounded else y, self.state)
+                y, self.state = run_in_memory_format(self.synapse, computing(y) if self.rounded else y, self.state)
                 return y
-        filtered, self.state = run_in_order(self.synapse, x, self.state)
+        filtered, self.state = run_in_memory_format(self.synapse, x, self.state)
         return self.layer(filtered)
 
     def watch(self, note: Note) -> Undo:

@@ -14,7 +14,7 @@ from bitspike.kernels.cpu.source import stored
 from bitspike.kernels.dtypes import computing
 from bitspike.kernels.recurrence import variant
 from bitspike.kernels.run import Choice
-from bitspike.layers.fused import OnePass, hooked_anywhere, passes
+from bitspike.layers.fused import Fused, groups, hooked_anywhere
 from bitspike.layers.product import FewBitConv2d, FewBitLinear, weight_kind
 from bitspike.neurons.base import Neuron
 from bitspike.products.kinds import Part
@@ -63,12 +63,12 @@ def _joined(model: nn.Module) -> dict[str, str]:
     """What neurons share their pass over memory with, by name, as an ending of `why`; see `layers.fused`."""
     found = {}
     for prefix, chain in model.named_modules():
-        for part in passes(chain, hooked_anywhere()) if isinstance(chain, OnePass) else ():
+        for part in groups(chain, hooked_anywhere()) if isinstance(chain, Fused) else ():
             names = {module: f"{prefix}.{name}" if prefix else name for name, module in chain.named_children()}
             own = names.get(part.module, "")
             others = [name for name in part.names if name != own.rpartition(".")[2]]
             if others:
-                found[own] = f"; one pass with {', '.join(others)}"
+                found[own] = f"; fused with {', '.join(others)}"
     return found
 
 

@@ -27,8 +27,8 @@ from bitspike.layers import (
     Dropout,
     FewBitConv2d,
     FewBitLinear,
+    Fused,
     Local2d,
-    OnePass,
     Recurrent,
     Stepwise,
 )
@@ -206,7 +206,7 @@ def feedforward(
     dense("readout", outputs)
     if spreads:
         refuse("model deviations", f"{len(deviations or ())} numbers", ONE_EACH)
-    return OnePass(parts)
+    return Fused(parts)
 
 
 def _drawn(layer: nn.Linear | nn.Conv2d | Local2d, deviation: float | None, *keys: Key) -> nn.Module:

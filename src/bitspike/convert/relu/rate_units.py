@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bitspike.convert.high_value import high_value
 from bitspike.kernels import Spike, no_spike
 from bitspike.layers.fused import LARGEST_POOL
-from bitspike.layers.memory_format import memory_order, run_in_order
+from bitspike.layers.memory_format import dim_order, run_in_memory_format
 from bitspike.layers.stepwise import stepwise
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.rate_if import RateIF
@@ -114,7 +114,7 @@ class RateUnit(nn.Module):
     def _run(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         # A threshold per channel fits features in their own order alone.
         shared = self.neuron.theta.numel() == 1
-        return run_in_order(self.neuron, x, state) if shared else self.neuron.run(x, state)
+        return run_in_memory_format(self.neuron, x, state) if shared else self.neuron.run(x, state)
 
     def watch(self, note: Note) -> Undo:
         """See `neurons.recordings`."""
@@ -218,11 +218,11 @@ class MaxUnit(nn.Module):
     def _largest(self, x: Tensor) -> Tensor:
         # The kernel pools what it has just summed: the sums themselves are never stored.
         inside = _plain_size(self.pool) if x.ndim == 5 and x.device.type == "cpu" else 1
-        inside = inside if min(x.shape[-2:]) >= inside and memory_order(x) == list(range(x.ndim)) else 1
+        inside = inside if min(x.shape[-2:]) >= inside and dim_order(x) == list(range(x.ndim)) else 1
         if inside > 1:
             totals, self.state = self.sums.run_between(x, self.state, None, inside)
         else:
-            totals, self.state = run_in_order(self.sums, x, self.state)
+            totals, self.state = run_in_memory_format(self.sums, x, self.state)
         most = totals if inside > 1 else stepwise(self.pool, totals)
         first = most[:1] if self.last is None else most[:1] - self.last
         self.last = most[-1].clone()

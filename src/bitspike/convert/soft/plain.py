@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bitspike.convert.swap import swapped
-from bitspike.layers import ChannelScale, Dropout, OnePass, Stepwise, TemporalBatchNorm
+from bitspike.layers import ChannelScale, Dropout, Fused, Stepwise, TemporalBatchNorm
 from bitspike.models.feedforward import Flatten
 from bitspike.neurons import Static
 
@@ -18,7 +18,7 @@ def plain(model: nn.Module) -> nn.Module:
     """`model` with torch's modules in the place of ours; one without ours as it is."""
 
     def visit(path: str, module: nn.Module) -> nn.Module | None:
-        if isinstance(module, OnePass):
+        if isinstance(module, Fused):
             inside = [(name, swapped(child, visit, _joined(path, name))) for name, child in module.named_children()]
             return nn.Sequential(OrderedDict(inside))
         if isinstance(module, Stepwise):

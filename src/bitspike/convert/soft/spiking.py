@@ -25,7 +25,7 @@ from bitspike.convert.swap import swapped
 from bitspike.errors import refuse
 from bitspike.kernels.cpu.exact_lif import ALPHA, DIRECT, FIRST_ORDER
 from bitspike.layers import Local2d, Stepwise, Synapse, SynapticLayer
-from bitspike.layers.memory_format import inverse, lifted, lying, memory_order, run_in_order
+from bitspike.layers.memory_format import dim_order, from_memory_format, inverse, run_in_memory_format, to_memory_format
 from bitspike.neurons import ExactIF, ExactLIF, Neuron, SoftNeuron, Static
 from bitspike.neurons.exact_lif_fused import run, takes
 from bitspike.neurons.recordings import Note, States, Undo, after_each, replaced
@@ -90,7 +90,7 @@ class SpikingUnit(nn.Module):
         """Spikes, the state after them (the one given may be changed in place) and their number."""
         if self.takes(x):
             return self._fused(x, state, before)
-        y, state = run_in_order(self.neuron, x, state, self.current)
+        y, state = run_in_memory_format(self.neuron, x, state, self.current)
         return y, state, round(float(y.sum()) / self.height)
 
     def watch(self, note: Note) -> Undo:
@@ -124,17 +124,17 @@ class SpikingUnit(nn.Module):
 
     def _fused(self, x: Tensor, state: Any, before: SynapticLayer | None) -> tuple[Tensor, Any, int]:
         """One kernel for the synapse before this unit, if it was left to it, the gain, the neurons and the count."""
-        order = memory_order(x)
+        order = dim_order(x)
         gain, offset = (float(v) for v in self.current)
         synapse: tuple[int, float, float] = (DIRECT, 0.0, 0.0)
         filtered: Any = ()
         if before is not None and before.synapse is not None:
             kind, p = ALPHA if before.synapse.synapse == "alpha" else FIRST_ORDER, before.synapse.constants()
-            synapse, filtered = (kind, p.a, p.ratio), lying(before.state, order)
-            before.state = lifted(filtered, order)
-        state = None if state is None else lying(state, order)
+            synapse, filtered = (kind, p.a, p.ratio), to_memory_format(before.state, order)
+            before.state = from_memory_format(filtered, order)
+        state = None if state is None else to_memory_format(state, order)
         y, state, spikes = run(self.neuron, x.permute(order), state, gain, offset, synapse, filtered)
-        return y.permute(inverse(order)), lifted(state, order), spikes
+        return y.permute(inverse(order)), from_memory_format(state, order), spikes
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle begins anew."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import BitspikeError, one_line, refuse
-from bitspike.layers.fused import OnePass, plain
+from bitspike.layers.fused import Fused, plain
 from bitspike.layers.modes import evaluating
 from bitspike.models.plan.answers import Decode
 from bitspike.models.plan.nodes import Activity, Flatten, Input, Join, Node
@@ -25,7 +25,7 @@ from bitspike.neurons.static import STATIC
 from bitspike.products import Kind
 
 RUNS = ("forward", "run", "run_between")
-CHAINS = (nn.Sequential.forward, OnePass.forward)
+CHAINS = (nn.Sequential.forward, Fused.forward)
 FUNCTIONS: dict[Any, str] = {
     **{function: name for name, function in STATIC.items()},
     **{getattr(Tensor, name): name for name in ("relu", "tanh", "sigmoid")},
