@@ -153,10 +153,10 @@ def test_updates_stand_for_epochs_and_a_sum_for_the_rate(tmp_path):
 def test_patience_stops_and_needs_the_best_epoch(tmp_path, monkeypatch):
     with pytest.raises(BitspikeError, match=r"patience = 2 wants keep = 'best'"):
         load_recipe("digits-st", ["training.patience=2"])
-    from bitspike.run import trainer
+    from bitspike.run import session
 
     accuracies = iter([0.5, 0.9, 0.8, 0.7, 0.6])
-    monkeypatch.setattr(trainer, "validate", lambda *a: {"accuracy": (value := next(accuracies)), "nll": 1 - value})
+    monkeypatch.setattr(session, "validate", lambda *a: {"accuracy": (value := next(accuracies)), "nll": 1 - value})
     overrides = [*FAST[1:], "training.epochs=9", "training.patience=2", "training.keep='best'"]
     run = bitspike.train("digits-st", tmp_path / "r", overrides=overrides)
     assert (run.result["epochs"], run.result["kept_epoch"]) == (4, 2)
