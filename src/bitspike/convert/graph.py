@@ -6,8 +6,9 @@ that calls it.
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,15 @@ def sites(graph: fx.GraphModule, unrolled: bool) -> Iterator[Site]:
         if found is None:
             continue
         name, module = found
-        place, number, unique = node.meta["place"] if unrolled else node, 1, name
-        while unique in taken and taken[unique] != place:
-            number += 1
-            unique = f"{name}_{number}"
-        taken[unique] = place
-        yield Site(node, unique, module)
+        place = node.meta["place"] if unrolled else node
+        name = unique(name, {other for other, its in taken.items() if its != place})
+        taken[name] = place
+        yield Site(node, name, module)
+
+
+def unique(name: str, taken: Container[str]) -> str:
+    """The name, or name_2, name_3, ... where it is taken."""
+    return next(each for k in itertools.count(1) if (each := f"{name}_{k}" if k > 1 else name) not in taken)
 
 
 def _nonlinearity(graph: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module] | None:

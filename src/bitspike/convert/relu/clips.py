@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from bitspike.convert import graph as graphs
 from bitspike.convert.nonlinearities import Function
 from bitspike.convert.relu.rate_units import RateUnit, Setting
 from bitspike.convert.relu.rules import FIELD, WANTED, called, dependent, name_of, path_of
@@ -111,7 +112,7 @@ def _bound(graph: fx.GraphModule, value: Any) -> Any:
     if not isinstance(value, fx.Node):
         return float(value)
     if value.op == "get_attr":
-        held = _attribute(graph, value)
+        held = operator.attrgetter(str(value.target))(graph)
         return float(held) if isinstance(held, Tensor) and held.numel() == 1 else value
     if value.op in ("call_function", "call_method"):
         name = name_of(value)
@@ -121,13 +122,6 @@ def _bound(graph: fx.GraphModule, value: Any) -> Any:
         if name in ("full_like", "new_full", "full") and isinstance(number, int | float):
             return float(number)
     return value
-
-
-def _attribute(graph: fx.GraphModule, node: fx.Node) -> Any:
-    found: Any = graph
-    for part in str(node.target).split("."):
-        found = getattr(found, part)
-    return found
 
 
 def put_units(graph: fx.GraphModule, setting: Setting) -> set[fx.Node]:
@@ -154,7 +148,7 @@ def _weighs(graph: fx.GraphModule, node: fx.Node) -> bool:
     module = called(graph, node)
     if module is not None:
         return any(True for _ in module.parameters())
-    return node.op == "get_attr" and isinstance(_attribute(graph, node), nn.Parameter)
+    return node.op == "get_attr" and isinstance(operator.attrgetter(str(node.target))(graph), nn.Parameter)
 
 
 class _Builder:
@@ -204,11 +198,7 @@ class _Builder:
 
     def _unit(self, node: fx.Node, x: fx.Node, ceiling: float) -> fx.Node:
         scope, _, called_as = path_of(node).rpartition(".")
-        base, number = (f"{scope}.{called_as.strip('_')}" if scope else called_as.strip("_")), 1
-        name = base
-        while name in self.taken:
-            number += 1
-            name = f"{base}_{number}"
+        name = graphs.unique(f"{scope}.{called_as.strip('_')}" if scope else called_as.strip("_"), self.taken)
         self.taken.add(name)
         # A module of that name that is called for something else keeps its path.
         path = f"{name}_unit" if name in self.kept else name

@@ -165,14 +165,11 @@ def _put_pools(graph: fx.GraphModule, setting: Setting, pools: str) -> list[str]
             unit = MaxUnit(path, setting, pool, mean)
             swapped += [path] if mean is not None else []
         target = f"{path}_pooled".replace(".", "_") if node.op != "call_module" else path
-        number, taken = 1, {str(n.target) for n in graph.graph.nodes if n.op == "call_module" and n is not node}
-        unique = target
-        while unique in taken:
-            number += 1
-            unique = f"{target}_{number}"
-        graph.add_submodule(unique, unit)
+        taken = {str(n.target) for n in graph.graph.nodes if n.op == "call_module" and n is not node}
+        target = graphs.unique(target, taken)
+        graph.add_submodule(target, unit)
         with graph.graph.inserting_before(node):
-            made = graph.graph.call_module(unique, (node.all_input_nodes[0],))
+            made = graph.graph.call_module(target, (node.all_input_nodes[0],))
         made.meta = dict(node.meta)
         node.replace_all_uses_with(made)
         graph.graph.erase_node(node)
@@ -191,14 +188,11 @@ def _pools(graph: fx.GraphModule) -> Iterator[tuple[fx.Node, nn.Module]]:
 
 
 def _mean_pool(path: str, pool: Any) -> nn.Module:
-    makers: dict[type[nn.Module], Callable[..., nn.Module]] = {
-        nn.MaxPool1d: nn.AvgPool1d, nn.MaxPool2d: nn.AvgPool2d, nn.MaxPool3d: nn.AvgPool3d,
-        nn.AdaptiveMaxPool1d: nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool2d: nn.AdaptiveAvgPool2d,
-        nn.AdaptiveMaxPool3d: nn.AdaptiveAvgPool3d,
-    }  # fmt: skip
-    if isinstance(pool, nn.AdaptiveMaxPool1d | nn.AdaptiveMaxPool2d | nn.AdaptiveMaxPool3d):
-        return makers[type(pool)](pool.output_size)
+    kind = next(base.__name__ for base in type(pool).__mro__ if base in LARGEST)
+    make: Callable[..., nn.Module] = getattr(nn, kind.replace("Max", "Avg"))
+    if "Adaptive" in kind:
+        return make(pool.output_size)
     if pool.dilation not in (1, (1,), (1, 1), (1, 1, 1)):
         refuse(f"{FIELD} {path}", f"a max pool with dilation {pool.dilation}", "pools='exact'")
     # Outside the image there is nothing, for a maximum as for a mean.
-    return makers[type(pool)](pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, count_include_pad=False)
+    return make(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, count_include_pad=False)

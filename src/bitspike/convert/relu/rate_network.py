@@ -62,6 +62,7 @@ class RateNetwork(nn.Module):
         modules = {str(n.target): self.net.get_submodule(str(n.target)) for n in self._spiking if n.op == "call_module"}
         events = {path: EventLayer.make(module) for path, module in modules.items()}
         self._events = {path: layer for path, layer in events.items() if layer is not None}
+        self._interpreter = fx.Interpreter(self.net)
         # What nobody reads any more after each node.
         last = {used: node for node in nodes for used in node.all_input_nodes}
         self._done: dict[fx.Node, list[fx.Node]] = {}
@@ -208,7 +209,7 @@ class RateNetwork(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """The plan names nodes of this graph: a copy makes its own."""
-        plan = ("_spiking", "_images", "_done", "_events")
+        plan = ("_spiking", "_images", "_done", "_events", "_interpreter")
         return {key: value for key, value in self.__dict__.items() if key not in plan}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -217,16 +218,5 @@ class RateNetwork(nn.Module):
         self._plan()
 
     def _call(self, node: fx.Node, value: Any) -> Any:
-        arguments = fx.map_arg(node.args, value)
-        options = fx.map_arg(node.kwargs, value)
-        target: Any = node.target
-        if node.op == "get_attr":
-            found: Any = self.net
-            for part in str(target).split("."):
-                found = getattr(found, part)
-            return found
-        if node.op == "call_module":
-            return self.net.get_submodule(target)(*arguments, **options)
-        if node.op == "call_method":
-            return getattr(arguments[0], target)(*arguments[1:], **options)
-        return target(*arguments, **options)
+        run = getattr(self._interpreter, node.op)
+        return run(node.target, fx.map_arg(node.args, value), fx.map_arg(node.kwargs, value))

@@ -85,20 +85,18 @@ def check_products(graph: fx.GraphModule) -> None:
     sizes, spiking = size_nodes(graph), spiking_nodes(graph)
     for node in graph.graph.nodes:
         moving = [a for a in nodes_in([*node.args, *node.kwargs.values()]) if a in spiking and a not in sizes]
-        if node.op not in ("call_function", "call_method") or not moving:
-            rounds = node.op in ("call_function", "call_method") and _rounds(node) and node not in sizes
-            if rounds:
-                refuse(f"{FIELD} {path_of(node)}", "a division that rounds", WANTED)
+        if node.op not in ("call_function", "call_method"):
             continue
         first = nodes_in(node.args[:1])
         adds = name_of(node) in ("addmm", "baddbmm")
         weighed = [a for a in moving if not (adds and a in first)]
         if node.target in PRODUCTS and len(weighed) > 1:
             refuse(f"{FIELD} {path_of(node)}", "a product of two spiking activations", WANTED)
-        if node.target in FRACTIONS and (len(moving) > 1 or node.args[0] is not moving[0]):
+        if node.target in FRACTIONS and moving and (len(moving) > 1 or node.args[0] is not moving[0]):
             refuse(f"{FIELD} {path_of(node)}", "a division by a spiking activation", WANTED)
         chooses = {"where": nodes_in(node.args[:1]), "masked_fill": nodes_in(node.args[1:2])}.get(name_of(node), [])
-        if any(a in spiking for a in (*chooses, *nodes_in([node.kwargs.get("mask"), node.kwargs.get("condition")]))):
+        chooses += nodes_in([node.kwargs.get("mask"), node.kwargs.get("condition")])
+        if moving and any(a in spiking for a in chooses):
             refuse(f"{FIELD} {path_of(node)}", "a choice that spiking activations make", WANTED)
         if _rounds(node) and node not in sizes:
             refuse(f"{FIELD} {path_of(node)}", "a division that rounds", WANTED)
