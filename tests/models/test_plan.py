@@ -164,6 +164,13 @@ def test_a_plan_says_how_its_weights_are_shipped():
     assert (row["weights"], row["bits"], row["fan_in"]) == (dense.weight.numel(), {"weight": 1.0}, dense.fan_in)
     lif = next(n for n in plan.nodes if isinstance(n, Step))
     assert lif.states == ("v",)
+    fed = Recurrent(5, IF(), gain=0.5)
+    quantise(fed, StraightThrough, 0, "signs")
+    node = plan_of(fed, (5,)).nodes[-1]
+    assert {name: (w.numel(), bits) for name, (w, bits) in node.weights.items()} == {
+        "weight": (25, 1.0),
+        "gain": (5, 32.0),
+    }
     assert lif.assignments[-2:][0].startswith("output = n")
     assert float(lif.constants.theta) == 1.0
 

@@ -1,6 +1,6 @@
 """Networks that describe themselves: typed nodes, and a run that goes on where it stopped. See `plan_of`."""
 
-from bitspike.models.plan import networks, planners  # noqa: F401 - register what they plan
+from bitspike.models.plan import networks, planned_units, planners  # noqa: F401 - register what they plan
 from bitspike.models.plan.answers import Decode, Latest
 from bitspike.models.plan.build import plan_of, planner
 from bitspike.models.plan.cells import Feedback, Gates, Legendre, Memory

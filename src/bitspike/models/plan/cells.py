@@ -34,7 +34,7 @@ class Feedback(Node):
     @property
     def kind(self) -> str:
         """The units."""
-        return f"{self.unit.kind} with feedback"
+        return f"{self.unit.kind} with {'+-1' if self.weight_kind == 'signs' else 'real'} feedback"
 
     @property
     def detail(self) -> str:
@@ -43,8 +43,9 @@ class Feedback(Node):
 
     @property
     def weights(self) -> Mapping[str, tuple[Tensor, float]]:
-        """W."""
-        return {"weight": (self.weight, self.bits)}
+        """W and g."""
+        found = {"weight": (self.weight, self.bits)}
+        return found if self.gain is None else {**found, "gain": (self.gain, REAL_BITS)}
 
     @property
     def fan_in(self) -> int:

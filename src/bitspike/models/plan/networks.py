@@ -17,7 +17,8 @@ from bitspike.models.plan.answers import Latest
 from bitspike.models.plan.build import Builder, planner
 from bitspike.models.plan.cells import Gates, Legendre, Memory
 from bitspike.models.plan.nodes import Flatten, Join, Pool, Scale
-from bitspike.models.plan.planners import fixed, quantiser, quantiser_of
+from bitspike.models.plan.planned_units import quantiser, quantiser_of
+from bitspike.models.plan.planners import fixed
 from bitspike.models.plan.units import Step
 from bitspike.models.plan.weighing import Weights
 from bitspike.models.sequence import Gated, SequenceNetwork
