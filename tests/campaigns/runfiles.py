@@ -11,12 +11,13 @@ import numpy as np
 from tests.campaigns.inside import in_json, in_lines, in_npz
 from tests.campaigns.readers import Target, Use, _both
 
-# Tiny runs of 40 images of 6 x 6: Bayesian weights, the best epoch of such, soft rates (as spikes), ReLUs (as spikes
-# and swept).
+# Tiny runs of 40 images of 6 x 6: Bayesian weights, soft rates (as spikes), ReLUs (as spikes and swept); and of the
+# same pixels in one file, which is read in no time: what is resumed, from the last and from the best epoch.
 SMALL = ["training.epochs=2", "training.batch=16", "evaluation.draws=2"]
 PLAIN = ["data.set='folder'", "data.shift=0"]
 RUNS = {
     "bayesian": ("digits-bayes", ["model.layers=['6']", *SMALL]),
+    "halfway": ("digits-bayes", ["model.layers=['6']", *SMALL]),
     "best": ("digits-bayes", ["model.layers=['6']", *SMALL, "training.keep='best'"]),
     "soft": ("soft-lif-digits", ["model.layers=['3c3','6']", *SMALL]),
     "relu": ("cnn-mnist", ["model.layers=['3c3','6']", *SMALL]),
@@ -27,7 +28,7 @@ drawn = 0
 
 
 def material(folder: Path) -> None:
-    """The runs, made once: a folder for each; `halfway`, of the first, and `best` are as a kill leaves them."""
+    """The runs, made once: a folder for each; `halfway` and `best` are as a kill leaves them."""
     import bitspike
     from bitspike.studies.hybrid import sweep_run
     from bitspike.studies.relu_spiking import evaluate_rates
@@ -37,21 +38,23 @@ def material(folder: Path) -> None:
         return
     from PIL import Image
 
-    draw = np.random.default_rng(0)
+    draw, every = np.random.default_rng(0), []
     for name in "ab":
         (folder / "set" / name).mkdir(parents=True, exist_ok=True)
         for number in range(20):
             pixels = draw.integers(0, 128, (6, 6), np.uint8)
             pixels[:, :3] += 100 * (name == "a")
             Image.fromarray(pixels).save(folder / "set" / name / f"{number}.png")
+            every.append(pixels.ravel())
+    np.savez(folder / "set.npz", x=np.stack(every), y=np.repeat(["a", "b"], 20))
     runs = {}
     for name, (recipe, overrides) in RUNS.items():
-        asked = [*PLAIN, f"data.options={{path='{folder / 'set'}'}}", *overrides]
+        path = folder / ("set.npz" if name in ("halfway", "best") else "set")
+        asked = [*PLAIN, f"data.options={{path='{path}'}}", *overrides]
         runs[name] = bitspike.train(recipe, folder / name, overrides=asked, overwrite=True)
     runs["soft"].folder.write("spiking.json", evaluate_spiking(runs["soft"], time=0.02, window=[(0.01, 0.02)]))
     runs["relu"].folder.write("relu_spiking.json", evaluate_rates(runs["relu"], steps=4))
     sweep_run(runs["relu"], (1,), (1.0, 4.0), examples=20, within=1.0)
-    shutil.copytree(folder / "bayesian", folder / "halfway")
     for run in ("halfway", "best"):
         for name in ("result.json", "predictions.npz", "history.npz"):
             (folder / run / name).unlink(missing_ok=True)
