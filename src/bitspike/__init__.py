@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from bitspike.options import Options
     from bitspike.registry import register
     from bitspike.reports import compare, report
+    from bitspike.run.estimator import SpikingClassifier, SpikingRegressor
+    from bitspike.run.fit import fit
     from bitspike.run.folds import cross_validate
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
@@ -67,6 +69,8 @@ __all__ = [
     "SoftLIF",
     "SoftNeuron",
     "Spiking",
+    "SpikingClassifier",
+    "SpikingRegressor",
     "StepSchedule",
     "Synapse",
     "TemporalQuantiser",
@@ -78,6 +82,7 @@ __all__ = [
     "estimate_energy",
     "evaluate_spiking",
     "explain_backend",
+    "fit",
     "fit_to_relu",
     "hybridise",
     "load",
@@ -117,6 +122,8 @@ _HOMES = {
     "SoftLIF": "bitspike.neurons",
     "SoftNeuron": "bitspike.neurons",
     "Spiking": "bitspike.convert",
+    "SpikingClassifier": "bitspike.run.estimator",
+    "SpikingRegressor": "bitspike.run.estimator",
     "StepSchedule": "bitspike.neurons",
     "Synapse": "bitspike.layers",
     "TemporalQuantiser": "bitspike.neurons",
@@ -128,6 +135,7 @@ _HOMES = {
     "estimate_energy": "bitspike.energy",
     "evaluate_spiking": "bitspike.studies.spiking",
     "explain_backend": "bitspike.models.explain",
+    "fit": "bitspike.run.fit",
     "fit_to_relu": "bitspike.neurons",
     "hybridise": "bitspike.convert",
     "load": "bitspike.run.start",

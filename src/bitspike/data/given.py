@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -21,9 +21,10 @@ from torch.utils.data._utils.collate import default_collate
 
 from bitspike.data import targets
 from bitspike.data.arrays import as_numbers
-from bitspike.data.base import DataSet
+from bitspike.data.base import DataSet, Split
 from bitspike.data.folder import TEST, data_set, strata
 from bitspike.data.found import Found
+from bitspike.data.normalise import apply
 from bitspike.data.sameness import equal_examples
 from bitspike.data.sources import sha256_of_arrays
 from bitspike.data.splits import Parts, split
@@ -161,6 +162,30 @@ def given(
     parts = _parts(strata(meant), [len(one.x) for one in every], others.keys(), validation, test, seed)
     made = replace(data_set(found, meant, parts, "none"), name="given")
     return replace(made, notes=(*made.notes, *made.missing_classes(), *equal_examples(made))), first.batch
+
+
+def again(validation: float | None, test: float | None) -> NoReturn:
+    """What a run learned from is nowhere but in the hands of who handed it in."""
+    came = "a run on examples that were handed to bitspike.fit"
+    refuse("data", came, "them again: Run.evaluate(data=(x, y)), or a labelled file")
+
+
+def labelled(data: Any, form: dict[str, Any], classes: tuple[str, ...], field: str) -> tuple[Split, str]:
+    """Examples to measure a run on (its `DataSet.form` and class names), and their digest; x as in training."""
+    found = pairs(data, field)
+    shape = (*([form["steps"]] if form["steps"] else []), *form["shape"])
+    if tuple(found.x.shape[1:]) != shape:
+        refuse(f"{field} x", f"shape {tuple(found.x.shape)}", f"(N, {', '.join(map(str, shape))}), as in training")
+    mask = found.y >= 0 if form.get("per_step") and found.y.shape == tuple(found.x.shape[:2]) else None
+    given = targets.of_array(found.y, f"{field} y", mask)
+    y = (
+        targets.classified(given, classes)
+        if classes
+        else apply(torch.from_numpy(targets.numbers_of(given)), form["target"])
+    )
+    if y.ndim != (2 if form.get("per_step") or not classes else 1):
+        refuse(f"{field} y", f"shape {tuple(y.shape)}", "targets as in training, for each example or for each step")
+    return Split(found.x.float(), y, torch.arange(len(y))), found.digest()
 
 
 def _kind(y: targets.Given) -> targets.Target:

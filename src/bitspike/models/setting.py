@@ -15,7 +15,8 @@ class Setting:
     """What data, encoder and machine give the builder of a network.
 
     shape: features (T, B, *shape) of an encoded example, made of `emits`; steps: T; outputs: read-outs, one per class
-    or value of the task; seed: names the draws of initial weights; binary: weights become +-1.
+    or value of the task; seed: names the draws of initial weights; binary: weights become +-1; own: a person's
+    module, which the network then is.
     """
 
     shape: tuple[int, ...]
@@ -27,6 +28,7 @@ class Setting:
     back_end: str = "auto"
     products: Policy = "exact"
     binary: bool = False
+    own: Any = None
 
     def build(self, options: Options) -> Any:
         """The network that a model's options describe."""

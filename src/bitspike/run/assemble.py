@@ -16,7 +16,7 @@ from bitspike.learners.optimisation import OptimiserChoice
 from bitspike.models.setting import Setting
 from bitspike.run.augment import check_augmentation, seen, seen_shape
 from bitspike.run.recipe import OptimizerPart, Recipe
-from bitspike.weights import quantise
+from bitspike.weights import latent_parameters, quantise
 
 
 @dataclass(frozen=True)
@@ -132,27 +132,31 @@ def encode(recipe: Recipe, encoder: Encoder, x: Any, index: Tensor, epoch: int) 
     return encoder(seen(recipe.data, x), index, recipe.seed, "encode", 0 if encoder.frozen else epoch)
 
 
-def setting_of(recipe: Recipe, form: Form) -> Setting:
-    """What the recipe's network is built for."""
+def setting_of(recipe: Recipe, form: Form, own: nn.Module | None = None) -> Setting:
+    """What the recipe's network is built for; own: the module that it is."""
     encoder = build_encoder(recipe, form)
     shape, compute = encoder.features(seen_shape(recipe.data, form.shape)), recipe.compute
     binary = registry.trait("precision", recipe.weights.precision, "has_latents", True)
     kinds = (form.task, recipe.seed, encoder.emits, compute.back_end, compute.products, binary)
-    return Setting(shape, form.outputs, encoder.steps, *kinds)
+    return Setting(shape, form.outputs, encoder.steps, *kinds, own)
 
 
-def build_model(recipe: Recipe, form: Form) -> nn.Module:
-    """The network with its weight precision; a function of the recipe (its seed included) and the data's form."""
+def build_model(recipe: Recipe, form: Form, own: nn.Module | None = None) -> nn.Module:
+    """The network with its weight precision; a function of the recipe (its seed included) and the data's form.
+
+    own: the module that a recipe of a module of one's own is about; None: made anew by the recipe's import path.
+    """
     weights, kind = recipe.weights, recipe.model.kind
     latents = registry.trait("precision", weights.precision, "has_latents", True)
     if latents and registry.trait("model", kind, "real_weights", False):
         refuse("weights.precision", f"'{weights.precision}' with model.kind '{kind}'", "'full'")
     learner = registry.find("learner", recipe.learner.rule)
-    model: nn.Module = learner.network(recipe.learner, recipe.model, setting_of(recipe, form))
-    if latents:
-        # The layers are fresh: their signs are drawn with the latents.
+    model: nn.Module = learner.network(recipe.learner, recipe.model, setting_of(recipe, form, own))
+    if latents and not latent_parameters(model):
+        # Layers of ours are fresh: their signs are drawn with the latents.
         biases = getattr(weights, "biases", False)
-        quantise(model, lambda: registry.make(weights), recipe.seed, "latent", biases=biases, start="draw")
+        start: Any = "draw" if own is None else "signs"
+        quantise(model, lambda: registry.make(weights), recipe.seed, "latent", biases=biases, start=start)
     return model
 
 

@@ -12,6 +12,7 @@ from bitspike import metrics
 from bitspike.data import DataSet, restore
 from bitspike.energy import bits
 from bitspike.learners import Learner
+from bitspike.models.own import uncounted
 from bitspike.neurons.recordings import Monitor
 from bitspike.run.baselines import baselines
 from bitspike.run.batches import Batches
@@ -91,6 +92,7 @@ class Evaluation:
             scaled = metrics.apply_temperature(outputs[-1], self.shipped.temperature)
             result["reliability_scaled"] = metrics.confidence_histogram(scaled, targets, bins=bins)
         result["baselines"], result["warnings"] = baselines(dataset, outputs[-1])
+        result["warnings"] += uncounted(self.learner.model)
         result.update(self._cost())
         if levels is not None:
             result["bits"] |= level_bits(self.learner.model, levels)

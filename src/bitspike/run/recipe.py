@@ -194,6 +194,10 @@ class Recipe(Options):
         data: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         return data
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as plain data: tables of options may be classes made on the way."""
+        return Recipe.model_validate, (self.resolved(),)
+
     def recipe_hash(self) -> str:
         """SHA-256 of what the recipe says beyond defaults, without seed and `compute`.
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitspike import metrics
 from bitspike.coding import Encoder
 from bitspike.coding.windows import Windows
-from bitspike.data import ends, prepare, prepare_labelled, trait
+from bitspike.data import DataSet, ends, prepare, prepare_labelled, trait
+from bitspike.data.given import labelled
 from bitspike.data.sources import sha256_of_file
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
+from bitspike.models.own import made
 from bitspike.models.plan import Plan
 from bitspike.neurons.recordings import Monitor, Recording, beside
 from bitspike.paths import home, is_folder
@@ -53,12 +55,14 @@ def train(
     precision: str = "32-true",
     quiet: bool = True,
     tensorboard: bool = False,
+    dataset: DataSet | None = None,
+    model: nn.Module | None = None,
 ) -> Run:
     """Train a recipe (an object, a name, or a path) into folder `out` (default runs/NAME) and return the run.
 
     overrides: "a.b=value". data: a folder that wins over BITSPIKE_DATA. resume: go on from the last checkpoint.
     device: auto, cpu, cuda, mps. processes: data-parallel processes (gloo on a CPU). precision: 32-true,
-    64-true or bf16-mixed (as in Lightning Fabric).
+    64-true or bf16-mixed (as in Lightning Fabric). dataset, model: in place of the recipe's, as `fit` has them.
     """
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
@@ -85,7 +89,8 @@ def train(
             group.said = f"; '{folder.path}' keeps its last checkpoint, and --resume goes on from it"
             fabric.launch()
         # Data and model first: what is refused there leaves no folder behind.
-        trainer = Trainer(recipe, folder, fabric, Path(data) if data is not None else None, quiet)
+        where = Path(data) if data is not None else None
+        trainer = Trainer(recipe, folder, fabric, where, quiet, dataset, model)
         if first:
             folder.create(recipe, resume, overwrite)
         fabric.barrier()
@@ -100,7 +105,7 @@ def train(
         if group is not None:
             group.over = True
         folder.unlock()
-    return Run(folder.path, rank=fabric.global_rank)
+    return Run(folder.path, rank=fabric.global_rank, model=model, dataset=dataset)
 
 
 def _fabric(device: str, processes: int, precision: str) -> Any:
@@ -122,8 +127,8 @@ def _fabric(device: str, processes: int, precision: str) -> Any:
 class Run:
     """A finished run, ready to predict: its recipe, its data's form, its model and its learner."""
 
-    def __init__(self, path: Path | str, rank: int = 0) -> None:
-        self.rank = rank
+    def __init__(self, path: Path | str, rank: int = 0, model: Any = None, dataset: DataSet | None = None) -> None:
+        self.rank, self._given = rank, dataset
         self.folder = RunFolder.existing(Path(path))
         self.path = self.folder.path
         self.recipe = self.folder.recipe()
@@ -134,11 +139,14 @@ class Run:
             data["kind"], tuple(data["classes"]), tuple(data["shape"]), data["steps"], data["form"]["input"],
             data["values"],
         )  # fmt: skip
+        own = None if model is None else made(model, self.recipe.seed)
+        if own is not None and self.recipe.model.kind != "module":
+            refuse("load model", type(own).__name__, f"it left out: the recipe '{self.recipe.name}' makes its own")
         with damaged(f"run '{self.path}'"):
-            self._build(form)
+            self._build(form, own)
         self.model.eval()
 
-    def _build(self, form: Form) -> None:
+    def _build(self, form: Form, own: nn.Module | None) -> None:
         """Encoder, model and learner, with what the shipped checkpoint holds."""
         state = load_checkpoint(self.folder.checkpoints, "shipped")
         source = f"checkpoint '{self.folder.checkpoints / 'shipped.json'}'"
@@ -146,9 +154,9 @@ class Run:
         if state.get("recipe_hash") != self.environment.get("recipe_hash"):
             raise BitspikeError(f"{source}: saved by another recipe")
         self.encoder: Encoder = build_encoder(self.recipe, form)
-        self.model = build_model(self.recipe, form)
+        self.model = build_model(self.recipe, form, own)
         model_state = state["model"]
-        self.model.to(next(t.dtype for t in model_state.values() if t.is_floating_point()))
+        self.model.to("cpu", next(t.dtype for t in model_state.values() if t.is_floating_point()))
         load_model_state(self.model, model_state, source)
         self.temperature, self.noise = float(state["temperature"]), float(state["noise"])
         if not (0 < self.temperature < math.inf and 0 <= self.noise < math.inf):
@@ -318,7 +326,7 @@ class Run:
 
     def dataset(self, data: Path | None = None) -> Any:
         """The run's data set, read again; other data than it was trained on are refused."""
-        dataset = load_data(self.recipe, data)
+        dataset = load_data(self.recipe, data) if self._given is None else self._given
         if form_of(dataset) != self.form:
             refuse("data", f"{form_of(dataset)}", f"what the run was trained on, {self.form}")
         trained_on = self.environment["data"].get("digests")
@@ -335,19 +343,24 @@ class Run:
         file: Path | str | None = None,
         samples: int | None = None,
         step: int | None = None,
-        data: Path | None = None,
+        data: Any = None,
     ) -> dict[str, Any]:
         """Metrics on a split of the run's data set, after time step `step` (default: the last).
 
-        file: measure on this labelled file (or on class folders) instead, read as the run's data set was.
+        file: measure on this labelled file (or on class folders) instead, read as the run's data set was. data: the
+        folder of the run's data set; or labelled examples to measure on, as `fit` takes them.
         """
+        known = False
         if file is not None:
             split, target = self._labelled(file), self._data_form["target"]
-            part = str(file)
+            part, known = str(file), self._knows(Path(file).expanduser())
+        elif data is not None and not isinstance(data, str | Path):
+            split, digest = labelled(data, self._data_form, self.classes, "data")
+            part, target, known = "data", self._data_form["target"], digest in self._digests.values()
         elif part not in ("train", "validation", "test"):
             refuse("--split", repr(part), "train, validation or test")
         else:
-            dataset = self.dataset(data)
+            dataset = self.dataset(None if data is None else Path(data))
             split, target = getattr(dataset, part), dataset.target
         dtype = next(self.model.parameters()).dtype
         batches = Batches(self.recipe, self.encoder, split, torch.device("cpu"), dtype, target)
@@ -366,13 +379,19 @@ class Run:
             scaled = metrics.apply_temperature(now, self.temperature)
             reading["scaled"] = {"temperature": self.temperature, **metrics.classification(scaled, targets, bins=bins)}
         found = {"split": part, "examples": len(split), "step": step or steps, "samples": samples, **reading}
-        if file is not None and self._knows(Path(file).expanduser()):
-            found["note"] = "the run was trained on examples of this file: no measure of new ones"
+        if known:
+            found["note"] = (
+                f"the run was trained on examples of {'this file' if file else 'these'}: no measure of new ones"
+            )
         return found
 
     def _knows(self, file: Path) -> bool:
         """Whether a file is, byte by byte, one of those that the run's data set was read from."""
-        return file.is_file() and sha256_of_file(file) in self.environment["data"].get("digests", {}).values()
+        return file.is_file() and sha256_of_file(file) in self._digests.values()
+
+    @property
+    def _digests(self) -> dict[str, str]:
+        return dict(self.environment["data"].get("digests") or {})
 
     def _labelled(self, file: Path | str) -> Any:
         read = trait(self.recipe.data.set, "prepare_labelled", prepare_labelled)
@@ -381,6 +400,9 @@ class Run:
         return split
 
 
-def load(path: Path | str) -> Run:
-    """The finished run in folder `path`, ready to predict."""
-    return Run(path)
+def load(path: Path | str, model: nn.Module | Callable[[], nn.Module] | None = None) -> Run:
+    """The finished run in folder `path`, ready to predict.
+
+    model: the module of a run of `fit`, or what makes it, where it cannot be imported; its weights become the run's.
+    """
+    return Run(path, model=model)

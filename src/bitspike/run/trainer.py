@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from bitspike.models.own import probe
+from bitspike.run.assemble import build_model, form_of
 from bitspike.run.checkpoint import load_checkpoint
 from bitspike.run.conclude import conclude, describe
 from bitspike.run.folder import RunFolder
@@ -21,10 +24,21 @@ class Trainer:
     """One run of a recipe in a folder. `fabric` places it on devices, in a precision, over processes."""
 
     def __init__(
-        self, recipe: Recipe, folder: RunFolder, fabric: Any, data: Path | None = None, quiet: bool = True
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        fabric: Any,
+        data: Path | None = None,
+        quiet: bool = True,
+        dataset: Any = None,
+        own: nn.Module | None = None,
     ) -> None:
         self.recipe, self.folder, self.fabric = recipe, folder, fabric
-        self.session = Session(recipe, data=data, place=Place.of(fabric))
+        model = None if own is None else build_model(recipe, form_of(dataset), own)
+        self.session = Session(recipe, dataset, model=model, place=Place.of(fabric), data=data)
+        self.own = own is not None
+        if self.own:
+            probe(self.session)
         self.writes = fabric.global_rank == 0
         self.quiet = quiet or not self.writes
         self.seconds = 0.0
@@ -43,6 +57,8 @@ class Trainer:
             state, source = self._stored("last")
             self.session.restore(state, source)
             self.seconds = state.get("seconds", 0.0)
+        elif self.own:
+            self._save("last")  # the first weights of a module of one's own are drawn by nobody here
         with Handled(self._ask):
             self._train()
         kept = None

@@ -194,3 +194,12 @@ class Folder(DataOptions):
     """Sound: milliseconds from frame to frame, which are the time steps (default 10)."""
     bands: Whole | None = None
     """Sound: mel bands of a frame (default 20)."""
+
+
+@register("data", "given", "bitspike.data.given:again")
+class Given(DataOptions):
+    """Examples in memory, as they were handed to `bitspike.fit`."""
+
+    otherwise: ClassVar[str] = "handed to bitspike.fit"
+    validation: Annotated[float | int | None, Field(description=VALIDATION)] = None
+    test: Annotated[float | int | None, Field(description=TEST)] = None

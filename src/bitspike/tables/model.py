@@ -40,6 +40,14 @@ class FeedForward(Options):
             yield ("norm_gain",), "model.norm 'bias'"
 
 
+@register("model", "module", "bitspike.models.own:OwnNetwork")
+class Module(Options):
+    """A module of one's own, as `bitspike.fit` takes it."""
+
+    factory: str = ""
+    """Import path "package.module:name" of the class or function that makes it; empty: it was handed in."""
+
+
 class Recurrent(Options):
     """A recurrent cell (`cell`: its class) with one dense read-out at the end of the sequence."""
 

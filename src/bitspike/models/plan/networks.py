@@ -13,6 +13,7 @@ from bitspike.cells.lmu_cell import Weights as LMUWeights
 from bitspike.kernels import Recurrence, Spike
 from bitspike.layers.scale import NoState
 from bitspike.models.local import LocalLayer, LocalNetwork
+from bitspike.models.own import OwnNetwork
 from bitspike.models.plan.answers import Latest
 from bitspike.models.plan.build import Builder, planner
 from bitspike.models.plan.cells import Gates, Legendre, Memory
@@ -29,6 +30,12 @@ from bitspike.neurons.static import Static
 def at(name: str, part: str) -> str:
     """The path of a part."""
     return f"{name}.{part}" if name else part
+
+
+@planner(OwnNetwork)
+def own(builder: Builder, network: Any, name: str, source: str) -> str:
+    """The person's module, under its own names."""
+    return builder.module(network.module, name, source)
 
 
 @planner(SequenceNetwork)

@@ -1,0 +1,116 @@
+"""The scikit-learn estimators: scikit-learn's own checks, its tools, and what a fitted one answers."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import check_estimator
+
+from bitspike import SpikingClassifier, SpikingRegressor
+
+X, Y = load_iris(return_X_y=True)
+NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
+
+
+@pytest.mark.parametrize("kind", [SpikingClassifier, SpikingRegressor])
+@pytest.mark.parametrize("more", [{"updates": 40}, pytest.param({}, marks=pytest.mark.long)])
+def test_scikit_learns_own_checks(kind: Any, more: dict[str, Any]) -> None:
+    check_estimator(kind(**more), on_skip=None)
+
+
+@pytest.fixture(scope="module")
+def iris() -> Any:
+    return SpikingClassifier(updates=200, random_state=0).fit(X[::2], NAMES[::2])
+
+
+def test_classes_are_learned_and_answered_with_probabilities(iris: Any) -> None:
+    assert iris.score(X[1::2], NAMES[1::2]) >= 0.9
+    assert iris.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert iris.n_features_in_ == 4
+    assert iris.n_iter_ >= 200
+    probabilities = iris.predict_proba(X[1::2])
+    assert probabilities.shape == (75, 3)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    assert (iris.classes_[probabilities.argmax(1)] == iris.predict(X[1::2])).all()
+    assert iris.recipe_.weights.precision == "bayesian"
+    assert iris.shipped_.validation
+
+
+def test_a_fitted_estimator_travels(iris: Any) -> None:
+    again = pickle.loads(pickle.dumps(iris))
+    assert np.array_equal(again.predict_proba(X), iris.predict_proba(X))
+    copied = clone(iris)
+    assert copied.get_params() == iris.get_params()
+    assert not hasattr(copied, "classes_")
+
+
+def test_the_same_seed_gives_the_same_network_and_nothing_is_written(
+    iris: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    again = SpikingClassifier(updates=200, random_state=0).fit(X[::2], NAMES[::2])
+    assert np.array_equal(again.predict_proba(X), iris.predict_proba(X))
+    other = SpikingClassifier(updates=200, random_state=1).fit(X[::2], NAMES[::2])
+    assert not np.array_equal(other.predict_proba(X), iris.predict_proba(X))
+    assert os.listdir(tmp_path) == []
+
+
+def test_scikit_learns_tools_work_with_it() -> None:
+    quick = SpikingClassifier(updates=60, hidden_layer_sizes=(16,), random_state=0)
+    piped = make_pipeline(FunctionTransformer(np.log1p), quick)
+    assert cross_val_score(piped, X, NAMES, cv=3).mean() >= 0.85
+    grid = GridSearchCV(quick, {"precision": ["straight-through", "full"], "learning_rate": [0.02]}, cv=2)
+    assert grid.fit(X, NAMES).best_score_ >= 0.8
+    assert grid.best_estimator_.recipe_.model.layers == ["16"]
+
+
+def test_series_are_read_with_time_as_the_second_axis() -> None:
+    draw = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    # The classes differ in when the first feature is high, not in how often.
+    x = draw.normal(0, 0.2, (90, 12, 2))
+    x[np.arange(90)[:, None], 4 * y[:, None] + np.arange(4), 0] += 2
+    model = SpikingClassifier(updates=150, random_state=0).fit(x[:60], y[:60])
+    assert model.score(x[60:], y[60:]) >= 0.9
+    assert model.n_features_in_ == 2
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(x), model.predict(x))
+    with pytest.raises(ValueError, match=r"X has shape \(90, 11, 2\), .* expecting series of 12 steps of 2 features"):
+        model.predict(x[:, 1:])
+    with pytest.raises(ValueError, match=r"X has shape \(90, 12\)"):
+        model.predict(x[:, :, 0])
+
+
+def test_values_come_with_their_spread() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    model = SpikingRegressor(random_state=0).fit(x[::2], y[::2])
+    assert model.score(x[1::2], y[1::2]) >= 0.3
+    value, spread = model.predict(x[1::2], return_std=True)
+    assert value.shape == spread.shape == (len(y) // 2,)
+    inside = np.abs(value - y[1::2]) < 2 * spread
+    assert 0.85 <= inside.mean() <= 1
+    both = SpikingRegressor(updates=40, random_state=0).fit(x[::2], np.stack([y[::2], -y[::2]], 1))
+    assert both.predict(x).shape == (len(y), 2)
+
+
+def test_any_key_of_a_recipe_can_be_said_and_mistakes_are_value_errors() -> None:
+    model = SpikingClassifier(updates=20, overrides={"model.neuron.kind": "if", "encoder.steps": 2}).fit(X, Y)
+    assert (model.recipe_.model.neuron.kind, model.recipe_.encoder.steps) == ("if", 2)
+    for more, message in (
+        ({"overrides": {"model.lairs": ["3"]}}, r"unknown key 'model.lairs'"),
+        ({"precision": "ternary"}, r"precision: got 'ternary', wanted one of bayesian, straight-through, full"),
+        ({"hidden_layer_sizes": (0,)}, r"layer"),
+        ({"batch_size": 1}, r"training.batch"),
+        ({"validation_fraction": 200}, r"validation share"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SpikingClassifier(**more).fit(X, Y)
