@@ -86,6 +86,7 @@ BASES = {
     "recipes": ["recipes"],
     "train": ["train", "digits-st", *TINY, "--out", "runs/new"],
     "evaluate": ["evaluate", "runs/tiny"],
+    "show": ["show", "runs/tiny"],
     "compare": ["compare", "runs/tiny", "--out", "page.html"],
     "report": ["report", "runs/tiny"],
     "predict": ["predict", "runs/tiny", "digits.npz"],

@@ -250,6 +250,14 @@ def test_modules_of_ones_own_have_plans(kind):
     assert not model.training
 
 
+def test_a_graph_of_calls_is_followed():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()
+    x = drawn(6, BATCH, 4)
+    plan = plan_of(nn.Sequential(torch.fx.symbolic_trace(model), LIF()), (4,))
+    assert [node.name for node in plan.nodes] == ["input", "0.0", "0.1", "1"]
+    assert near(slices(plan, x)["0.1"], model(x).detach(), 1e-6)
+
+
 def test_few_bit_layers_stay_exact_in_float32():
     torch.manual_seed(0)
     model = nn.Sequential(FewBitLinear(40, 30, bias=False, x_kind="spikes"), LIF(), nn.Linear(30, 20, bias=False), IF())
@@ -313,6 +321,8 @@ def test_what_a_plan_is_given_is_checked():
         plan.run(drawn(3, 2, 5))
     with pytest.raises(BitspikeError, match="plan 1: got step 7, wanted at most its 6 steps"):
         plan.run(drawn(7, 2, 4))
+    with pytest.raises(BitspikeError, match="plan input: got 3 examples, wanted 2, as in the slice before"):
+        plan.run(drawn(1, 3, 4), plan.run(drawn(1, 2, 4))[1])
     with pytest.raises(BitspikeError, match="plan node: got 'x', wanted input, 0, 1"):
         plan.node("x")
     with pytest.raises(BitspikeError, match="plan batch: got 0"):

@@ -127,7 +127,7 @@ class Builder:
             if any(getattr(type(module), method, 0) is not getattr(base, method, 0) for method in RUNS):
                 self.refuse(name, f"{type(module).__name__}, a {base.__name__} with a way of its own to run")
             return PLANNERS[base](self, module, name, source)
-        if type(module).__module__.startswith(("torch.", "bitspike.")):
+        if type(module).__module__.startswith(("torch.", "bitspike.")) and not isinstance(module, fx.GraphModule):
             self.refuse(name, type(module).__name__)
         return self._calls(module, name, source)
 

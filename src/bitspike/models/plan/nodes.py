@@ -130,25 +130,26 @@ class Input(Node):
         """One example and step as it comes in."""
         return self.shape[1:] if self.width else self.shape
 
-    def initial(self, batch: int) -> Tensor | None:
-        """What lies before the first step: zeros."""
-        return torch.zeros(self.width - self.stride, batch, *self.reads, dtype=self.dtype) if self.width else None
+    def initial(self, batch: int) -> Tensor:
+        """What the first window begins with, zeros; of no windows, no steps."""
+        return torch.zeros(self.width - self.stride if self.width else 0, batch, *self.reads, dtype=self.dtype)
 
-    def run(self, state: Tensor | None, *x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def run(self, state: Tensor, *x: Tensor) -> tuple[Tensor, Tensor]:
         """The slice itself, or the windows that end in it: none, where it is too short."""
         (given,) = x
-        if tuple(given.shape[2:]) != self.reads or given.ndim < 2:
-            refuse("plan input", tuple(given.shape), f"(T, B, {', '.join(map(str, self.reads))})")
+        if tuple(given.shape[2:]) != self.reads:
+            refuse("plan input", tuple(given.shape), f"({', '.join(['T', 'B', *map(str, self.reads)])})")
+        if given.shape[1] != state.shape[1]:
+            refuse("plan input", f"{given.shape[1]} examples", f"{state.shape[1]}, as in the slice before")
         still = len(given) > 1 and given.stride(0) == 0
         given = given[:1].to(self.dtype).expand(given.shape) if still else given.to(self.dtype)
-        if state is None:
-            return given, None
+        if not self.width:
+            return given, state
         series = torch.cat([state, given])
         count = max((len(series) - self.width) // self.stride + 1, 0)
-        seen = series.unfold(0, self.width, self.stride).movedim(-1, 2) if count else given.new_empty(
-            0, given.shape[1], *self.shape
-        )  # fmt: skip
-        return seen, series[count * self.stride :].clone()
+        if not count:
+            return given.new_empty(0, given.shape[1], *self.shape), series
+        return series.unfold(0, self.width, self.stride).movedim(-1, 2), series[count * self.stride :].clone()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -135,5 +135,5 @@ class Quantiser(Node):
 
 
 def frozen_constants(constants: Any) -> Any:
-    """A step's constants without gradients, copied."""
-    return type(constants)(*(c.detach().clone() if isinstance(c, Tensor) else c for c in constants))
+    """A step's constants without gradients, copied, on the host."""
+    return type(constants)(*(c.detach().cpu().clone() if isinstance(c, Tensor) else c for c in constants))
