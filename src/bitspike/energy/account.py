@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -222,26 +223,20 @@ def _pairs(
     dt: float,
 ) -> dict[str, CrossOver]:  # fmt: skip
     pairs: dict[str, CrossOver] = {}
-    for name, device in known.items():
-        ours = found[name]
-        if not device.spiking or ours is None:
+    dense = sum(layer.dense for layer in counts.layers)
+    for (name, device), (other, against) in itertools.product(known.items(), known.items()):
+        ours, theirs, synop = found[name], found[other], device.synop
+        if not device.spiking or against.spiking or ours is None or theirs is None:
             continue
-        for other, against in known.items():
-            theirs = found[other]
-            if against.spiking or theirs is None:
-                continue
-            if timesteps is not None:
-                dense = sum(layer.dense for layer in counts.layers)
-                arriving = sum(layer.magnitude for layer in counts.layers) * dt * timesteps
-                here = arriving / dense if dense else 0.0
-                pairs[f"{name} / {other}"] = CrossOver(
-                    ours.total, theirs.total, here, ours.neurons, device.synop * dense
-                )
-                continue
+        if timesteps is None:
             pairs[f"{name} / {other}"] = cross_over(
-                counts, ours.total, theirs.total, lambda layer, each=device.synop: each * layer.events,  # type: ignore[misc]
-                lambda layer, each=device.synop: each, draws,  # type: ignore[misc]
+                counts, ours.total, theirs.total, lambda layer, each=synop: each * layer.events,  # type: ignore[misc]
+                lambda layer, each=synop: each, draws,  # type: ignore[misc]
             )  # fmt: skip
+            continue
+        arriving = sum(layer.magnitude for layer in counts.layers) * dt * timesteps
+        here = arriving / dense if dense else 0.0
+        pairs[f"{name} / {other}"] = CrossOver(ours.total, theirs.total, here, ours.neurons, synop * dense)
     return pairs
 
 

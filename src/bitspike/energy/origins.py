@@ -40,6 +40,7 @@ JOINED = ("cat", "concat", "concatenate", "stack", "hstack", "dstack", "column_s
 MADE = ("zeros", "ones", "full", "tensor", "arange", "eye", "linspace", "as_tensor", "scalar_tensor")
 FILLED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "new_tensor")
 SHAPES = {*linear_calls.SHAPED, "getitem", "get", "t", "numpy_T", "ravel", "vsplit", "vstack"}
+KEEPING = {*SHAPES, *COPIES, *JOINED, *GAINS, *OFFSETS}
 
 
 @dataclass
@@ -97,40 +98,28 @@ class Origins:
         if not outputs:
             return
         known = [self.of(x) if x is not outputs[0] else self._known.get(x) for x in tensors]
-        if all(each is not None and each.kind == "weights" for each in known) and (tensors or name in MADE):
+        moving = [each for each in known if each is not None and each.kind != "weights"]
+        if not moving and None not in known and (tensors or name in MADE):
             if tensors or not isinstance(y, Tensor) or y not in self._known:
                 roots = frozenset[int]().union(*(each.weights for each in known if each is not None))
                 for each in outputs:
                     self._know(each, "weights", weights=roots)
-            return
-        if name in FILLED:
+        elif name in FILLED:
             self._know(outputs[0], "weights")
-            return
-        if name in SENDING:
+        elif name in SENDING:
             self.sent(outputs[0])
-            return
-        moving = [each for each in known if each is not None and each.kind != "weights"]
-        if not moving:
-            self._drop(tensors, outputs)
-            return
-        if all(each.kind == "input" for each in moving):
+        elif moving and all(each.kind == "input" for each in moving):
             # A picture stays one in another shape or another range.
-            if name in SHAPES or name in COPIES or name in JOINED or name in GAINS or name in OFFSETS:
-                for each in outputs:
-                    self._know(each, "input")
-            return
-        found = self._spikes(name, function, arguments, options, outputs, tensors, known)
-        if found is None:
-            self._drop(tensors, outputs)
-            return
-        for each, n in zip(outputs, found, strict=False):
-            if n is None or n.shape == each.shape:
-                self.sent(each, n)
-
-    def _drop(self, tensors: list[Tensor], outputs: list[Tensor]) -> None:
-        for each in outputs:
-            if each in self._known and any(each is x for x in tensors):
-                del self._known[each]
+            for each in outputs if name in KEEPING else ():
+                self._know(each, "input")
+        elif moving and (found := self._spikes(name, function, arguments, options, outputs, tensors, known)):
+            for each, n in zip(outputs, found, strict=False):
+                if n is None or n.shape == each.shape:
+                    self.sent(each, n)
+        else:
+            for each in outputs:
+                if each in self._known and any(each is x for x in tensors):
+                    del self._known[each]
 
     def _spikes(
         self, name: str, function: Any, arguments: Any, options: dict[str, Any], outputs: list[Tensor],
@@ -138,40 +127,38 @@ class Origins:
     ) -> list[Tensor | None] | None:  # fmt: skip
         """The counts behind each output; None: it is no train of spikes."""
         y = outputs[0]
-        first = known[0]
         if name in GAINS or name in OFFSETS:
             return self._arithmetic(name, y, tensors, known)
-        if name in JOINED:
-            if not all(each is not None and each.kind == "spikes" for each in known):
-                return None
-            if all(each is not None and each.n is None for each in known):
+        spikes = [each for each in known if each is not None and each.kind == "spikes"]
+        if name in JOINED and len(spikes) == len(known):
+            if all(each.n is None for each in spikes):
                 return [None]
-            parts = [self._n(x, each) for x, each in zip(tensors, known, strict=True)]
+            parts = [self._n(x, each) for x, each in zip(tensors, spikes, strict=True)]
             return [function(parts, *arguments[1:], **options)]
-        if first is None or first.kind != "spikes" or not arguments or arguments[0] is not tensors[0]:
+        first = known[0]
+        if name in JOINED or first is None or first.kind != "spikes" or not arguments or arguments[0] is not tensors[0]:
             return None
-        x, rest = tensors[0], arguments[1:]
+        n, rest = self._n(tensors[0], first), arguments[1:]
+        bare = {key: value for key, value in options.items() if key not in ("value", "dtype")}
         if name in COPIES:
             return [first.n]
-        if name == "batch_norm":
-            return [self._n(x, first)]
-        if name in SHAPES or name == "pad" or name in POOLED:
-            if first.n is None and name != "pad":
+        if name == "pad":
+            return [function(n, *rest[:2], **bare)]
+        if name in SHAPES or name in POOLED:
+            if first.n is None:
                 return [None] * len(outputs)
-            if name == "pad":
-                rest = rest[:2]
-                options = {key: value for key, value in options.items() if key != "value"}
-            made = function(self._n(x, first), *rest, **options)
+            made = function(n, *rest, **options)
             return list(made) if isinstance(made, tuple | list) else [made]
+        if name == "batch_norm":
+            return [n]
         if name in PASSING:
-            return [self._n(x, first) * (y != 0)]
+            return [n * (y != 0)]
         if name in ("sum", "mean"):
-            options = {key: value for key, value in options.items() if key != "dtype"}
-            return [torch.sum(self._n(x, first), *rest, **options)]
+            return [torch.sum(n, *rest, **bare)]
         if name.endswith(("avg_pool1d", "avg_pool2d", "avg_pool3d")):
-            return [_windows(name, function, self._n(x, first), rest, options, y)]
+            return [_windows(name, function, n, rest, options, y)]
         if name == "interpolate" and (rest[2] if len(rest) > 2 else options.get("mode", "nearest")).startswith("near"):
-            return [function(self._n(x, first), *rest, **options)]
+            return [function(n, *rest, **options)]
         return None
 
     def _n(self, x: Tensor, known: Known | None) -> Tensor:
