@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SubsetRandomSampler, TensorDataset
 
 from bitspike.data import load
 from bitspike.data.given import given
@@ -117,9 +117,12 @@ def test_a_data_set_of_the_house_is_taken_as_it_is() -> None:
         ((X, Y), {"classes": ["a", "a"]}, r"classes: got \('a', 'a'\), wanted at least 2 names, each once"),
         ((X, Y), {"test": (X[:, :2], Y)}, r"test x: got shape \(40, 2, 2\), wanted \(N, 3, 2\), as data x"),
         (Pairs(jitter=1.0), {}, r"data\[0\]: got other values the second time, wanted a dataset without random"),
-        (DataLoader(Pairs(), 8), {}, r"data: got a DataLoader with SequentialSampler, wanted shuffle=True"),
+        (DataLoader(Pairs(), 8), {}, r"data: got a DataLoader with a SequentialSampler, wanted .* with shuffle=True"),
         (DataLoader(Pairs(), 8, shuffle=True, drop_last=True), {}, r"data: got a DataLoader with drop_last=True"),
         (DataLoader(Pairs(), 8, shuffle=True, collate_fn=list), {}, r"data: got a DataLoader with a collate_fn of its"),
+        (DataLoader(Pairs(), 8, sampler=RandomSampler(Pairs(), num_samples=9)), {}, r"data: .* RandomSampler"),
+        ((X, Y), {"test": DataLoader(Pairs(), 8, sampler=SubsetRandomSampler([1, 2]))}, r"test: .* SubsetRandom"),
+        ((X, Y), {"validation": 0}, r"validation: got 0, wanted a share above 0"),
         (DataLoader(Stream(), 8), {}, r"data: got a DataLoader of an IterableDataset"),
         (Stream(), {}, r"data: got Stream, wanted tensors"),
     ],

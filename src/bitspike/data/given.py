@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, TensorDataset
 from torch.utils.data._utils.collate import default_collate
 
 from bitspike.data import targets
@@ -32,6 +32,8 @@ from bitspike.errors import refuse
 
 WANTED = "tensors (x, y), a torch Dataset of such pairs or a DataLoader"
 VALIDATION = 0.125
+# Smaller remainders of an epoch are left out (`run.batches`).
+SMALLEST = 8
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,20 @@ def _stacked(data: Any, field: str) -> tuple[Any, Any]:
 
 def _checked_loader(loader: DataLoader[Any], field: str) -> int:
     """The batch size of a loader that does nothing but shuffle and batch; other things are refused by name."""
-    if isinstance(loader.dataset, IterableDataset):
+    data: Any = loader.dataset
+    if isinstance(data, IterableDataset):
         refuse(field, "a DataLoader of an IterableDataset", WANTED)
     if loader.batch_size is None or loader.collate_fn is not default_collate:
         name = "batch_sampler" if loader.batch_size is None else "collate_fn"
         refuse(field, f"a DataLoader with a {name} of its own", "one with batch_size, or its Dataset")
-    if field == "data":
-        if not isinstance(loader.sampler, RandomSampler) or loader.sampler.replacement:
-            kind = type(loader.sampler).__name__
-            refuse(field, f"a DataLoader with {kind}", "shuffle=True (each epoch in an order drawn from the seed)")
-        if loader.drop_last:
-            refuse(field, "a DataLoader with drop_last=True", "drop_last=False")
+    sampler: Any = loader.sampler
+    kinds = (RandomSampler,) if field == "data" else (RandomSampler, SequentialSampler)
+    whole = type(sampler) in kinds and not getattr(sampler, "replacement", False) and len(sampler) == len(data)
+    if not whole:
+        wanted = "shuffle=True (each epoch in an order drawn from the seed)" if field == "data" else "no sampler"
+        refuse(field, f"a DataLoader with a {type(sampler).__name__}", f"one of all examples with {wanted}")
+    if loader.drop_last:
+        refuse(field, "a DataLoader with drop_last=True", "drop_last=False")
     return int(loader.batch_size)
 
 
@@ -135,6 +140,9 @@ def given(
         if validation is not None or test is not None or classes is not None:
             refuse("data", f"a DataSet ('{data.name}') with validation, test or classes beside it", "these left out")
         return data, None
+    for name, share in (("validation", validation), ("test", test)):
+        if isinstance(share, bool) or (isinstance(share, int | float) and not share > 0):
+            refuse(name, share, "a share above 0, a number of examples, or data")
     first = pairs(data, "data")
     if time and first.x.ndim < 3:
         came = f"shape {tuple(first.x.shape)}, which has no time axis"
@@ -161,7 +169,10 @@ def given(
     meant = _named(found, classes) if classes is not None else targets.meaning(found.y, _kind(found.y))
     parts = _parts(strata(meant), [len(one.x) for one in every], others.keys(), validation, test, seed)
     made = replace(data_set(found, meant, parts, "none"), name="given")
-    return replace(made, notes=(*made.notes, *made.missing_classes(), *equal_examples(made))), first.batch
+    notes = [*made.notes, *made.missing_classes(), *equal_examples(made)]
+    if first.batch is not None and 0 < (left := len(made.train) % first.batch) < min(SMALLEST, len(made.train)):
+        notes.append(f"a last batch of {left} is left out of each epoch, other examples each time")
+    return replace(made, notes=tuple(notes)), first.batch
 
 
 def again(validation: float | None, test: float | None) -> NoReturn:

@@ -15,6 +15,7 @@ PRECISIONS = {
 }
 # What does not spike while it is trained, by `model.kind` or else by the kind of its neurons.
 NETWORKS = {
+    "module": "A module of its author's own",
     "lstm": "An LSTM",
     "gru": "A GRU",
     "lmu": "A Legendre memory unit",

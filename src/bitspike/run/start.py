@@ -75,6 +75,8 @@ def train(
         refuse("--data", f"'{data}'", "an existing folder")
     if not 1 <= processes <= recipe.training.batch:
         refuse("--processes", processes, f"1 to training.batch = {recipe.training.batch}, one example each at least")
+    if processes > 1 and (dataset is not None or model is not None):
+        refuse("--processes", processes, "1 with examples or a module in memory")
     several.check_launchers()
     fabric = _fabric(device, processes, precision)
     # Only the first process owns the folder, and it looks before the others are started.
