@@ -17,7 +17,7 @@ from bitspike.energy import OperationCounter
 from bitspike.errors import BitspikeError
 from bitspike.kernels import Recurrence, run
 from bitspike.layers import ChannelScale, Fused, Stepwise
-from bitspike.layers.fused import passes
+from bitspike.layers.fused import groups
 from bitspike.models import feedforward
 from bitspike.models.explain import explain_backend
 from bitspike.neurons import LIF, AdaptiveLIF, Integrator, Neuron
@@ -57,7 +57,7 @@ def results(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def names(model: nn.Sequential) -> list[tuple[str, ...]]:
-    return [part.names for part in passes(model) if len(part.names) > 1]
+    return [part.names for part in groups(model) if len(part.names) > 1]
 
 
 @pytest.mark.parametrize(
