@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from bitspike.errors import BitspikeError
-from bitspike.reports import examples
-from bitspike.reports import sections as plates
+from bitspike.reports import examples, sections
 from bitspike.reports.rundata import read_run
 from bitspike.reports.style import VARIABLES
 
@@ -35,7 +34,7 @@ def main() -> None:
     """Write docs/pictures/*.svg."""
     OUT.mkdir(exist_ok=True)
     run = read_run(Path("runs/digits-bayes"))
-    wanted = {"reliability": plates.reliability, "raster": examples.raster, "weights": plates.weights}
+    wanted = {"reliability": sections.reliability, "raster": examples.raster, "weights": sections.weights}
     for name, draw in wanted.items():
         drawn = draw(run)
         for number, panel in enumerate(drawn.panels if drawn else [], 1):

@@ -15,7 +15,7 @@ import pytest
 
 from bitspike.errors import BitspikeError
 from bitspike.reports import report
-from bitspike.reports.page import plates_of
+from bitspike.reports.page import sections_of
 from bitspike.reports.rundata import read_run
 
 MakeRun = Callable[..., Path]
@@ -24,7 +24,7 @@ Arrays = dict[str, Any]
 
 def refused(run: Path) -> str:
     with pytest.raises(BitspikeError) as caught:
-        plates_of(read_run(run))
+        sections_of(read_run(run))
     assert "\n" not in str(caught.value)
     return str(caught.value).replace(f"{run}/", "")
 

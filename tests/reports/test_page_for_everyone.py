@@ -249,9 +249,9 @@ def test_a_series_is_drawn_with_its_answer(make_run: MakeRun) -> None:
     axes = examples.pictures.series(read, 15).axes[0]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), given[:, 0, 0])
     assert [tuple(float(v[0]) for v in line.get_data()) for line in axes.lines[1:]] == [(45, 1.25), (45, 1.5)]
-    plate = examples.series(read_run(run))
-    assert plate is not None
-    assert "2 series of 30 steps with their answers: true " in plate.panels[0]
+    section = examples.series(read_run(run))
+    assert section is not None
+    assert "2 series of 30 steps with their answers: true " in section.panels[0]
 
 
 def test_training_points_are_circles_on_the_curve(make_run: MakeRun) -> None:

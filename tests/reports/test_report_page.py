@@ -142,7 +142,7 @@ def test_summary_names_the_network(make_run: MakeRun, changes: dict[str, object]
     assert wanted in page_of(run).text.replace("\u202f", " ")
 
 
-def test_a_network_that_does_not_spike_has_no_plate_of_spikes(make_run: MakeRun) -> None:
+def test_a_network_that_does_not_spike_has_no_section_of_spikes(make_run: MakeRun) -> None:
     run = make_run()
     with np.load(run / "predictions.npz") as stored:
         kept = {key: stored[key] for key in stored.files if key != "raster_1"}

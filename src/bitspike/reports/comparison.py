@@ -15,7 +15,7 @@ from bitspike.errors import refuse
 from bitspike.reports import figures, style
 from bitspike.reports.page import write_page
 from bitspike.reports.rundata import RunData, number, read_run, section
-from bitspike.reports.sections import Plate, plate
+from bitspike.reports.sections import Section, rendered
 from bitspike.reports.tables import Table, counted_spikes
 from bitspike.reports.text import amount, fixed, percent, si
 
@@ -61,7 +61,7 @@ def compare(runs: Sequence[Path], out: Path) -> Path:
         differing=differing,
         warnings=[(label, line) for label, run in zip(labels, found, strict=True) for line in run.warnings],
         table=_table(found, labels, mark_best=len(found) > 1 and not differing),
-        plates=_plates(found, labels, looks),
+        sections=_sections(found, labels, looks),
     )
 
 
@@ -160,7 +160,7 @@ def _table(runs: Sequence[RunData], labels: Sequence[str], mark_best: bool) -> T
     return Table(head, rows, " ".join(notes), best)
 
 
-def _plates(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[figures.Look]) -> list[Plate]:
+def _sections(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[figures.Look]) -> list[Section]:
     """Curves and calibration; a run keeps its colour and dashes in all of them."""
     named = list(zip(labels, runs, strict=True))
     look_of = dict(zip(labels, looks, strict=True))
@@ -184,7 +184,7 @@ def _plates(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[figu
     ]
     if drawn:
         caption = "What each run reached after every epoch on examples it does not learn from."
-        made.append(plate("learning", "How they learned", caption, drawn))
+        made.append(rendered("learning", "How they learned", caption, drawn))
 
     drawn = []
     shipped = [(label, b) for label, run in named if (b := run.shipped_reliability()) is not None]
@@ -199,7 +199,7 @@ def _plates(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[figu
             "under-confident. The larger a dot, the more answers it stands for: hollow ones are few, and a "
             "line joins only bins of one answer in a hundred and more."
         )
-        made.append(plate("reliability", "Do they keep their word?", caption, drawn))
+        made.append(rendered("reliability", "Do they keep their word?", caption, drawn))
 
     drawn = []
     for name, title in ((score, word), ("nll" if regression else "ece", "NLL" if regression else "ECE")):
@@ -209,5 +209,5 @@ def _plates(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[figu
             drawn.append(drawn_of(shown, title, "time steps seen", name == "accuracy"))
     if drawn:
         caption = "The answer of each network if it is stopped after so many time steps, on test examples."
-        made.append(plate("time", "What waiting brings", caption, drawn))
+        made.append(rendered("time", "What waiting brings", caption, drawn))
     return made

@@ -8,13 +8,13 @@ from bitspike.errors import refuse
 from bitspike.reports import figures, pictures
 from bitspike.reports.checked import Array
 from bitspike.reports.rundata import RunData, section
-from bitspike.reports.sections import Plate, plate
+from bitspike.reports.sections import Section, rendered
 
 MOST_SAMPLES = 4
 INPUT = "input"
 
 
-def regression(run: RunData) -> Plate | None:
+def regression(run: RunData) -> Section | None:
     """Mean and spread over x with the training points, or predicted against true."""
     found = _answers(run)
     if found is None:
@@ -37,7 +37,7 @@ def regression(run: RunData) -> Plate | None:
             f"{', the circles what it learned from' if learned is not None else ''}. "
             "Where there was nothing to learn from, the bands should open."
         )
-        return plate("regression", "Prediction and doubt", caption, drawn, wide=True)
+        return rendered("regression", "Prediction and doubt", caption, drawn, wide=True)
     drawn = [
         figures.predicted_against_true(
             mean[:, k], spread[:, k], targets[:, k], f"Output {k + 1}" if size > 1 else "Predicted against true"
@@ -45,10 +45,10 @@ def regression(run: RunData) -> Plate | None:
         for k in range(min(size, 4))
     ]
     caption = "A dot on the dashed line is predicted exactly; its whisker is the spread the network admits to."
-    return plate("regression", "Prediction and doubt", caption, drawn)
+    return rendered("regression", "Prediction and doubt", caption, drawn)
 
 
-def series(run: RunData) -> Plate | None:
+def series(run: RunData) -> Section | None:
     """Series that a regression has read, each with the value it had to give and the one it gave."""
     found, given, index = _answers(run), run.array("raster_inputs", 3), run.array("raster_index", 1)
     numbers = run.array("index", 1)
@@ -71,7 +71,7 @@ def series(run: RunData) -> Plate | None:
     caption = "Test examples as the network reads them, in the data's own units. "
     caption += f"It is asked for the value {ahead} steps after the last. " if ahead else "At the right, its answer. "
     caption += "Circle: the true value; dot: the prediction, with one and two spreads."
-    return plate("series", "What it reads and what it says", caption, drawn, wide=True)
+    return rendered("series", "What it reads and what it says", caption, drawn, wide=True)
 
 
 def _answers(run: RunData) -> tuple[Array, Array, Array] | None:
@@ -95,7 +95,7 @@ def _columns(run: RunData) -> list[str]:
     return [str(name) for name in found] if isinstance(found, list) else []
 
 
-def raster(run: RunData) -> Plate | None:
+def raster(run: RunData) -> Section | None:
     """Spikes of a few real samples, layer by layer; none of a network without a layer that spikes."""
     samples, classes = _samples(run)
     if not samples or set(samples[0].spikes) == {INPUT}:
@@ -128,7 +128,7 @@ def raster(run: RunData) -> Plate | None:
         caption += ": blue above it, red below, the fuller the larger." if below else "."
     if first.belief is not None:
         caption += " At the right, the probability of each class as the spikes come in."
-    return plate("raster", "Spikes", caption, [pictures.raster(samples, classes)], wide=True)
+    return rendered("raster", "Spikes", caption, [pictures.raster(samples, classes)], wide=True)
 
 
 def _samples(run: RunData) -> tuple[list[pictures.Sample], list[str]]:

@@ -14,7 +14,7 @@ from bitspike.reports import examples, sections, style, tables
 from bitspike.reports.energy import accounts
 from bitspike.reports.levels import levels
 from bitspike.reports.rundata import RunData, read_run, section
-from bitspike.reports.sections import Plate
+from bitspike.reports.sections import Section
 from bitspike.reports.text import ships, summary
 
 
@@ -29,7 +29,7 @@ def report(run: Path) -> Path:
         summary=summary(found),
         ships=ships(found),
         tiles=tables.tiles(found),
-        plates=plates_of(found),
+        sections=sections_of(found),
         readings=tables.readings(found),
         bits=tables.bits(found),
         levels=levels(found),
@@ -38,9 +38,9 @@ def report(run: Path) -> Path:
     )
 
 
-def plates_of(run: RunData) -> list[Plate]:
+def sections_of(run: RunData) -> list[Section]:
     """Every figure the run has data for, in reading order."""
-    makers: tuple[Callable[[RunData], Plate | None], ...] = (
+    makers: tuple[Callable[[RunData], Section | None], ...] = (
         sections.learning,
         sections.reliability,
         sections.time_steps,

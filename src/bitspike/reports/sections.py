@@ -25,7 +25,7 @@ MOST_TENSORS = 6
 
 
 @dataclass(frozen=True)
-class Plate:
+class Section:
     """One numbered figure of the page: its panels as inline SVG. `wide` spans the page and scrolls on a phone.
 
     table: its numbers, below the panels, behind the words `folded` where there are any.
@@ -40,7 +40,7 @@ class Plate:
     folded: str = ""
 
 
-def plate(
+def rendered(
     key: str,
     title: str,
     caption: str,
@@ -49,13 +49,13 @@ def plate(
     wide: bool = False,
     table: Table | None = None,
     folded: str = "",
-) -> Plate:
+) -> Section:
     """Render the figures; the key makes their ids unique on the page."""
     panels = [svg(figure, f"{key}-{k}") for k, figure in enumerate(drawn, start=1)]
-    return Plate(key, title, caption, panels, wide, table, folded)
+    return Section(key, title, caption, panels, wide, table, folded)
 
 
-def learning(run: RunData) -> Plate | None:
+def learning(run: RunData) -> Section | None:
     """Loss and accuracy (or rmse) over epochs."""
     kept, best = number(run.result, "kept_epoch"), number(run.result, "best_epoch")
     mark = kept if kept is not None and kept < len(run.epochs) else best
@@ -80,7 +80,7 @@ def learning(run: RunData) -> Plate | None:
     if mark is not None:
         caption += f" The dotted line marks epoch {mark:.0f}, "
         caption += "the one that was kept." if mark == kept else "the best on validation."
-    return plate("learning", "How it learned", caption, drawn)
+    return rendered("learning", "How it learned", caption, drawn)
 
 
 def _curves(run: RunData, *wanted: tuple[str, str, str]) -> list[figures.Curve]:
@@ -88,7 +88,7 @@ def _curves(run: RunData, *wanted: tuple[str, str, str]) -> list[figures.Curve]:
     return [curve for curve in found if len(curve[1])]
 
 
-def reliability(run: RunData) -> Plate | None:
+def reliability(run: RunData) -> Section | None:
     """Reliability diagrams of what is shipped and, where a temperature changes it, of what it was before."""
     drawn = []
     raw, scaled = run.reliability(), run.reliability("reliability_scaled")
@@ -109,10 +109,10 @@ def reliability(run: RunData) -> Plate | None:
     )
     if changed:
         caption += f" One temperature, {run.temperature:.2f}, fitted on validation, is shipped with the network."
-    return plate("reliability", "Does it keep its word?", caption, drawn)
+    return rendered("reliability", "Does it keep its word?", caption, drawn)
 
 
-def time_steps(run: RunData) -> Plate | None:
+def time_steps(run: RunData) -> Section | None:
     """Accuracy and ECE (or rmse) after each time step."""
     drawn = []
     before = ", before its temperature" if abs(run.temperature - 1) > 1e-6 else ""
@@ -130,10 +130,10 @@ def time_steps(run: RunData) -> Plate | None:
         "A spiking network answers after every time step and may be stopped at any of them. "
         "Where the curve is flat, later steps cost energy and bring nothing."
     )
-    return plate("time", "What waiting brings", caption, drawn)
+    return rendered("time", "What waiting brings", caption, drawn)
 
 
-def spiking(run: RunData) -> Plate | None:
+def spiking(run: RunData) -> Section | None:
     """Accuracy over spikes and bits of an ordinary network made spiking (`bitspike hybridise`)."""
     found = curve.trade(run)
     if found is None:
@@ -155,10 +155,10 @@ def spiking(run: RunData) -> Plate | None:
             f" Ringed: chosen on validation, shown {times}, {percent(best['accuracy'], 2)} at {best['spikes']:.2f} "
             f"spikes and {best['bits']:.2f} bits."
         )
-    return plate("spiking", "What spikes cost", caption, drawn)
+    return rendered("spiking", "What spikes cost", caption, drawn)
 
 
-def soft_rates(run: RunData) -> Plate | None:
+def soft_rates(run: RunData) -> Section | None:
     """Soft rates run as spikes (`bitspike evaluate --spiking`): accuracy over time, rates, and the settings."""
     of = spikes.soft_rates(run)
     if of is None:
@@ -178,10 +178,10 @@ def soft_rates(run: RunData) -> Plate | None:
     if of.layers:
         drawn.append(spikes.layer_rates(of.layers, "spikes per second and neuron (Hz)", "\u202fHz"))
         caption += " Bars: how often the neurons of each layer fire on average."
-    return plate("as-spikes", "Run as spikes", caption, drawn, table=spikes.soft_table(of))
+    return rendered("as-spikes", "Run as spikes", caption, drawn, table=spikes.soft_table(of))
 
 
-def relus(run: RunData) -> Plate | None:
+def relus(run: RunData) -> Section | None:
     """ReLUs run as spikes whose rates are the activations: accuracy over steps, rates, and the numbers."""
     of = spikes.relus(run)
     if of is None:
@@ -199,10 +199,10 @@ def relus(run: RunData) -> Plate | None:
     if of.layers:
         drawn.append(spikes.layer_rates(of.layers, "spikes per neuron and step", ""))
         caption += " Bars: how often the neurons of each layer fire on average."
-    return plate("relu-spikes", "Activations as spikes", caption, drawn, table=spikes.relu_table(of))
+    return rendered("relu-spikes", "Activations as spikes", caption, drawn, table=spikes.relu_table(of))
 
 
-def plane(run: RunData) -> Plate | None:
+def plane(run: RunData) -> Section | None:
     """Class probabilities over a two-dimensional input."""
     x, probability = run.array("grid_x", 2), run.array("grid_probability", 2)
     if x is None or probability is None or x.shape[1] != 2 or probability.shape[1] < 2:
@@ -215,10 +215,10 @@ def plane(run: RunData) -> Plate | None:
         "Colour shows the likeliest class at each point, and strength how sure the network is: "
         "full colour is certainty, none is a guess. Doubt should lie between the classes and far from all data."
     )
-    return plate("plane", "What it believes, everywhere", caption, drawn)
+    return rendered("plane", "What it believes, everywhere", caption, drawn)
 
 
-def weights(run: RunData) -> Plate | None:
+def weights(run: RunData) -> Section | None:
     """Histograms of p(w = +1) over training, by weight tensor; for Bayesian weights only."""
     epochs, edges = run.history.get("epochs"), run.history.get("edges")
     counts = {key.removeprefix("counts/"): n for key, n in run.history.items() if key.startswith("counts/")}
@@ -239,10 +239,10 @@ def weights(run: RunData) -> Plate | None:
     )
     if len(largest) < len(counts):
         caption += f" Shown are the {len(largest)} largest of {len(counts)} weight tensors."
-    return plate("weights", "How the weights made up their minds", caption, drawn, wide=len(largest) > 1)
+    return rendered("weights", "How the weights made up their minds", caption, drawn, wide=len(largest) > 1)
 
 
-def confusion(run: RunData) -> Plate | None:
+def confusion(run: RunData) -> Section | None:
     """Confusion matrix with class names; of many classes, its commonest mistakes and a key to the numbers."""
     rows = run.result.get("confusion")
     if not rows:
@@ -277,6 +277,6 @@ def confusion(run: RunData) -> Plate | None:
         )
     wide = len(counts) > 16
     drawn = [figures.confusion(counts, classes)]
-    return plate(
+    return rendered(
         "confusion", "What it takes for what", caption, drawn, wide=wide, table=key, folded="Key to the classes"
     )

@@ -1,4 +1,4 @@
-"""The plates of networks run as spikes: soft rates, and ReLUs whose activations become rates."""
+"""The sections of networks run as spikes: soft rates, and ReLUs whose activations become rates."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_what_is_broken_is_named(
         page(make_run(), f"{name}.json", content, **changes)
 
 
-def test_a_file_with_an_energy_account_alone_has_no_plate(make_run: MakeRun) -> None:
+def test_a_file_with_an_energy_account_alone_has_no_section(make_run: MakeRun) -> None:
     run = make_run()
     for name in ("spiking.json", "relu_spiking.json"):
         (run / name).write_text("{}")

@@ -1,4 +1,4 @@
-"""The plate of a network made spiking."""
+"""The section of a network made spiking."""
 
 from __future__ import annotations
 
