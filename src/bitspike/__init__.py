@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bitspike.options import Options
     from bitspike.registry import register
     from bitspike.reports import compare, report
+    from bitspike.reports.measurement import Measurement
     from bitspike.run.estimator import SpikingClassifier, SpikingRegressor
     from bitspike.run.fit import fit
     from bitspike.run.folds import cross_validate
@@ -55,6 +56,7 @@ __all__ = [
     "Energy",
     "LevelCollector",
     "Local2d",
+    "Measurement",
     "Monitor",
     "Noise",
     "Options",
@@ -108,6 +110,7 @@ _HOMES = {
     "LMU": "bitspike.cells",
     "LevelCollector": "bitspike.energy",
     "Local2d": "bitspike.layers",
+    "Measurement": "bitspike.reports.measurement",
     "Monitor": "bitspike.neurons.recordings",
     "Noise": "bitspike.neurons",
     "Options": "bitspike.options",

@@ -39,6 +39,8 @@ def register(app: typer.Typer) -> None:
             help="With --spiking: float32 (sums over spikes), dense (never so), or bfloat16 (8 binary digits).",
         ),
         most: int | None = typer.Option(None, "--most", min=1, help="With --spiking: the first examples only."),
+        measure: str = typer.Option("", "--measure", help="Another measurement, by its name in the registry."),
+        asked: list[str] = typer.Option([], "--set", help="With --measure: KEY=VALUE, an option of it."),
         as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
     ) -> None:
         """Measure a run again on one of its splits, or on a new labelled file.
@@ -67,11 +69,19 @@ def register(app: typer.Typer) -> None:
             given = {name: value for name, value in options.items() if value is not None}
             if synapse == "none":
                 given["synapse"] = None
-            _spikes(run, split, (200 if time is None else time) / 1000, data, reset, given, as_json)
+            given |= {"time": (200 if time is None else time) / 1000, "reset": reset}
+            _measure(run, "", split, data, given, as_json)
             return
         for name, value in {**options, "reset": reset or None}.items():
             if value is not None:
                 refuse(f"--{name.replace('_', '-')}", value, "it only with --spiking")
+        if measure:
+            from bitspike.run.recipe_files import options_of
+
+            _measure(run, measure, split, data, options_of(asked), as_json)
+            return
+        if asked:
+            refuse("--set", asked[0], "it only with --measure")
         found = load(run)
         reading = found.evaluate(split, file=file, samples=draws, step=time, data=data)
         account = None
@@ -91,80 +101,43 @@ def register(app: typer.Typer) -> None:
         for key, value in reading.get("scaled", {}).items():
             typer.echo(f"  scaled {key:<9} {value:.4f}")
         if account is not None:
-            _energy(account)
+            from bitspike.reports.measurement import energy_lines
+
+            for line in energy_lines(account):
+                typer.echo(f"  {line}")
             typer.echo("  `bitspike report` has the whole account")
 
 
-def _spikes(
-    run: Path, split: str, time: float, data: Path | None, reset: bool, options: dict[str, Any], as_json: bool
-) -> None:
+def _measure(run: Path, name: str, split: str, data: Path | None, options: dict[str, Any], as_json: bool) -> None:
+    """Make a measurement (no name: the one that runs this network as spikes), store it, draw the page, print it."""
+    from bitspike import registry
+    from bitspike.errors import refuse
+    from bitspike.options import read
     from bitspike.run.progress import shown_images
     from bitspike.run.start import load
-    from bitspike.studies.relu_spiking import is_relu_run
-    from bitspike.studies.spiking import evaluate_spiking
 
-    found = load(run)
-    if is_relu_run(found):
-        _rates(found, split, time, data, reset, options, as_json)
-        return
+    found, room = load(run), "measurement"
+    if not name:
+        kinds = [known for known in registry.names(room) if registry.trait(room, known, "spikes", False)]
+        # Of one that takes every network, last: it says what this one lacks.
+        fitting = [known for known in reversed(kinds) if registry.find(room, known).takes(found)]
+        name = fitting[0]
+        table = registry.options(room, name)
+        for key, value in options.items():
+            if key not in table.model_fields:
+                came = value if isinstance(value, str | None) else f"{1000 * value:g} ms"
+                refuse(f"--{key.replace('_', '-')}", came, registry.trait(room, name, "alone", "it left out"))
+    kind = registry.make(read(registry.options(room, name, "--measure"), options, name))
     with shown_images(str(run), as_json) as progress:
-        reading = evaluate_spiking(found, split, time=time, data=data, reset=reset, progress=progress, **options)
-    page = _redrawn(found, "spiking.json", reading)
+        reading = kind.measure(found, split, data=data, progress=progress)
+    page = _redrawn(found, registry.trait(room, name, "file", f"{name}.json"), reading)
     if as_json:
         typer.echo(json.dumps(reading))
         return
-    last = reading["windows"][-1]
-    between = "from rest" if reset else "back to back"
-    typer.echo(
-        f"{run}: {reading['examples']:,} {split} images of {1000 * time:g} ms, {between}, "
-        f"answers over {1000 * last['start']:g} to {1000 * last['end']:g} ms"
-    )
-    typer.echo(f"  {'accuracy':<16} {reading['accuracy']:.4f}  as spikes")
-    typer.echo(f"  {'twin':<16} {reading['twin']:.4f}  as trained, same answer on {reading['agreement']:.2%}")
-    typer.echo(f"  {'spikes':<16} {reading['spikes']:,.0f} per image, {reading['mean_rate']:.1f} Hz")
-    for layer in reading["layers"]:
-        typer.echo(f"  {layer['name']:<16} {layer['neurons']:,} neurons, {layer['rate']:.1f} Hz")
-    typer.echo(f"  {'took':<16} {reading['seconds']:.1f} s on {reading['threads']} threads")
-    _energy(reading["energy"])
-    if page is not None:
-        typer.echo(f"report: {page}")
-
-
-def _rates(
-    run: Any, split: str, time: float, data: Path | None, reset: bool, options: dict[str, Any], as_json: bool
-) -> None:
-    """A ReLU network: its accuracy-time curve. Every image begins at rest, so that `reset` says nothing new."""
-    from bitspike.errors import refuse
-    from bitspike.run.progress import shown_images
-    from bitspike.studies.relu_spiking import evaluate_rates
-
-    for name in ("window", "synapse", "tau_s", "products"):
-        if name in options:
-            came = options[name] if name in ("synapse", "products") else f"{1000 * options[name]:g} ms"
-            refuse(f"--{name.replace('_', '-')}", came, "it only with soft rates: this run is of ReLUs")
-    dt = options.get("dt", 0.001)
-    steps = round(time / dt) if dt > 0 else 0
-    if steps < 1 or abs(steps * dt - time) > 1e-6 * time:
-        refuse("--time", f"{1000 * time:g} ms", f"a whole number of steps of {1000 * dt:g} ms")
-    with shown_images(str(run.path), as_json) as progress:
-        reading = evaluate_rates(run, split, steps=steps, most=options.get("most"), data=data, progress=progress)
-    page = _redrawn(run, "relu_spiking.json", reading)
-    if as_json:
-        typer.echo(json.dumps(reading))
-        return
-    typer.echo(f"{run.path}: {reading['examples']:,} {split} images, {steps} steps of {1000 * dt:g} ms from rest")
-    for step in sorted({2**k for k in range(steps.bit_length())} | {steps}):
-        typer.echo(f"  {f'step {step}':<16} {reading['accuracy'][step - 1]:.4f}")
-    within = reading["within_a_point"]
-    reached = "never" if within is None else f"from step {within} on"
-    typer.echo(f"  {'as trained':<16} {reading['ann']:.4f}  within a point of it: {reached}")
-    typer.echo(f"  {'cut off':<16} {reading['limit']:.4f}  what long runs tend to: activations up to the thresholds")
-    typer.echo(f"  {'spikes':<16} {reading['spikes_per_neuron']:.2f} per neuron and image")
-    for name, neurons in reading["neurons"].items():
-        typer.echo(f"  {name:<16} {neurons:,} neurons, {reading['rates'][name]:.3f} spikes per neuron and step")
-    for note in reading["notes"]:
-        typer.echo(f"  note: {note}")
-    typer.echo(f"  {'took':<16} {reading['seconds']:.1f} s on {reading['threads']} threads")
+    first, *rest = kind.lines(reading)
+    typer.echo(f"{run}: {first}")
+    for line in rest:
+        typer.echo(f"  {line}")
     if page is not None:
         typer.echo(f"report: {page}")
 
@@ -193,18 +166,3 @@ def _redrawn(run: Any, name: str, content: dict[str, Any]) -> Path | None:
     except BitspikeError as error:
         typer.echo(f"bitspike: report not redrawn: {error}", err=True)
         return None
-
-
-def _energy(account: dict[str, Any]) -> None:
-    """What an answer costs and where spikes stop winning, in a few lines."""
-    ours, theirs, real = (
-        f"{1e9 * account[name]['joules_compute']:,.1f} nJ" for name in ("network", "opponent", "non_spiking_twin")
-    )
-    typer.echo(
-        f"  {'energy':<16} {ours}; without spikes {theirs} at the same bits, {real} in float32 "
-        "(45 nm arithmetic, analytic)"
-    )
-    cross = account["cross_over"].get("arithmetic")
-    if cross is not None:
-        ends = "spikes cost more at any number" if cross["at"] is None else f"stops winning at {cross['at']:.3g}"
-        typer.echo(f"  {'per synapse':<16} {cross['here']:.3g} spikes; {ends}")

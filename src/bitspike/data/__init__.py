@@ -23,6 +23,7 @@ from bitspike.data.sameness import equal_examples
 from bitspike.data.sources import find_file, find_folder
 from bitspike.data.toy import two_moons_grid
 from bitspike.errors import refuse
+from bitspike.options import read
 from bitspike.options.words import Option, described
 
 __all__ = [
@@ -105,8 +106,6 @@ def load(
     set's own options (`options(name)`), checked by name and type. `notes` name each class that is missing in a split or
     whose examples are all equal.
     """
-    from pydantic import ValidationError
-
     table, made = registry.options("data", name, FIELD), registry.find("data", name)
     loader: Any = getattr(made, "load", made)
     if fold is not None:
@@ -116,16 +115,7 @@ def load(
         if "fold" not in inspect.signature(loader).parameters:
             refuse("data.folds", f"{folds} for {name}", "it left out: the set has a test part of its own")
     choices |= {key: value for key, value in (("validation", validation), ("test", test)) if value is not None}
-    for option, value in choices.items():
-        if option not in table.model_fields:
-            refuse(f"{name} option {option}", value, f"one of the options {', '.join(table.model_fields) or '(none)'}")
-    try:
-        chosen = registry.fields_of(table.model_validate(choices))
-    except ValidationError as error:
-        first = error.errors()[0]
-        came = "nothing" if first["type"].startswith("missing") else repr(first["input"])
-        wanted = "a value" if came == "nothing" else first["msg"].removeprefix("Input should be ")
-        refuse(f"{name} option {'.'.join(str(part) for part in first['loc'])}", came, wanted)
+    chosen = registry.fields_of(read(table, choices, name))
     given = {"folder": folder, "seed": seed, "fold": fold}
     loaded = registry.called(made, chosen, given)
     if isinstance(made, type):

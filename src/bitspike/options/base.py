@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, ClassVar, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializationInfo, model_serializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializationInfo, ValidationError, model_serializer
+
+from bitspike.errors import refuse
 
 Positive = Annotated[float, Field(gt=0, le=1e30)]
 Count = Annotated[int, Field(ge=1, le=10**12)]
@@ -52,3 +54,20 @@ def _finite(value: Any) -> Any:
 
 
 Free = Annotated[dict[str, Any], AfterValidator(_finite)]
+
+
+T = TypeVar("T", bound=Options)
+
+
+def read(table: type[T], values: Mapping[str, Any], what: str) -> T:
+    """The table with these values, read strictly; the first that is wrong is refused as "WHAT option NAME"."""
+    for name, value in values.items():
+        if name not in table.model_fields:
+            refuse(f"{what} option {name}", value, f"one of the options {', '.join(table.model_fields) or '(none)'}")
+    try:
+        return table.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        came = "nothing" if first["type"].startswith("missing") else repr(first["input"])
+        wanted = "a value" if came == "nothing" else first["msg"].removeprefix("Input should be ")
+        refuse(f"{what} option {'.'.join(str(part) for part in first['loc'])}", came, wanted)

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bitspike.errors import refuse
+from bitspike.reports.measurement import Measurement
 from bitspike.reports.rundata import RunData, number, section
+from bitspike.reports.sections import Section, rendered
 from bitspike.reports.style import CYCLE, INK, MUTED, VERMILION, ends, panel, percent_axis, styled, tell
+from bitspike.reports.text import percent
+from bitspike.tables.measurement import Hybridised as HybridisedOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +32,7 @@ class Trade:
 
 def trade(run: RunData) -> Trade | None:
     """What sweep.json says of the test part; None without one, refused where it is not readable."""
-    rows = run.sweep.get("test")
+    rows = run.measured["hybridised"].get("test")
     if not rows:
         return None
     lines: dict[int, list[dict[str, Any]]] = {}
@@ -45,8 +49,9 @@ def trade(run: RunData) -> Trade | None:
         refuse(f"{run.path / 'sweep.json'} test", "no static row or no other", "both")
     for found in lines.values():
         found.sort(key=lambda row: float(row["spikes"]))
-    best = run.sweep.get("chosen")
-    return Trade(lines, static, section(best, "test") if isinstance(best, dict) else {}, section(run.sweep, "wanted"))
+    sweep = run.measured["hybridised"]
+    best = sweep.get("chosen")
+    return Trade(lines, static, section(best, "test") if isinstance(best, dict) else {}, section(sweep, "wanted"))
 
 
 @styled
@@ -77,3 +82,36 @@ def over(found: Trade, reading: str, title: str, label: str, log: bool) -> Figur
     least, most = (pick(rows, key=lambda row: float(row[reading])) for pick in (min, max))
     said = (f"{100 * row['accuracy']:.1f} % at {row[reading]:.3g}" for row in (least, most))
     return tell(figure, f"{title} ({label}): from {' to '.join(said)}; as trained {100 * found.static:.1f} %")
+
+
+class Hybridised(Measurement):
+    """An ordinary network made spiking (`bitspike hybridise`)."""
+
+    file = HybridisedOptions.file
+    account = "the setting chosen, as few-bit spikes"
+
+    @classmethod
+    def sections(cls, run: RunData, found: dict[str, Any]) -> list[Section]:
+        """Accuracy over spikes and bits."""
+        shown = trade(run)
+        if shown is None:
+            return []
+        drawn = [
+            over(shown, "spikes", "Accuracy over spikes", "spikes per neuron and inference", log=True),
+            over(shown, "bits", "Accuracy over bits", "bits per activation", log=False),
+        ]
+        caption = (
+            "The trained network with its activities sent as whole numbers, from fine steps (right) to coarse ones "
+            f"(left): each dot is one step size, measured on test. Dashed: the network as trained, "
+            f"{percent(shown.static, 2)}. "
+            "A spike is one unit of such a number; bits are log2 of how many different numbers a neuron sends, a mean "
+            "over neurons. An input shown several times gives several answers, which are averaged."
+        )
+        best = shown.chosen
+        if best:
+            times = {1: "once", 2: "twice"}.get(int(best["steps"]), f"{best['steps']} times")
+            caption += (
+                f" Ringed: chosen on validation, shown {times}, {percent(best['accuracy'], 2)} at {best['spikes']:.2f} "
+                f"spikes and {best['bits']:.2f} bits."
+            )
+        return [rendered("spiking", "What spikes cost", caption, drawn)]

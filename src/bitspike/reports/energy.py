@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bitspike import registry
 from bitspike.reports.rundata import RunData, number, section
 from bitspike.reports.tables import Table
 from bitspike.reports.text import NONE, fixed, ratio, si
@@ -46,14 +47,11 @@ class Account:
 
 
 def accounts(run: RunData) -> list[Account]:
-    """Of the network as trained, of its spiking runs, and of the hybrid chosen; those that are there."""
-    shown = "the setting chosen, as few-bit spikes"
-    found = {
-        "as trained": section(run.result, "energy"),
-        "as spikes": section(run.spiking, "energy"),
-        "as spikes whose rates are its activations": section(run.rates, "energy"),
-        shown: section(run.sweep, "energy"),
-    }
+    """Of the network as trained, and of its measurements; those that are there."""
+    found = {"as trained": section(run.result, "energy")}
+    for name, reading in run.measured.items():
+        if reading:
+            found[getattr(registry.find("measurement", name), "account", "") or name] = section(reading, "energy")
     return [account(title, each) for title, each in found.items() if section(each, "network")]
 
 

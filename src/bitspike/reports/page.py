@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bitspike import registry
 from bitspike.errors import refuse
 from bitspike.paths import replaceable
 from bitspike.reports import examples, sections, style, tables
@@ -16,6 +17,8 @@ from bitspike.reports.levels import levels
 from bitspike.reports.rundata import RunData, read_run, section
 from bitspike.reports.sections import Section
 from bitspike.reports.text import ships, summary
+
+Makers = tuple[Callable[[RunData], Section | None], ...]
 
 
 def report(run: Path) -> Path:
@@ -40,13 +43,8 @@ def report(run: Path) -> Path:
 
 def sections_of(run: RunData) -> list[Section]:
     """Every figure the run has data for, in reading order."""
-    makers: tuple[Callable[[RunData], Section | None], ...] = (
-        sections.learning,
-        sections.reliability,
-        sections.time_steps,
-        sections.spiking,
-        sections.soft_rates,
-        sections.relus,
+    first: Makers = (sections.learning, sections.reliability, sections.time_steps)
+    then: Makers = (
         examples.regression,
         examples.series,
         sections.plane,
@@ -54,6 +52,16 @@ def sections_of(run: RunData) -> list[Section]:
         sections.weights,
         sections.confusion,
     )
+    measured = [
+        section
+        for name, found in run.measured.items()
+        if found
+        for section in registry.find("measurement", name).sections(run, found)
+    ]
+    return [*_made(first, run), *measured, *_made(then, run)]
+
+
+def _made(makers: Makers, run: RunData) -> list[Section]:
     return [made for maker in makers if (made := maker(run)) is not None]
 
 

@@ -44,13 +44,17 @@ class RunData:
     history: dict[str, Array]
     arrays: dict[str, Array]
     result: dict[str, Any]
-    sweep: dict[str, Any] = field(default_factory=dict)
-    spiking: dict[str, Any] = field(default_factory=dict)
-    rates: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each measurement of the registry found, by its name; empty where it was not made."""
 
     @property
     def name(self) -> str:
         return str(self.recipe.get("name") or self.path.resolve().name)
+
+    @property
+    def files(self) -> list[str]:
+        """Files of the measurements that were made."""
+        return [registry.trait("measurement", k, "file", f"{k}.json") for k, found in self.measured.items() if found]
 
     @property
     def seed(self) -> object:
@@ -205,10 +209,16 @@ def read_run(path: Path) -> RunData:
         history=_read(path / "history.npz", checked.arrays_of, {}),
         arrays=_read(path / "predictions.npz", checked.arrays_of, {}),
         result=_read(path / "result.json", checked.json_of, {}),
-        sweep=_read(path / "sweep.json", checked.json_of, {}),
-        spiking=_read(path / "spiking.json", checked.json_of, {}),
-        rates=_read(path / "relu_spiking.json", checked.json_of, {}),
+        measured={name: _measured(path, name) for name in registry.names("measurement")},
     )
+
+
+def _measured(path: Path, name: str) -> dict[str, Any]:
+    place = path / registry.trait("measurement", name, "file", f"{name}.json")
+    found: dict[str, Any] = _read(place, checked.json_of, {})
+    if found and (check := getattr(registry.find("measurement", name), "check", None)) is not None:
+        check(found, str(place))
+    return found
 
 
 def _read(path: Path, reader: Callable[[Path], Content], missing: Content) -> Content:

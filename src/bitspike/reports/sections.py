@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bitspike.errors import refuse
-from bitspike.reports import curve, figures, pictures, spikes
+from bitspike.reports import figures, pictures
 from bitspike.reports.rundata import RunData, number
 from bitspike.reports.style import BLUE, VERMILION, svg
 from bitspike.reports.tables import Table
@@ -131,75 +131,6 @@ def time_steps(run: RunData) -> Section | None:
         "Where the curve is flat, later steps cost energy and bring nothing."
     )
     return rendered("time", "What waiting brings", caption, drawn)
-
-
-def spiking(run: RunData) -> Section | None:
-    """Accuracy over spikes and bits of an ordinary network made spiking (`bitspike hybridise`)."""
-    found = curve.trade(run)
-    if found is None:
-        return None
-    drawn = [
-        curve.over(found, "spikes", "Accuracy over spikes", "spikes per neuron and inference", log=True),
-        curve.over(found, "bits", "Accuracy over bits", "bits per activation", log=False),
-    ]
-    caption = (
-        "The trained network with its activities sent as whole numbers, from fine steps (right) to coarse ones (left): "
-        f"each dot is one step size, measured on test. Dashed: the network as trained, {percent(found.static, 2)}. "
-        "A spike is one unit of such a number; bits are log2 of how many different numbers a neuron sends, a mean over "
-        "neurons. An input shown several times gives several answers, which are averaged."
-    )
-    best = found.chosen
-    if best:
-        times = {1: "once", 2: "twice"}.get(int(best["steps"]), f"{best['steps']} times")
-        caption += (
-            f" Ringed: chosen on validation, shown {times}, {percent(best['accuracy'], 2)} at {best['spikes']:.2f} "
-            f"spikes and {best['bits']:.2f} bits."
-        )
-    return rendered("spiking", "What spikes cost", caption, drawn)
-
-
-def soft_rates(run: RunData) -> Section | None:
-    """Soft rates run as spikes (`bitspike evaluate --spiking`): accuracy over time, rates, and the settings."""
-    of = spikes.soft_rates(run)
-    if of is None:
-        return None
-    time, windows = number(of.found, "time"), of.found.get("windows")
-    window = (1000 * windows[-1]["start"], 1000 * windows[-1]["end"]) if windows else None
-    shown = "from rest" if of.found.get("reset") else "back to back"
-    shown += f", {1000 * time:g} ms each" if time is not None else ""
-    caption = f"As spikes on {of.images} ({shown}) the network is right {of.compared} as it was trained."
-    drawn = []
-    if len(of.at) > 1:
-        drawn.append(spikes.over_time(of, window))
-        caption += " The line is its answer had the image ended there"
-        if window is not None:
-            caption += f", over the last {window[1] - window[0]:g} ms; shaded is the window of the answer in the table"
-        caption += ". Dashed: as trained."
-    if of.layers:
-        drawn.append(spikes.layer_rates(of.layers, "spikes per second and neuron (Hz)", "\u202fHz"))
-        caption += " Bars: how often the neurons of each layer fire on average."
-    return rendered("as-spikes", "Run as spikes", caption, drawn, table=spikes.soft_table(of))
-
-
-def relus(run: RunData) -> Section | None:
-    """ReLUs run as spikes whose rates are the activations: accuracy over steps, rates, and the numbers."""
-    of = spikes.relus(run)
-    if of is None:
-        return None
-    steps, within = len(of.curve), number(of.found, "within_a_point")
-    counted = f"{steps} steps" if steps > 1 else "one step"
-    caption = f"After {counted} on {of.images} the spikes are right {of.compared} the network as trained."
-    drawn = []
-    if steps > 1:
-        drawn.append(spikes.over_steps(of))
-        kept = "not within a point of it (shaded) at the end"
-        if within is not None:
-            kept = f"within a point of it (shaded) from step {within:.0f} on (dotted)"
-        caption += f" Dashed: as trained; the mean output since the image began is {kept}."
-    if of.layers:
-        drawn.append(spikes.layer_rates(of.layers, "spikes per neuron and step", ""))
-        caption += " Bars: how often the neurons of each layer fire on average."
-    return rendered("relu-spikes", "Activations as spikes", caption, drawn, table=spikes.relu_table(of))
 
 
 def plane(run: RunData) -> Section | None:

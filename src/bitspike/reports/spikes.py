@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bitspike.errors import refuse
 from bitspike.reports.checked import Array
+from bitspike.reports.measurement import Measurement, Progress, energy_lines, reading
 from bitspike.reports.rundata import RunData, number, section
+from bitspike.reports.sections import Section, rendered
 from bitspike.reports.style import BLUE, INK, MUTED, ORANGE, PANEL, ends, panel, percent_axis, short, styled, tell
 from bitspike.reports.tables import Table
 from bitspike.reports.text import NONE, fixed, percent, whole
+from bitspike.tables.measurement import ReluSpiking, Spiking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +66,7 @@ class AsSpikes:
 
 def soft_rates(run: RunData) -> AsSpikes | None:
     """What spiking.json says; times in ms. None without an accuracy; refused where rows are not readable."""
-    found = run.spiking
+    found = run.measured["spiking"]
     accuracy, trained = number(found, "accuracy"), number(found, "twin")
     if accuracy is None or trained is None:
         return None
@@ -79,7 +83,7 @@ def soft_rates(run: RunData) -> AsSpikes | None:
 
 def relus(run: RunData) -> AsSpikes | None:
     """What relu_spiking.json says, step by step. None without a curve; refused where it is not readable."""
-    found, where = run.rates, f"{run.path / 'relu_spiking.json'}"
+    found, where = run.measured["relu_spiking"], f"{run.path / 'relu_spiking.json'}"
     curve, trained = found.get("accuracy"), number(found, "ann")
     if curve is None or trained is None:
         return None
@@ -209,3 +213,127 @@ def layer_rates(layers: Sequence[Layer], label: str, unit: str) -> Figure:
     axes.grid(axis="x")
     each = (f"{short(layer.name)} {layer.rate:.3g}{unit}" for layer in layers)
     return tell(figure, f"Rates by layer, {label}: {', '.join(each)}")
+
+
+class SoftRates(Measurement):
+    """Soft rates run as spikes (`bitspike evaluate --spiking`)."""
+
+    file = Spiking.file
+    account = "as spikes"
+
+    def __init__(self, **how: Any) -> None:
+        self.how = how
+
+    def measure(
+        self, run: Any, part: str, data: Path | None = None, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """See `studies.spiking`."""
+        from bitspike.studies.spiking import evaluate_spiking
+
+        return evaluate_spiking(run, part, data=data, progress=progress, **self.how)
+
+    def lines(self, found: dict[str, Any]) -> Iterator[str]:
+        """Accuracy beside the twin's, spikes by layer, energy."""
+        last = found["windows"][-1]
+        between = "from rest" if found["reset"] else "back to back"
+        yield (
+            f"{found['examples']:,} {found['split']} images of {1000 * found['time']:g} ms, {between}, "
+            f"answers over {1000 * last['start']:g} to {1000 * last['end']:g} ms"
+        )
+        yield reading("accuracy", f"{found['accuracy']:.4f}  as spikes")
+        yield reading("twin", f"{found['twin']:.4f}  as trained, same answer on {found['agreement']:.2%}")
+        yield reading("spikes", f"{found['spikes']:,.0f} per image, {found['mean_rate']:.1f} Hz")
+        for layer in found["layers"]:
+            yield reading(layer["name"], f"{layer['neurons']:,} neurons, {layer['rate']:.1f} Hz")
+        yield reading("took", f"{found['seconds']:.1f} s on {found['threads']} threads")
+        yield from energy_lines(found["energy"])
+
+    @classmethod
+    def sections(cls, run: RunData, found: dict[str, Any]) -> list[Section]:
+        """Accuracy over time, rates, and the settings."""
+        of = soft_rates(run)
+        if of is None:
+            return []
+        time, windows = number(of.found, "time"), of.found.get("windows")
+        window = (1000 * windows[-1]["start"], 1000 * windows[-1]["end"]) if windows else None
+        shown = "from rest" if of.found.get("reset") else "back to back"
+        shown += f", {1000 * time:g} ms each" if time is not None else ""
+        caption = f"As spikes on {of.images} ({shown}) the network is right {of.compared} as it was trained."
+        drawn = []
+        if len(of.at) > 1:
+            drawn.append(over_time(of, window))
+            caption += " The line is its answer had the image ended there"
+            if window is not None:
+                caption += (
+                    f", over the last {window[1] - window[0]:g} ms; shaded is the window of the answer in the table"
+                )
+            caption += ". Dashed: as trained."
+        if of.layers:
+            drawn.append(layer_rates(of.layers, "spikes per second and neuron (Hz)", "\u202fHz"))
+            caption += " Bars: how often the neurons of each layer fire on average."
+        return [rendered("as-spikes", "Run as spikes", caption, drawn, table=soft_table(of))]
+
+
+class Relus(Measurement):
+    """ReLUs run as spikes whose rates are the activations (`bitspike evaluate --spiking`)."""
+
+    file = ReluSpiking.file
+    account = "as spikes whose rates are its activations"
+
+    def __init__(self, time: float, dt: float, most: int | None, reset: bool) -> None:
+        # Every image begins at rest: `reset` says nothing new.
+        self.time, self.dt, self.most = time, dt, most
+
+    @classmethod
+    def takes(cls, run: Any) -> bool:
+        """Whether the run is of ReLUs."""
+        from bitspike.studies.relu_spiking import is_relu_run
+
+        return is_relu_run(run)
+
+    def measure(
+        self, run: Any, part: str, data: Path | None = None, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """See `studies.relu_spiking`."""
+        from bitspike.studies.relu_spiking import evaluate_rates
+
+        steps = round(self.time / self.dt) if self.dt > 0 else 0
+        if steps < 1 or abs(steps * self.dt - self.time) > 1e-6 * self.time:
+            refuse("--time", f"{1000 * self.time:g} ms", f"a whole number of steps of {1000 * self.dt:g} ms")
+        return evaluate_rates(run, part, steps=steps, most=self.most, data=data, progress=progress)
+
+    def lines(self, found: dict[str, Any]) -> Iterator[str]:
+        """The accuracy-time curve at powers of two, rates by layer."""
+        steps, within = found["steps"], found["within_a_point"]
+        yield f"{found['examples']:,} {found['split']} images, {steps} steps of {1000 * self.dt:g} ms from rest"
+        for step in sorted({2**k for k in range(steps.bit_length())} | {steps}):
+            yield reading(f"step {step}", f"{found['accuracy'][step - 1]:.4f}")
+        reached = "never" if within is None else f"from step {within} on"
+        yield reading("as trained", f"{found['ann']:.4f}  within a point of it: {reached}")
+        yield reading("cut off", f"{found['limit']:.4f}  what long runs tend to: activations up to the thresholds")
+        yield reading("spikes", f"{found['spikes_per_neuron']:.2f} per neuron and image")
+        for name, neurons in found["neurons"].items():
+            yield reading(name, f"{neurons:,} neurons, {found['rates'][name]:.3f} spikes per neuron and step")
+        yield from (f"note: {note}" for note in found["notes"])
+        yield reading("took", f"{found['seconds']:.1f} s on {found['threads']} threads")
+
+    @classmethod
+    def sections(cls, run: RunData, found: dict[str, Any]) -> list[Section]:
+        """Accuracy over steps, rates, and the numbers."""
+        of = relus(run)
+        if of is None:
+            return []
+        steps, within = len(of.curve), number(of.found, "within_a_point")
+        counted = f"{steps} steps" if steps > 1 else "one step"
+        caption = f"After {counted} on {of.images} the spikes are right {of.compared} the network as trained."
+        drawn = []
+        if steps > 1:
+            drawn.append(over_steps(of))
+            kept = "not within a point of it (shaded) at the end"
+            if within is not None:
+                kept = f"within a point of it (shaded) from step {within:.0f} on (dotted)"
+            caption += f" Dashed: as trained; the mean output since the image began is {kept}."
+        if of.layers:
+            drawn.append(layer_rates(of.layers, "spikes per neuron and step", ""))
+            caption += " Bars: how often the neurons of each layer fire on average."
+        return [rendered("relu-spikes", "Activations as spikes", caption, drawn, table=relu_table(of))]

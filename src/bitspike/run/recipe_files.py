@@ -147,6 +147,14 @@ def _override(data: dict[str, Any], text: str) -> None:
     table[keys[-1]] = parsed
 
 
+def options_of(texts: Iterable[str]) -> dict[str, Any]:
+    """Options from "key=value", each value TOML or else a plain string."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        _override(found, text)
+    return found
+
+
 def _explain(error: ValidationError) -> str:
     """The first problem as one line: path, what came, what was wanted."""
     problem = error.errors(include_url=False)[0]

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bitspike import registry
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.run.checkpoint import read_json, write_json
 from bitspike.run.folder import RunFolder
 
 # Long lists of one run that a table of results does not need.
 LEFT_OUT = ("over_time", "confusion", "reliability", "reliability_scaled")
-# Measurements of a finished run that lie beside it: as spiking neurons; see `run.spiking` and `run.relu_spiking`.
-BESIDE = {"spiking": "spiking.json", "relu_spiking": "relu_spiking.json"}
 SETTINGS = ("split", "examples", "time", "dt", "steps", "synapse", "tau_s", "reset", "products")
 HARDWARE = (
     "processor",
@@ -57,13 +56,16 @@ def _collected(runs: Sequence[Path], kept: dict[str, Any] | None) -> dict[str, A
     if len(set(seeds)) != len(seeds):
         refuse("results", f"seeds {seeds}", "runs of different seeds")
     data = environment["data"]
-    # Of networks made spiking; see `run.hybrid`.
-    sweeps = [folder.read("sweep.json") for folder, *_ in rows if (folder.path / "sweep.json").exists()]
+    listed, beside = _files(True), _files(False)
+    lists = {
+        key: [folder.read(name) for folder, *_ in rows if (folder.path / name).exists()] for key, name in listed.items()
+    }
     short = [{key: value for key, value in result.items() if key not in LEFT_OUT} for *_, result in rows]
     for entry, (folder, *_) in zip(short, rows, strict=True):
-        entry |= {key: folder.read(name) for key, name in BESIDE.items() if (folder.path / name).exists()}
-        for part in (entry, *(entry[key] for key in BESIDE if key in entry)):
-            part["energy"] = {k: v for k, v in part["energy"].items() if k != "by_layer"}
+        entry |= {key: folder.read(name) for key, name in beside.items() if (folder.path / name).exists()}
+        for part in (entry, *(entry[key] for key in beside if key in entry)):
+            if "energy" in part:
+                part["energy"] = {k: v for k, v in part["energy"].items() if k != "by_layer"}
     content = {
         "recipe": recipe.resolved(),
         "recipe_hash": recipe.recipe_hash(),
@@ -78,13 +80,14 @@ def _collected(runs: Sequence[Path], kept: dict[str, Any] | None) -> dict[str, A
         },
     }
     names = [str(folder.path) for folder, *_ in rows]
-    for key, name in BESIDE.items():
+    for key, name in beside.items():
         _same_settings(name, [entry.get(key) for entry in short], names)
     if kept is not None:
         measured_now = set(seeds)
         seeds, short, names = _joined(content, kept, seeds, short, names)
-        sweeps = [s for s in kept.get("sweeps", ()) if s["how"]["seed"] not in measured_now] + sweeps
-        for key, name in BESIDE.items():
+        for key, found in lists.items():
+            lists[key] = [s for s in kept.get(key, ()) if s["how"]["seed"] not in measured_now] + found
+        for key, name in beside.items():
             # A seed in the file may lack what was measured since; the mean is then without it.
             measured = [(entry[key], path) for entry, path in zip(short, names, strict=True) if key in entry]
             if measured:
@@ -95,8 +98,18 @@ def _collected(runs: Sequence[Path], kept: dict[str, Any] | None) -> dict[str, A
         "runs": short,
         "mean": _combine(short, _mean),
         "std": _combine(short, _deviation),
-        **({"sweeps": sweeps} if sweeps else {}),
+        **{key: found for key, found in lists.items() if found},
     }
+
+
+def _files(listed: bool) -> dict[str, str]:
+    """Files of measurements: those that are listed by the name of the list, the others by their own names."""
+    found = {}
+    for name in registry.names("measurement"):
+        key = registry.trait("measurement", name, "listed", "")
+        if bool(key) == listed:
+            found[key or name] = registry.trait("measurement", name, "file", f"{name}.json")
+    return found
 
 
 def _joined(

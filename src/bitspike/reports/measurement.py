@@ -1,0 +1,67 @@
+"""What a kind of measurement of a finished run is: its file, how it is made, what is printed and drawn of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bitspike.reports.rundata import RunData
+from bitspike.reports.sections import Section
+
+Progress = Callable[[int, int], None]
+
+
+class Measurement:
+    """One entry of the room "measurement"; an own class says `file`, and is made of its options.
+
+    account: the title of its energy account on the page, where what it found has one under "energy".
+    """
+
+    file: ClassVar[str]
+    account: ClassVar[str] = ""
+
+    @classmethod
+    def takes(cls, run: Any) -> bool:
+        """Whether it can be made of this `Run`."""
+        return True
+
+    def measure(
+        self, run: Any, part: str, data: Path | None = None, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """Plain values, to be stored as `file`. part: train, validation or test; progress: examples done, and all."""
+        raise NotImplementedError
+
+    def lines(self, found: dict[str, Any]) -> Iterator[str]:
+        """What the command prints: a line on what was measured, then readings."""
+        yield "measured"
+        for name, value in found.items():
+            if isinstance(value, int | float):
+                yield reading(name, f"{value:.4g}")
+
+    @classmethod
+    def check(cls, found: dict[str, Any], place: str) -> None:
+        """Refuse content of the file that cannot be shown; before, numbers were checked, and names that are known."""
+
+    @classmethod
+    def sections(cls, run: RunData, found: dict[str, Any]) -> list[Section]:
+        """What the page shows of it."""
+        return []
+
+
+def reading(name: str, text: str) -> str:
+    """One reading as the command prints it."""
+    return f"{name:<16} {text}"
+
+
+def energy_lines(account: dict[str, Any]) -> Iterator[str]:
+    """What an answer costs and where spikes stop winning, in a few lines."""
+    ours, theirs, real = (
+        f"{1e9 * account[name]['joules_compute']:,.1f} nJ" for name in ("network", "opponent", "non_spiking_twin")
+    )
+    priced = "45 nm arithmetic, analytic"
+    yield reading("energy", f"{ours}; without spikes {theirs} at the same bits, {real} in float32 ({priced})")
+    cross = account["cross_over"].get("arithmetic")
+    if cross is not None:
+        ends = "spikes cost more at any number" if cross["at"] is None else f"stops winning at {cross['at']:.3g}"
+        yield reading("per synapse", f"{cross['here']:.3g} spikes; {ends}")
