@@ -42,7 +42,7 @@ def plan_of_run(run: Run, member: int | None) -> Plan:
     """The network of a run with its encoder and decoder; member: of Bayesian weights, the draw, or None for MAP."""
     model, learner, encoder = run.model, run.learner, run.encoder
     shape = encoder.features(run.seen_shape)
-    options = run.recipe.encoder.model_dump(exclude={"name", "frozen"})
+    options = {name: value for name, value in dict(run.recipe.encoder).items() if name != "frozen"}
     windows: dict[str, Any] = {"width": encoder.width, "stride": encoder.stride} if isinstance(encoder, Windows) else {}
     source = Input(
         name="input", inputs=(), shape=shape, emits=encoder.emits, encoder=run.recipe.encoder.name, options=options,
