@@ -17,7 +17,7 @@ import torch
 
 import bitspike
 from bitspike.errors import refuse
-from bitspike.reports.sections import rendered
+from bitspike.reports.sections import Section
 from bitspike.reports.style import panel, styled, tell
 
 
@@ -49,7 +49,7 @@ class Silence(bitspike.Measurement):
 
     @classmethod
     def sections(cls, run, found):
-        return [rendered("silence", "Who never speaks", "Shares of silent neurons.", [drawn(found["never"])])]
+        return [Section("silence", "Who never speaks", "Shares of silent neurons.", [drawn(found["never"])])]
 '''
 
 

@@ -15,7 +15,7 @@ from bitspike.errors import refuse
 from bitspike.reports import figures, style
 from bitspike.reports.page import write_page
 from bitspike.reports.rundata import RunData, number, read_run, section
-from bitspike.reports.sections import Section, rendered
+from bitspike.reports.sections import Section
 from bitspike.reports.tables import Table, counted_spikes
 from bitspike.reports.text import amount, fixed, percent, si
 
@@ -184,7 +184,7 @@ def _sections(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[fi
     ]
     if drawn:
         caption = "What each run reached after every epoch on examples it does not learn from."
-        made.append(rendered("learning", "How they learned", caption, drawn))
+        made.append(Section("learning", "How they learned", caption, drawn))
 
     drawn = []
     shipped = [(label, b) for label, run in named if (b := run.shipped_reliability()) is not None]
@@ -199,7 +199,7 @@ def _sections(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[fi
             "under-confident. The larger a dot, the more answers it stands for: hollow ones are few, and a "
             "line joins only bins of one answer in a hundred and more."
         )
-        made.append(rendered("reliability", "Do they keep their word?", caption, drawn))
+        made.append(Section("reliability", "Do they keep their word?", caption, drawn))
 
     drawn = []
     for name, title in ((score, word), ("nll" if regression else "ece", "NLL" if regression else "ECE")):
@@ -209,5 +209,5 @@ def _sections(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[fi
             drawn.append(drawn_of(shown, title, "time steps seen", name == "accuracy"))
     if drawn:
         caption = "The answer of each network if it is stopped after so many time steps, on test examples."
-        made.append(rendered("time", "What waiting brings", caption, drawn))
+        made.append(Section("time", "What waiting brings", caption, drawn))
     return made

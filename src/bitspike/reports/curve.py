@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bitspike.errors import refuse
 from bitspike.reports.measurement import Measurement
 from bitspike.reports.rundata import RunData, number, section
-from bitspike.reports.sections import Section, rendered
+from bitspike.reports.sections import Section
 from bitspike.reports.style import CYCLE, INK, MUTED, VERMILION, ends, panel, percent_axis, styled, tell
 from bitspike.reports.text import percent
 from bitspike.tables.measurement import Hybridised as HybridisedOptions
@@ -114,4 +114,4 @@ class Hybridised(Measurement):
                 f" Ringed: chosen on validation, shown {times}, {percent(best['accuracy'], 2)} at {best['spikes']:.2f} "
                 f"spikes and {best['bits']:.2f} bits."
             )
-        return [rendered("spiking", "What spikes cost", caption, drawn)]
+        return [Section("spiking", "What spikes cost", caption, drawn)]

@@ -8,7 +8,7 @@ from bitspike.errors import refuse
 from bitspike.reports import figures, pictures
 from bitspike.reports.checked import Array
 from bitspike.reports.rundata import RunData, section
-from bitspike.reports.sections import Section, rendered
+from bitspike.reports.sections import Section
 
 MOST_SAMPLES = 4
 INPUT = "input"
@@ -37,7 +37,7 @@ def regression(run: RunData) -> Section | None:
             f"{', the circles what it learned from' if learned is not None else ''}. "
             "Where there was nothing to learn from, the bands should open."
         )
-        return rendered("regression", "Prediction and doubt", caption, drawn, wide=True)
+        return Section("regression", "Prediction and doubt", caption, drawn, wide=True)
     drawn = [
         figures.predicted_against_true(
             mean[:, k], spread[:, k], targets[:, k], f"Output {k + 1}" if size > 1 else "Predicted against true"
@@ -45,7 +45,7 @@ def regression(run: RunData) -> Section | None:
         for k in range(min(size, 4))
     ]
     caption = "A dot on the dashed line is predicted exactly; its whisker is the spread the network admits to."
-    return rendered("regression", "Prediction and doubt", caption, drawn)
+    return Section("regression", "Prediction and doubt", caption, drawn)
 
 
 def series(run: RunData) -> Section | None:
@@ -71,7 +71,7 @@ def series(run: RunData) -> Section | None:
     caption = "Test examples as the network reads them, in the data's own units. "
     caption += f"It is asked for the value {ahead} steps after the last. " if ahead else "At the right, its answer. "
     caption += "Circle: the true value; dot: the prediction, with one and two spreads."
-    return rendered("series", "What it reads and what it says", caption, drawn, wide=True)
+    return Section("series", "What it reads and what it says", caption, drawn, wide=True)
 
 
 def _answers(run: RunData) -> tuple[Array, Array, Array] | None:
@@ -128,7 +128,7 @@ def raster(run: RunData) -> Section | None:
         caption += ": blue above it, red below, the fuller the larger." if below else "."
     if first.belief is not None:
         caption += " At the right, the probability of each class as the spikes come in."
-    return rendered("raster", "Spikes", caption, [pictures.raster(samples, classes)], wide=True)
+    return Section("raster", "Spikes", caption, [pictures.raster(samples, classes)], wide=True)
 
 
 def _samples(run: RunData) -> tuple[list[pictures.Sample], list[str]]:

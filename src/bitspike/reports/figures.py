@@ -20,6 +20,7 @@ from bitspike.reports.style import (
     PAPER,
     RULE,
     VERMILION,
+    blank,
     ends,
     ink_image,
     panel,
@@ -92,9 +93,7 @@ def _say(value: float, percent: bool = False) -> str:
 @styled
 def reliability(bins: Reliability, title: str) -> Figure:
     """Accuracy against confidence, a dot to a bin; below, how many answers are in each."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(PANEL[0], 4.5), layout="constrained")
+    figure = blank(PANEL[0], 4.5)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
     filled = bins.count > 0

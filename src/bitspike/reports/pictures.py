@@ -15,6 +15,7 @@ from bitspike.reports.style import (
     INK,
     MUTED,
     VERMILION,
+    blank,
     ink_image,
     panel,
     short,
@@ -54,13 +55,11 @@ def _some(units: int, most: int = MOST_UNITS) -> Array:
 @styled
 def raster(samples: Sequence[Sample], classes: Sequence[str]) -> Figure:
     """One row per sample: image, real input, then a raster (unit over time step) per layer, then the belief."""
-    from matplotlib.figure import Figure
-
     first = samples[0]
     columns = ["shown"] * (first.image is not None) + ["input"] * (first.given is not None)
     columns += [name for name in first.spikes if name not in columns] + ["probability"] * (first.belief is not None)
     ratios = [0.75 if column == "shown" else 1.5 for column in columns]
-    figure = Figure(figsize=(8.8, 1.35 * len(samples) + 0.5), layout="constrained")
+    figure = blank(8.8, 1.35 * len(samples) + 0.5)
     grid = figure.subplots(len(samples), len(columns), squeeze=False, width_ratios=ratios)
     reach = ranges([sample.given for sample in samples if sample.given is not None], first.image is not None)
     for row, sample in zip(grid, samples, strict=True):
@@ -188,11 +187,9 @@ class Read:
 @styled
 def series(examples: Sequence[Read], ahead: int | None) -> Figure:
     """Each series, and the answer `ahead` steps after it; None: beside it, on an axis of its own."""
-    from matplotlib.figure import Figure
-
     across = 1 if len(examples) == 1 else 2
     down = -(-len(examples) // across)
-    figure = Figure(figsize=(8.8, 1.75 * down + 0.4), layout="constrained")
+    figure = blank(8.8, 1.75 * down + 0.4)
     parts = 1 if ahead else 2
     ratios = ([4.0] if ahead else [4.0, 1.0]) * across
     grid = figure.subplots(down, across * parts, squeeze=False, width_ratios=ratios)
@@ -233,11 +230,9 @@ def weight_history(epochs: Array, edges: Array, counts: Mapping[str, Array]) -> 
 
     epochs (E,), edges (K+1,) in [0, 1], counts: {tensor: (E, K)}. Epochs are equally wide, bins too.
     """
-    from matplotlib.figure import Figure
-
     across = min(3, len(counts))
     down = -(-len(counts) // across)
-    figure = Figure(figsize=(4.4 if across == 1 else 8.8, 2.4 * down + 0.35), layout="constrained")
+    figure = blank(4.4 if across == 1 else 8.8, 2.4 * down + 0.35)
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     shares = {name: n / np.maximum(n.sum(axis=1, keepdims=True), 1) for name, n in counts.items()}
     most = max(float(share.max()) for share in shares.values()) or 1.0

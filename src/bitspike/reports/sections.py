@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ MOST_TENSORS = 6
 
 @dataclass(frozen=True)
 class Section:
-    """One numbered figure of the page: its panels as inline SVG. `wide` spans the page and scrolls on a phone.
+    """One numbered figure of the page: its panels. `wide` spans the page and scrolls on a phone.
 
     table: its numbers, below the panels, behind the words `folded` where there are any.
     """
@@ -34,25 +35,15 @@ class Section:
     key: str
     title: str
     caption: str
-    panels: list[str]
+    drawn: Sequence[Figure]
     wide: bool = False
     table: Table | None = None
     folded: str = ""
 
-
-def rendered(
-    key: str,
-    title: str,
-    caption: str,
-    drawn: Sequence[Figure],
-    *,
-    wide: bool = False,
-    table: Table | None = None,
-    folded: str = "",
-) -> Section:
-    """Render the figures; the key makes their ids unique on the page."""
-    panels = [svg(figure, f"{key}-{k}") for k, figure in enumerate(drawn, start=1)]
-    return Section(key, title, caption, panels, wide, table, folded)
+    @cached_property
+    def panels(self) -> list[str]:
+        """Its panels as inline SVG; the key makes their ids unique on the page."""
+        return [svg(figure, f"{self.key}-{k}") for k, figure in enumerate(self.drawn, start=1)]
 
 
 def learning(run: RunData) -> Section | None:
@@ -80,7 +71,7 @@ def learning(run: RunData) -> Section | None:
     if mark is not None:
         caption += f" The dotted line marks epoch {mark:.0f}, "
         caption += "the one that was kept." if mark == kept else "the best on validation."
-    return rendered("learning", "How it learned", caption, drawn)
+    return Section("learning", "How it learned", caption, drawn)
 
 
 def _curves(run: RunData, *wanted: tuple[str, str, str]) -> list[figures.Curve]:
@@ -109,7 +100,7 @@ def reliability(run: RunData) -> Section | None:
     )
     if changed:
         caption += f" One temperature, {run.temperature:.2f}, fitted on validation, is shipped with the network."
-    return rendered("reliability", "Does it keep its word?", caption, drawn)
+    return Section("reliability", "Does it keep its word?", caption, drawn)
 
 
 def time_steps(run: RunData) -> Section | None:
@@ -130,7 +121,7 @@ def time_steps(run: RunData) -> Section | None:
         "A spiking network answers after every time step and may be stopped at any of them. "
         "Where the curve is flat, later steps cost energy and bring nothing."
     )
-    return rendered("time", "What waiting brings", caption, drawn)
+    return Section("time", "What waiting brings", caption, drawn)
 
 
 def plane(run: RunData) -> Section | None:
@@ -146,7 +137,7 @@ def plane(run: RunData) -> Section | None:
         "Colour shows the likeliest class at each point, and strength how sure the network is: "
         "full colour is certainty, none is a guess. Doubt should lie between the classes and far from all data."
     )
-    return rendered("plane", "What it believes, everywhere", caption, drawn)
+    return Section("plane", "What it believes, everywhere", caption, drawn)
 
 
 def weights(run: RunData) -> Section | None:
@@ -170,7 +161,7 @@ def weights(run: RunData) -> Section | None:
     )
     if len(largest) < len(counts):
         caption += f" Shown are the {len(largest)} largest of {len(counts)} weight tensors."
-    return rendered("weights", "How the weights made up their minds", caption, drawn, wide=len(largest) > 1)
+    return Section("weights", "How the weights made up their minds", caption, drawn, wide=len(largest) > 1)
 
 
 def confusion(run: RunData) -> Section | None:
@@ -208,6 +199,6 @@ def confusion(run: RunData) -> Section | None:
         )
     wide = len(counts) > 16
     drawn = [figures.confusion(counts, classes)]
-    return rendered(
+    return Section(
         "confusion", "What it takes for what", caption, drawn, wide=wide, table=key, folded="Key to the classes"
     )

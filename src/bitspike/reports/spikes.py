@@ -13,7 +13,7 @@ from bitspike.errors import refuse
 from bitspike.reports.checked import Array
 from bitspike.reports.measurement import Measurement, Progress, energy_lines, reading
 from bitspike.reports.rundata import RunData, number, section
-from bitspike.reports.sections import Section, rendered
+from bitspike.reports.sections import Section
 from bitspike.reports.style import BLUE, INK, MUTED, ORANGE, PANEL, ends, panel, percent_axis, short, styled, tell
 from bitspike.reports.tables import Table
 from bitspike.reports.text import NONE, fixed, percent, whole
@@ -271,7 +271,7 @@ class SoftRates(Measurement):
         if of.layers:
             drawn.append(layer_rates(of.layers, "spikes per second and neuron (Hz)", "\u202fHz"))
             caption += " Bars: how often the neurons of each layer fire on average."
-        return [rendered("as-spikes", "Run as spikes", caption, drawn, table=soft_table(of))]
+        return [Section("as-spikes", "Run as spikes", caption, drawn, table=soft_table(of))]
 
 
 class Relus(Measurement):
@@ -336,4 +336,4 @@ class Relus(Measurement):
         if of.layers:
             drawn.append(layer_rates(of.layers, "spikes per neuron and step", ""))
             caption += " Bars: how often the neurons of each layer fire on average."
-        return [rendered("relu-spikes", "Activations as spikes", caption, drawn, table=relu_table(of))]
+        return [Section("relu-spikes", "Activations as spikes", caption, drawn, table=relu_table(of))]

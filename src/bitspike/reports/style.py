@@ -11,7 +11,8 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -104,11 +105,36 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def panel(width: float = PANEL[0], height: float = PANEL[1]) -> tuple[Figure, Axes]:
-    """A figure of one set of axes, in inches, with light horizontal rules."""
+_PLACES: ContextVar[Iterator[Any] | None] = ContextVar("places", default=None)
+
+
+def blank(width: float, height: float) -> Figure:
+    """A figure to draw on, in inches: one of its own, or the next place in the one that `side_by_side` makes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    places = _PLACES.get()
+    return Figure(figsize=(width, height), layout="constrained") if places is None else next(places)
+
+
+def side_by_side(draw: Callable[[], Sequence[Figure]]) -> Figure:
+    """The figures that `draw` makes as one."""
+    drawn = draw()
+    if len(drawn) == 1:
+        return drawn[0]
+    sizes = [figure.get_size_inches() for figure in drawn]
+    whole = blank(sum(width for width, _ in sizes), max(height for _, height in sizes))
+    places: Any = whole.subfigures(1, len(drawn), width_ratios=[width for width, _ in sizes])
+    token = _PLACES.set(iter(places))
+    try:
+        draw()
+    finally:
+        _PLACES.reset(token)
+    return tell(whole, ". ".join(str(figure.get_label()) for figure in drawn))
+
+
+def panel(width: float = PANEL[0], height: float = PANEL[1]) -> tuple[Figure, Axes]:
+    """A figure of one set of axes, in inches, with light horizontal rules."""
+    figure = blank(width, height)
     axes = figure.add_subplot()
     axes.grid(axis="y")
     return figure, axes
