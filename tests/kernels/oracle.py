@@ -47,7 +47,10 @@ class Evaluation:
 
 
 def _constants(trace: Trace, constants: Sequence[Tensor], dtype: torch.dtype) -> dict[Node, Tensor]:
-    return {leaf: c.detach().to(dtype) for leaf, c in zip(trace.constants.values(), constants, strict=True)}
+    settings = [torch.tensor(number, dtype=torch.float64) for number in trace.settings]
+    return {
+        leaf: c.detach().to(dtype) for leaf, c in zip(trace.constants.values(), [*constants, *settings], strict=True)
+    }
 
 
 def _exact(trace: Trace) -> set[Node]:

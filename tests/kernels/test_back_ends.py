@@ -59,7 +59,8 @@ def check_along_run(c: Case, fast: Run) -> None:
     """
     found = c.recurrence.adjoint(c.wanted)
     constants = [torch.as_tensor(v) for v in c.constants]
-    y, _, keep = cpu.forward(found.trace, found.kept, c.x, list(c.state), constants)
+    settings = [torch.tensor(number) for number in found.trace.settings]
+    y, _, keep = cpu.forward(found.trace, found.kept, c.x, list(c.state), constants + settings)
     assert torch.equal(fast.y, y)
     gx, state, shares = oracle.backward(found, c.gy, c.carries._asdict(), c.x, y, keep, c.state, constants)
     for key, wanted in named(c, gx, state, shares).items():

@@ -232,7 +232,7 @@ def test_a_folder_in_use_is_refused(run):
 
 
 def test_a_wrong_encoder_or_device_is_one_line(tmp_path):
-    with pytest.raises(BitspikeError, match=r"encoder.name: got 'events' for data with values, wanted 'direct'"):
+    with pytest.raises(BitspikeError, match=r"encoder.name: got 'events' for data with values, wanted one of 'direct'"):
         bitspike.train("digits-st", tmp_path / "a", overrides=["encoder={name='events'}"])
     with pytest.raises(BitspikeError, match=r"--device tpux"):
         bitspike.train("digits-st", tmp_path / "b", device="tpux")

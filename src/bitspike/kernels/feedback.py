@@ -59,7 +59,7 @@ def run_with_feedback(
         with torch.autocast(x.device.type, enabled=False):
             y, end = _loop(recurrence, x, weight, state, constants, before)
         return given_back(y, given), end
-    parts, values = as_tensors(x, state, constants)
+    parts, values = as_tensors(x, state, constants, choice)
     with torch.autocast(x.device.type, enabled=False):
         y, *last = _apply(choice, len(parts), x, weight, before, *parts, *values)
     return given_back(y, given), type(state)(*last)

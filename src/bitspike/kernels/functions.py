@@ -80,6 +80,11 @@ def stop(x: Value) -> Value:
     return x.detach() if isinstance(x, Tensor) else _symbolic("stop", x)
 
 
+def setting(name: str, value: float, like: Value) -> Value:
+    """A number chosen before a step runs; on a trace, one of the step's constants (`like`: a value of the step)."""
+    return like.graph.setting(name, value) if isinstance(like, Node) else value
+
+
 class _Threshold(torch.autograd.Function):
     generate_vmap_rule = True
 

@@ -55,7 +55,12 @@ class Recurrence:
 
 @lru_cache(maxsize=256)
 def _traced(recurrence: Recurrence) -> Trace:
-    made = trace(recurrence.step, recurrence.state, recurrence.constants, recurrence.spike)
+    parts = (recurrence.step, recurrence.state, recurrence.constants, recurrence.spike)
+    try:
+        made = trace(*parts)
+    except Untraceable:
+        # A spike function of one's own may do more with its numbers than a constant can.
+        made = trace(*parts, written=True)
     return replace(made, pool=recurrence.pool)
 
 

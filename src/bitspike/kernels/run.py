@@ -23,11 +23,15 @@ BACK_ENDS = ("auto", "reference", "cpu", "cuda")
 
 
 class Choice(NamedTuple):
-    """A back end, why it was taken, and the key of the step in the operators' table ("" on the reference)."""
+    """A back end, why it was taken, and the key of the step in the operators' table ("" on the reference).
+
+    settings: numbers that the step takes behind its own constants; see `trace.Graph.setting`.
+    """
 
     back_end: str
     reason: str
     key: str = ""
+    settings: tuple[float, ...] = ()
 
 
 def back_end_for(recurrence: Recurrence, x: Tensor, back_end: str = "auto") -> Choice:
@@ -47,10 +51,14 @@ def choice_for(recurrence: Recurrence, device: str, dtype: torch.dtype, asked: s
     if asked == "auto":
         if reason:
             return Choice("reference", reason)
-        return Choice(fast, f"fastest for {device} tensors", operator.define(recurrence.traced))
+        return _on(fast, f"fastest for {device} tensors", recurrence)
     if reason:
         refuse("back end", repr(asked), f"one that can run here: {reason}")
-    return Choice(asked, "asked for", operator.define(recurrence.traced))
+    return _on(asked, "asked for", recurrence)
+
+
+def _on(back_end: str, reason: str, recurrence: Recurrence) -> Choice:
+    return Choice(back_end, reason, operator.define(recurrence.traced), recurrence.traced.settings)
 
 
 @constant_in_graphs
@@ -132,7 +140,7 @@ def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, consta
         state = type(state)(*(part.to(x.dtype) for part in state))
         y, last = scan(recurrence.step, x, state, constants, recurrence.spike)
         return pooled(y, recurrence.pool), last
-    parts, values = as_tensors(x, state, constants)
+    parts, values = as_tensors(x, state, constants, choice)
     wants = [wants_gradient(x), any(map(wants_gradient, parts)), *map(wants_gradient, values)]
     if not any(wants):
         found = operator.scan(x, parts, values, choice.key, choice.back_end, [0, *map(int, wants)])
@@ -151,7 +159,7 @@ def run_into(y: Tensor, choice: Choice, recurrence: Recurrence, x: Tensor, state
         return last
     check(x, state)
     constants = type(constants)(*(fitting(c, x) for c in constants)) if constants else constants
-    parts, values = as_tensors(x, state, constants)
+    parts, values = as_tensors(x, state, constants, choice)
     loop = cpu.Forward(operator.TABLE[choice.key], (), x, parts, values, y if y.dtype == x.dtype else None)
     loop.run(0, len(x))
     if y.dtype != x.dtype:
@@ -167,9 +175,9 @@ def pooled(y: Tensor, size: int) -> Tensor:
     return F.max_pool2d(flat, size).reshape(*y.shape[:-2], y.shape[-2] // size, y.shape[-1] // size)
 
 
-def as_tensors(x: Tensor, state: Any, constants: Any) -> tuple[list[Tensor], list[Tensor]]:
+def as_tensors(x: Tensor, state: Any, constants: Any, choice: Choice) -> tuple[list[Tensor], list[Tensor]]:
     """State and constants as the operators take them; refuses shapes and devices that do not fit the input."""
-    values = [_tensor(c) for c in constants]
+    values = [_tensor(c) for c in (*constants, *choice.settings)]
     parts = [s.to(x.dtype) for s in state]
     for part in (*parts, *values):
         if part.device != x.device and part.numel() != 1:

@@ -9,8 +9,9 @@ used for the printed formula only, see `kernels.formula`.)
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bitspike.errors import BitspikeError
@@ -21,12 +22,16 @@ COMPARISONS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 class Node:
-    """One value of a step: an operation on other nodes, or a leaf (`value` is its name, or a number)."""
+    """One value of a step: an operation on other nodes, or a leaf (`value` is its name, or a number).
 
-    __slots__ = ("args", "graph", "index", "op", "value")
+    known: of a constant whose number is known while the step is traced; see `Graph.setting`.
+    """
+
+    __slots__ = ("args", "graph", "index", "known", "op", "value")
 
     def __init__(self, graph: Graph, index: int, op: str, args: tuple[Node, ...], value: str | float | None) -> None:
         self.graph, self.index, self.op, self.args, self.value = graph, index, op, args, value
+        self.known: float | None = value if isinstance(value, float) else None
 
     @property
     def is_number(self) -> bool:
@@ -98,11 +103,20 @@ class Untraceable(BitspikeError):
     """The step does something that cannot be recorded; the message says what."""
 
 
-class Graph:
-    """Nodes in the order of their creation; equal operations on equal nodes are one node."""
+ON_NUMBERS: dict[str, Callable[..., float]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
+}  # fmt: skip
 
-    def __init__(self) -> None:
+
+class Graph:
+    """Nodes in the order of their creation; equal operations on equal nodes are one node.
+
+    written: settings are numbers in the step, which is then another step for each of their values.
+    """
+
+    def __init__(self, written: bool = False) -> None:
         self.nodes: list[Node] = []
+        self.written = written
         self._known: dict[Key, Node] = {}
 
     def leaf(self, op: str, name: str) -> Node:
@@ -113,6 +127,21 @@ class Graph:
         """A number written in the step."""
         return self._node("number", (), float(value))
 
+    def setting(self, name: str, value: float) -> Node | float:
+        """A number that is chosen before a step runs, such as a surrogate's width, as a constant of the step.
+
+        What is computed of settings and numbers alone is one constant, computed here in double precision: a kernel
+        rounds as if the number were written in the step. 1 is written: it costs nothing there.
+        """
+        return value if self.written or value == 1.0 else self._setting(("setting", name), float(value))
+
+    def _setting(self, key: Key, value: float) -> Node:
+        if key not in self._known:
+            node = self._node("constant", (), f"_setting{len(self._known)}")
+            node.known = value
+            self._known[key] = node
+        return self._known[key]
+
     def add(self, op: str, *args: Any) -> Node:
         """The node of `op` on args; numbers become nodes."""
         nodes = tuple(a if isinstance(a, Node) else self._number(a) for a in args)
@@ -121,6 +150,9 @@ class Graph:
             return nodes[0]
         if op == "mul" and nodes[0].value == 1.0:
             return nodes[1]
+        numbers = [n.known for n in nodes if n.known is not None]
+        if op in ON_NUMBERS and len(numbers) == len(nodes) and any(n.op == "constant" for n in nodes):
+            return self._setting((op, *(n.index for n in nodes)), ON_NUMBERS[op](*numbers))
         return self._node(op, nodes, None)
 
     def _number(self, value: Any) -> Node:
@@ -142,7 +174,8 @@ class Trace:
     """A traced step: the graph, its leaves by name, what it puts out and the state it leaves.
 
     forward: number of nodes of the forward step (nodes behind it belong to the adjoint). pool: what is handed on is the
-    largest output of each pool x pool neighbours in the last two dimensions; 1: the output itself.
+    largest output of each pool x pool neighbours in the last two dimensions; 1: the output itself. settings: numbers
+    of the last of the constants, those that come with the spike function; not of the step's identity.
     """
 
     graph: Graph
@@ -153,6 +186,7 @@ class Trace:
     new_state: dict[str, Node]
     forward: int = field(default=0)
     pool: int = 1
+    settings: tuple[float, ...] = ()
 
     @property
     def pooled(self) -> bool:
@@ -172,13 +206,18 @@ class Trace:
 
 
 def trace(
-    step: Callable[..., Any], state_type: type[Any], constants_type: type[Any] | None, spike: Callable[..., Any]
+    step: Callable[..., Any],
+    state_type: type[Any],
+    constants_type: type[Any] | None,
+    spike: Callable[..., Any],
+    written: bool = False,
 ) -> Trace:
     """Record `step(x, state, p, spike) -> (output, state)`.
 
-    state_type, constants_type: NamedTuples that the step reads. Raises Untraceable with the reason.
+    state_type, constants_type: NamedTuples that the step reads; written: see `Graph`. Raises Untraceable with the
+    reason.
     """
-    graph = Graph()
+    graph = Graph(written)
     x = graph.leaf("input", "x")
     state = {name: graph.leaf("state", name) for name in state_type._fields}
     constants = {name: graph.leaf("constant", name) for name in (constants_type._fields if constants_type else ())}
@@ -188,7 +227,11 @@ def trace(
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise Untraceable(f"step {getattr(step, '__name__', step)}: {error}") from error
     new_state = {name: _as_node(graph, value) for name, value in zip(state, after, strict=True)}
-    return Trace(graph, x, state, constants, _as_node(graph, output), new_state, len(graph.nodes))
+    used = {arg for node in graph.nodes for arg in node.args}
+    settings = {str(n.value): n for n in graph.nodes if n.op == "constant" and n.known is not None and n in used}
+    numbers = tuple(n.known for n in settings.values() if n.known is not None)
+    made = Trace(graph, x, state, constants | settings, _as_node(graph, output), new_state, len(graph.nodes))
+    return replace(made, settings=numbers)
 
 
 def _as_node(graph: Graph, value: Any) -> Node:

@@ -21,6 +21,7 @@ from typing import Any
 from bitspike import registry
 from bitspike.errors import refuse
 from bitspike.kernels import absolute, exp, indicator, maximum, threshold
+from bitspike.kernels.functions import setting
 
 
 def boxcar(u: Any, w: float) -> Any:
@@ -65,7 +66,8 @@ class Surrogate:
 
     def derivative(self, u: Any) -> Any:
         """height * h(u), on a tensor or a SymPy expression."""
-        return self.height * registry.find("surrogate", self.name)(u, self.width)
+        width, height = setting("width", self.width, u), setting("height", self.height, u)
+        return height * registry.find("surrogate", self.name)(u, width)
 
     def __call__(self, u: Any) -> Any:
         """Spikes 1[u >= 0] with the surrogate's gradient, on a tensor or symbolically."""
