@@ -152,7 +152,8 @@ def entry(room: str, name: str, field: str = "") -> Entry:
 def wanted(room: str, name: str) -> str:
     """What would have been right in place of `name`, in words."""
     known = names(room)
-    near = difflib.get_close_matches(name, known, 1)
+    # A file may have anything in the place of a name.
+    near = difflib.get_close_matches(str(name), known, 1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     gone = "".join(f"; the own files in '{folder}' are not there (--plugins DIR)" for folder in plugins.missing())
     return f"one of {', '.join(map(repr, known)) or 'none that is registered'}{hint}{gone}"

@@ -45,6 +45,7 @@ def test_the_hash_ignores_the_seed_and_nothing_else():
         ("training.epoch=3", "unknown key 'training.epoch'; did you mean 'epochs'?"),
         ("trainning.epochs=3", "unknown key 'trainning'; did you mean 'training'?"),
         ("encoder={name='population', neuron=4}", "unknown key 'encoder.neuron'; did you mean 'neurons'?"),
+        ("weights.precision=3", "weights.precision: got 3, wanted one of 'full'"),
         ("encoder={name='latensy'}", "encoder.name: got 'latensy', wanted one of 'direct', .*did you mean 'latency'?"),
         ("model.neuron.surrogate.nam='boxcar'", "unknown key 'model.neuron.surrogate.nam'; did you mean 'name'?"),
         ("training.epochs=0", "training.epochs: got 0, input should be greater than or equal to 1"),

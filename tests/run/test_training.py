@@ -168,6 +168,9 @@ def test_a_damaged_checkpoint_is_one_line_when_it_is_loaded(run, tmp_path):
     def histogram(state):
         state["history"][0][1][3] = 10**300
 
+    def stranger(state):
+        state["learner"]["optimisation"]["real"]["state"]["__pairs__"][0][0] = "\ud800"
+
     for change, message in (
         (histogram, r"last.json' history.0.1.3: input should be less than or equal to"),
         (lambda s: s["history"][1][1].pop(), "history, wanted 40 bins of 2 tensors at 2 measurements"),
@@ -179,6 +182,8 @@ def test_a_damaged_checkpoint_is_one_line_when_it_is_loaded(run, tmp_path):
         (lambda s: s.update(batch=3), "sums that are not those of the batches since the last record"),
         (lambda s: s.update(best_epoch=9), "a best epoch that is still to come"),
         (lambda s: s["learner"].update(updates=2**60), "updates: got 1152921504606846976"),
+        (lambda s: s.update(key=3), r"last.json' key: got 3, wanted \[\]"),
+        (stranger, "real: moments of a parameter that is not there"),
     ):
         with pytest.raises(BitspikeError, match=message):
             _go_on_with(half, tmp_path, change)

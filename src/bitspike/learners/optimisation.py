@@ -157,7 +157,11 @@ class Optimisation:
             # The rate is that of the last step until the next one sets it.
             kept = {"params", "lr"}
             own = [{key: value for key, value in g.items() if key not in kept} for g in optimiser.param_groups]
+            given = state[name]
+            # Torch would keep, and save again, moments under a number that no parameter has.
+            if set(given["state"]) - {number for group in given["param_groups"] for number in group["params"]}:
+                raise ValueError(f"{name}: moments of a parameter that is not there")
             # Copied: torch keeps the very tensors it is given.
-            optimiser.load_state_dict(copy.deepcopy(state[name]))
+            optimiser.load_state_dict(copy.deepcopy(given))
             for group, values in zip(optimiser.param_groups, own, strict=True):
                 group.update(values)

@@ -203,8 +203,9 @@ class Session:
         """Take over the model and the learner of a snapshot, and stay where the session is."""
         if (state.get("recipe_hash"), state.get("seed")) != (self.recipe.recipe_hash(), self.recipe.seed):
             raise BitspikeError(f"{source}: saved by another recipe or seed")
-        if tuple(state.get("key", ())) != self.key:
-            refuse(f"{source} key", state.get("key"), f"{list(self.key)}; with_values(key=...) makes a copy of another")
+        key = state.get("key", ())
+        if not isinstance(key, list | tuple) or tuple(key) != self.key:
+            refuse(f"{source} key", key, f"{list(self.key)}; with_values(key=...) makes a copy of another")
         self._take(state, source)
 
     def _take(self, state: Mapping[str, Any], source: str) -> None:
