@@ -144,7 +144,14 @@ def test_the_registry_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["train", "--help"], ["recipes"], ["recipes", "digits-bayes"], ["recipes", "mnist-st", "--json"]],
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["recipes"],
+        ["recipes", "digits-bayes"],
+        ["recipes", "mnist-st", "--json"],
+        ["recipes", "digits-bayes", "--explain"],
+    ],
 )
 def test_listing_imports_nothing_heavy(words: list[str]) -> None:
     script = (

@@ -13,6 +13,7 @@ from bitspike import registry
 from bitspike.options import Options
 from bitspike.options.words import described
 from bitspike.run.recipe import Recipe
+from bitspike.tables.chosen import Named
 
 WIDTH = 100
 
@@ -44,7 +45,10 @@ def _part(part: BaseModel, path: str) -> Iterator[Key]:
         if isinstance(value, BaseModel) or (option.name == "options" and path == "data."):
             tables.append((option.name, value))
         else:
-            yield Key(f"{path}{option.name}", option.type, option.default, value, option.text)
+            extras = type(part).model_fields[option.name].metadata
+            named = [name for extra in extras if isinstance(extra, Named) for name in registry.names(extra.room)]
+            kind = " or ".join(f'"{name}"' for name in named) or option.type
+            yield Key(f"{path}{option.name}", kind, option.default, value, option.text)
     for name, value in tables:
         if isinstance(value, BaseModel):
             yield Key(f"{path}{name}", "table", None, None, (type(value).__doc__ or "").strip(), True)
