@@ -13,7 +13,7 @@ from typing import Any
 
 import spike_tables
 
-from bitspike.metrics.share import wilson
+from bitspike.share import wilson
 
 ROOT = Path(__file__).parent.parent
 KINDS = "|".join(("results", "brief", "bits", "spikes", *spike_tables.MAKERS))

@@ -81,6 +81,12 @@ def test_local_network_of_two_moons_and_of_images():
         ),
         (lambda: local_network((4,), 2, []), r"model layers: got \[\], wanted at least one"),
         (lambda: local_network((4,), 2, ["p2"]), r"got 'p2', wanted a pool right after a convolution"),
+        (
+            lambda: local_network((1, 8, 8), 2, ["32l3"]),
+            "got '32l3', wanted '256', '64c7' or 'p2' with the online rule",
+        ),
+        (lambda: local_network((4,), 2, ["d0.5"]), r"got 'd0\.5', wanted '256'"),
+        (lambda: local_network((4,), 2, ["64r"]), "got '64r', wanted '256'"),
     ],
 )
 def test_what_cannot_be_built_is_one_line(build, message):
