@@ -61,3 +61,10 @@ def test_without_a_choice_the_curve_stands_alone(make_run: Callable[..., Path]) 
 def test_broken_rows_are_refused(make_run: Callable[..., Path], rows: list[Any], message: str) -> None:
     with pytest.raises(BitspikeError, match=rf"sweep.json test: {message}"):
         report(write(make_run(), test=rows))
+
+
+@pytest.mark.parametrize("lost", ["steps", "accuracy", "spikes", "bits"])
+def test_a_chosen_row_that_lost_a_reading_is_refused(make_run: Callable[..., Path], lost: str) -> None:
+    chosen = {"steps": 2, "counts": 4.0, "test": {name: value for name, value in ROWS[4].items() if name != lost}}
+    with pytest.raises(BitspikeError, match=r"sweep.json chosen.test: got an unreadable row, wanted steps, accuracy"):
+        report(write(make_run(), test=[STATIC, *ROWS], chosen=chosen))

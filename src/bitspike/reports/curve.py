@@ -51,7 +51,10 @@ def trade(run: RunData) -> Trade | None:
         found.sort(key=lambda row: float(row["spikes"]))
     sweep = run.measured["hybridised"]
     best = sweep.get("chosen")
-    return Trade(lines, static, section(best, "test") if isinstance(best, dict) else {}, section(sweep, "wanted"))
+    chosen = section(best, "test") if isinstance(best, dict) else {}
+    if chosen and any(number(chosen, name) is None for name in ("steps", *READINGS)):
+        refuse(f"{run.path / 'sweep.json'} chosen.test", "an unreadable row", "steps, accuracy, spikes and bits")
+    return Trade(lines, static, chosen, section(sweep, "wanted"))
 
 
 @styled
