@@ -40,13 +40,14 @@ if TYPE_CHECKING:
     from bitspike.reports import compare, report
     from bitspike.reports.measurement import Measurement
     from bitspike.run.estimator import SpikingClassifier, SpikingRegressor
+    from bitspike.run.finished import Run, load
     from bitspike.run.fit import fit
     from bitspike.run.folds import cross_validate
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
     from bitspike.run.results import write_results
     from bitspike.run.session import Session
-    from bitspike.run.start import Run, load, train
+    from bitspike.run.start import train
     from bitspike.studies.spiking import evaluate_spiking
 
 __all__ = [
@@ -120,7 +121,7 @@ _HOMES = {
     "RateNetwork": "bitspike.convert",
     "Recipe": "bitspike.run.recipe",
     "Recording": "bitspike.neurons.recordings",
-    "Run": "bitspike.run.start",
+    "Run": "bitspike.run.finished",
     "Session": "bitspike.run.session",
     "SoftLIF": "bitspike.neurons",
     "SoftNeuron": "bitspike.neurons",
@@ -141,7 +142,7 @@ _HOMES = {
     "fit": "bitspike.run.fit",
     "fit_to_relu": "bitspike.neurons",
     "hybridise": "bitspike.convert",
-    "load": "bitspike.run.start",
+    "load": "bitspike.run.finished",
     "load_recipe": "bitspike.run.recipe_files",
     "plan_of": "bitspike.models.plan",
     "recipe_names": "bitspike.run.recipe_files",

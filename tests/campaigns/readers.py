@@ -52,8 +52,6 @@ def _images(suffix: str, kind: str) -> Target:
     def opened(material: Path, work: Path) -> tuple[list[bytes], Use]:
         from PIL import Image
 
-        from bitspike import data
-
         pictures = [Image.fromarray(_pixels(0)), Image.fromarray(_pixels(1, 3))]
         if kind in ("PNG", "TIFF", "WEBP"):
             pictures.append(Image.fromarray(_pixels(2, 4)))
@@ -72,20 +70,27 @@ def _images(suffix: str, kind: str) -> Target:
             seeds += [_image(kind, pictures[1], exif=exif), _image(kind, pictures[1].convert("CMYK"))]
         if kind == "GIF":
             seeds.append(_image(kind, pictures[0], save_all=True, append_images=pictures[2:]))
-        for name in "ab":
-            (work / name).mkdir(exist_ok=True)
-            for number in range(5):
-                (work / name / f"{number}{suffix}").write_bytes(seeds[0])
-        form = data.load("folder", path=work).form
-
-        def use(content: bytes) -> None:
-            path = work / "a" / f"1{suffix}"
-            path.write_bytes(content)
-            _both(lambda: data.load("folder", path=work), lambda: data.prepare(path, form))
-
-        return seeds, use
+        return seeds, _in_class_folders(work, suffix, seeds[:1])
 
     return Target(opened, inside=in_png if kind == "PNG" else None)
+
+
+def _in_class_folders(work: Path, suffix: str, good: list[bytes]) -> Use:
+    """Two classes of five good files each, one of which is then what is tried: as a set, and as a new example."""
+    from bitspike import data
+
+    for name in "ab":
+        (work / name).mkdir(exist_ok=True)
+        for number in range(5):
+            (work / name / f"{number}{suffix}").write_bytes(good[number % len(good)])
+    form = data.load("folder", path=work).form
+
+    def use(content: bytes) -> None:
+        path = work / "a" / f"1{suffix}"
+        path.write_bytes(content)
+        _both(lambda: data.load("folder", path=work), lambda: data.prepare(path, form))
+
+    return use
 
 
 def _both(*uses: Callable[[], object]) -> None:
@@ -103,29 +108,15 @@ def _both(*uses: Callable[[], object]) -> None:
 
 
 def _events(material: Path, work: Path) -> tuple[list[bytes], Use]:
-    from bitspike import data
 
     draw = np.random.default_rng(0)
     seeds = [draw.integers(0, 20, (n, 5), np.uint8).tobytes() for n in (1, 12, 60)]
     seeds.append(bytes([1, 1, 0, 0, 100, 0, 240, 0, 0, 0, 2, 2, 128, 0, 50]))
-    for name in "ab":
-        (work / name).mkdir(exist_ok=True)
-        for number in range(5):
-            (work / name / f"{number}.bin").write_bytes(seeds[number % 3])
-    form = data.load("folder", path=work).form
-
-    def use(content: bytes) -> None:
-        path = work / "a" / "1.bin"
-        path.write_bytes(content)
-        _both(lambda: data.load("folder", path=work), lambda: data.prepare(path, form))
-
-    return seeds, use
+    return seeds, _in_class_folders(work, ".bin", seeds[:3])
 
 
 def _wav(material: Path, work: Path) -> tuple[list[bytes], Use]:
     import soundfile
-
-    from bitspike import data
 
     draw = np.random.default_rng(0)
     seeds = []
@@ -133,18 +124,7 @@ def _wav(material: Path, work: Path) -> tuple[list[bytes], Use]:
         out = io.BytesIO()
         soundfile.write(out, draw.uniform(-1, 1, (400, channels)), 8000, subtype, format="WAV")
         seeds.append(out.getvalue())
-    for name in "ab":
-        (work / name).mkdir(exist_ok=True)
-        for number in range(5):
-            (work / name / f"{number}.wav").write_bytes(seeds[0])
-    form = data.load("folder", path=work).form
-
-    def use(content: bytes) -> None:
-        path = work / "a" / "1.wav"
-        path.write_bytes(content)
-        _both(lambda: data.load("folder", path=work), lambda: data.prepare(path, form))
-
-    return seeds, use
+    return seeds, _in_class_folders(work, ".wav", seeds[:1])
 
 
 def _nmnist(material: Path, work: Path) -> tuple[list[bytes], Use]:

@@ -11,8 +11,9 @@ from bitspike.errors import BitspikeError
 from bitspike.models.sequence import Gated, SequenceNetwork
 from bitspike.reports import report
 from bitspike.run.assemble import Form, build_model
+from bitspike.run.finished import load
 from bitspike.run.recipe_files import load_recipe
-from bitspike.run.start import load, train
+from bitspike.run.start import train
 
 MNIST = Form("classification", tuple("0123456789"), (1, 28, 28), None, "image")
 

@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
         from bitspike.paths import finished_run
 
         finished_run(run)
-        from bitspike.run.start import load
+        from bitspike.run.finished import load
         from bitspike.studies.energy import account_again
 
         options: dict[str, Any] = {"window": window, "synapse": synapse, "tau_s": tau_s, "dt": dt, "most": most}
@@ -113,8 +113,8 @@ def _measure(run: Path, name: str, split: str, data: Path | None, options: dict[
     from bitspike import registry
     from bitspike.errors import refuse
     from bitspike.options import read
+    from bitspike.run.finished import load
     from bitspike.run.progress import shown_images
-    from bitspike.run.start import load
 
     found, room = load(run), "measurement"
     if not name:

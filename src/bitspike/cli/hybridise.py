@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
         finished_run(run)
         from bitspike.reports import report
-        from bitspike.run.start import load
+        from bitspike.run.finished import load
         from bitspike.studies.hybrid import sweep_run
 
         found = sweep_run(

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
             typer.echo(f"reading {files:,} entries of '{source}'", err=True)
         import torch
 
-        from bitspike.run.start import load
+        from bitspike.run.finished import load
 
         ready = load(run)
         x, names = ready.prepare(source if source == "-" else Path(source))

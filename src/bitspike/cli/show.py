@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
         from bitspike.paths import finished_run
 
         finished_run(run)
-        from bitspike.run.start import load
+        from bitspike.run.finished import load
 
         ready = load(run)
         # An ensemble has a plan for each draw, all of one form.

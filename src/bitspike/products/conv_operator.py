@@ -23,8 +23,8 @@ from bitspike.products import problem as problems
 from bitspike.products.batched import one_by_one
 from bitspike.products.conv_choice import ConvProblem, eight, half, plan
 from bitspike.products.conv_methods import Geometry, Pair
-from bitspike.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
-from bitspike.products.operands import takes_part, wild
+from bitspike.products.kinds import Kind, Policy, check_names, few_bit, kinds_of_part
+from bitspike.products.operands import parts_wanted, takes_part, wild
 
 
 def conv2d(
@@ -79,13 +79,9 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
         return False
     if torch.compiler.is_compiling():
         return True  # no files are read while tracing: the operator decides when it runs
-    parts: list[Part] = ["forward"]
-    if torch.is_grad_enabled():
-        needed: list[tuple[Part, bool]] = [("grad_weight", weight.requires_grad), ("grad_input", x.requires_grad)]
-        parts += [part for part, wanted in needed if wanted]
     plans = (
         plan(ConvProblem(p, *kinds_of_part(p, x_kind, weight_kind), policy, problem.x_shape, problem.w_shape, geometry))
-        for p in parts
+        for p in parts_wanted(x, weight)
     )
     return any(found.dense != "float32" or found.sparse_below > 0 for found in plans)
 

@@ -30,8 +30,8 @@ from bitspike.products import methods
 from bitspike.products import problem as problems
 from bitspike.products.batched import one_by_one
 from bitspike.products.choice import Plan, plan
-from bitspike.products.kinds import Kind, Part, Policy, check_names, few_bit, kinds_of_part
-from bitspike.products.operands import count, takes_part, to_int8, wild
+from bitspike.products.kinds import Kind, Policy, check_names, few_bit, kinds_of_part
+from bitspike.products.operands import count, parts_wanted, takes_part, to_int8, wild
 from bitspike.products.problem import Problem
 
 
@@ -66,13 +66,9 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
         return False
     if torch.compiler.is_compiling():
         return True  # no files are read while tracing: the operator decides when it runs
-    parts: list[Part] = ["forward"]
-    if torch.is_grad_enabled():
-        needed: list[tuple[Part, bool]] = [("grad_weight", weight.requires_grad), ("grad_input", x.requires_grad)]
-        parts += [part for part, wanted in needed if wanted]
     rows = x.numel() // x.shape[-1]
     sizes = (rows, x.shape[-1], weight.shape[0])
-    made = (Problem(p, *kinds_of_part(p, x_kind, weight_kind), policy, *sizes) for p in parts)
+    made = (Problem(p, *kinds_of_part(p, x_kind, weight_kind), policy, *sizes) for p in parts_wanted(x, weight))
     return any(found.dense != "float32" or found.sparse_below > 0 for found in (_plan(p, x) for p in made))
 
 

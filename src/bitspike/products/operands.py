@@ -11,7 +11,7 @@ from torch import Tensor
 from bitspike.errors import refuse
 from bitspike.kernels.cpu import threads
 from bitspike.products import loops
-from bitspike.products.kinds import WANTED
+from bitspike.products.kinds import WANTED, Part
 from bitspike.products.processor import capabilities
 
 CONVERT: dict[str, Callable[..., None]] = {
@@ -26,6 +26,15 @@ def takes_part(x: Tensor, weight: Tensor) -> bool:
     device = x.device.type
     plain = x.dtype == weight.dtype == torch.float32 and device == weight.device.type and device in ("cpu", "cuda")
     return plain and not torch.is_autocast_enabled(device)
+
+
+def parts_wanted(x: Tensor, weight: Tensor) -> list[Part]:
+    """The parts of a product of these tensors that will be made: forward, and the gradients asked for."""
+    parts: list[Part] = ["forward"]
+    if torch.is_grad_enabled():
+        needed: list[tuple[Part, bool]] = [("grad_weight", weight.requires_grad), ("grad_input", x.requires_grad)]
+        parts += [part for part, wanted in needed if wanted]
+    return parts
 
 
 def compiled_here(a: Tensor) -> bool:

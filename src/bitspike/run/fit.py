@@ -13,9 +13,10 @@ from bitspike.data import DataSet
 from bitspike.data.given import given
 from bitspike.errors import refuse
 from bitspike.models import own as own_module
+from bitspike.run.finished import Run
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import check_depth, parse_recipe
-from bitspike.run.start import Run, train
+from bitspike.run.start import train
 
 Table = str | Mapping[str, Any]
 # The key that says which, of tables that may be given as a word.

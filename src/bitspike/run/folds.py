@@ -12,10 +12,11 @@ from typing import Any
 
 from bitspike.errors import refuse
 from bitspike.run.checkpoint import write_json
+from bitspike.run.finished import Run
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import load_recipe
 from bitspike.run.results import LEFT_OUT, combined
-from bitspike.run.start import Run, train
+from bitspike.run.start import train
 
 # What every fold measured on its test part.
 PARTS = ("test", "test_map", "test_ensemble", "test_single_draw", "baselines")

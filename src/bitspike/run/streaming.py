@@ -16,7 +16,7 @@ from bitspike.neurons import redraw_units
 from bitspike.weights import redraw, use_map
 
 if TYPE_CHECKING:
-    from bitspike.run.start import Run
+    from bitspike.run.finished import Run
 
 
 def chosen(run: Run, member: int | str | None) -> int | None:

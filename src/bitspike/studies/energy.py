@@ -9,7 +9,7 @@ import torch
 
 from bitspike.run.batches import Batches
 from bitspike.run.energy import energy_of
-from bitspike.run.start import Run
+from bitspike.run.finished import Run
 
 
 def account_again(run: Run, data: Path | None = None) -> dict[str, Any]:

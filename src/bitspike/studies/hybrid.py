@@ -21,7 +21,7 @@ from bitspike.energy import estimate_energy
 from bitspike.energy.sweeps import sweep
 from bitspike.errors import refuse
 from bitspike.neurons import Static, at_step, redraw_carry
-from bitspike.run.start import Run
+from bitspike.run.finished import Run
 
 STEPS = (1, 2, 4)
 COUNTS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 15.0)

@@ -16,7 +16,7 @@ from bitspike.energy import estimate_energy
 from bitspike.errors import refuse
 from bitspike.neurons import Static
 from bitspike.run.assemble import encode
-from bitspike.run.start import Run
+from bitspike.run.finished import Run
 from bitspike.studies.spiking import counting
 
 BATCH = 250

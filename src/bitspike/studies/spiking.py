@@ -16,7 +16,7 @@ from bitspike.convert.soft.spiking import Products, spiking
 from bitspike.energy import estimate_energy
 from bitspike.errors import refuse
 from bitspike.run.assemble import encode
-from bitspike.run.start import Run
+from bitspike.run.finished import Run
 from bitspike.targets import answers as answers_of
 from bitspike.targets import class_targets, classes_of
 

@@ -1,0 +1,317 @@
+"""A finished run: loaded from its folder, it predicts, records, streams and is measured again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitspike import metrics
+from bitspike.coding import Encoder
+from bitspike.coding.windows import Windows
+from bitspike.data import DataSet, ends, prepare, prepare_labelled, trait
+from bitspike.data.given import labelled
+from bitspike.data.sources import sha256_of_file
+from bitspike.errors import BitspikeError, damaged, refuse
+from bitspike.layers.ends import with_lengths
+from bitspike.learners import Learner
+from bitspike.models.own import made
+from bitspike.models.plan import Plan
+from bitspike.neurons.recordings import Monitor, Recording, beside
+from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
+from bitspike.run.augment import seen_shape
+from bitspike.run.batches import Batches
+from bitspike.run.checkpoint import load_checkpoint, load_model_state
+from bitspike.run.evaluation import predictions
+from bitspike.run.folder import RunFolder
+from bitspike.run.outputs import in_data_units, summary, with_noise
+from bitspike.run.stored import check_split, read_environment
+from bitspike.run.streaming import Stream, chosen, plan_of_run
+
+
+class Run:
+    """A finished run, ready to predict: its recipe, its data's form, its model and its learner."""
+
+    def __init__(self, path: Path | str, rank: int = 0, model: Any = None, dataset: DataSet | None = None) -> None:
+        self.rank, self._given = rank, dataset
+        self.folder = RunFolder.existing(Path(path))
+        self.path = self.folder.path
+        self.recipe = self.folder.recipe()
+        self.environment: dict[str, Any] = read_environment(self.path / "environment.json")
+        self.result: dict[str, Any] = self.folder.result()
+        data = self.environment["data"]
+        self.form = form = Form(
+            data["kind"], tuple(data["classes"]), tuple(data["shape"]), data["steps"], data["form"]["input"],
+            data["values"],
+        )  # fmt: skip
+        own = None if model is None else made(model, self.recipe.seed)
+        if own is not None and self.recipe.model.kind != "module":
+            refuse("load model", type(own).__name__, f"it left out: the recipe '{self.recipe.name}' makes its own")
+        with damaged(f"run '{self.path}'"):
+            self._build(form, own)
+        self.model.eval()
+
+    def _build(self, form: Form, own: nn.Module | None) -> None:
+        """Encoder, model and learner, with what the shipped checkpoint holds."""
+        state = load_checkpoint(self.folder.checkpoints, "shipped")
+        source = f"checkpoint '{self.folder.checkpoints / 'shipped.json'}'"
+        # The hash as written at training time: a later version may know more defaults.
+        if state.get("recipe_hash") != self.environment.get("recipe_hash"):
+            raise BitspikeError(f"{source}: saved by another recipe")
+        self.encoder: Encoder = build_encoder(self.recipe, form)
+        self.model = build_model(self.recipe, form, own)
+        model_state = state["model"]
+        self.model.to("cpu", next(t.dtype for t in model_state.values() if t.is_floating_point()))
+        load_model_state(self.model, model_state, source)
+        self.temperature, self.noise = float(state["temperature"]), float(state["noise"])
+        if not (0 < self.temperature < math.inf and 0 <= self.noise < math.inf):
+            raise BitspikeError(f"{source}: temperature {self.temperature:g}, noise {self.noise:g}")
+        self.learner: Learner = build_learner(self.recipe, form, self.model, 1)
+        # Runs of earlier versions shipped the ensemble always.
+        as_before = self.recipe.evaluation.draws if self.learner.bayesian else 1
+        self.draws = int(state.get("samples", as_before))
+        """Members of the ensemble as shipped; 0: the most probable weights."""
+        if not 0 <= self.draws <= as_before:
+            raise BitspikeError(f"{source}: {self.draws} draws shipped, of {as_before}")
+
+    def __repr__(self) -> str:
+        """Recipe, data, test figure and what the run answers with."""
+        data, test = self.environment["data"], self.result["test"]
+        figure = next((f"{name} {test[name]:.4f}" for name in ("accuracy", "rmse") if name in test), "not measured")
+        answers = f"an ensemble of {self.draws} draws" if self.draws > 1 else "one network"
+        if self.form.task == "classification":
+            answers += f", T = {self.temperature:.3g}"
+        return f"<Run '{self.path}': {self.recipe.name} on {data['name']}, test {figure}, answers with {answers}>"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; empty for regression."""
+        return self.form.classes
+
+    def predict(self, x: Any, *, samples: int | None = None, scaled: bool = True, over_time: bool = False) -> Tensor:
+        """Class probabilities (N, C), or value and spread (N, 2D), for inputs as the data set gives them.
+
+        x: (N, *shape), (N, T, *shape) or Events, normalised (see `bitspike.data.prepare`). samples: ensemble
+        draws (default: as shipped; 0: MAP). scaled: apply the temperature chosen on validation (1: none was).
+        over_time: the answer after every step, (T, N, ...). Of a run with sequences of different lengths, x is NaN
+        behind a sequence's end, and its answer the one at its last step. Of a run with a class for each step the
+        answers are (N, T, C), NaN behind the end.
+        """
+        if samples is not None and samples < 0:
+            refuse("predict samples", samples, "0 (MAP) or more draws")
+        x, lengths = self._ended(x)
+        samples = self.draws if samples is None else samples
+        parts = [self.learner.predict(events, samples, over_time) for events in self._encoded(x, lengths)]
+        outputs = self.in_units(torch.cat(parts, 1), scaled)
+        if over_time or not self._data_form.get("per_step"):
+            return outputs if over_time else outputs[-1]
+        outputs = outputs.transpose(0, 1)
+        if lengths is None:
+            return outputs
+        within = torch.arange(outputs.shape[1]) < lengths.unsqueeze(1)
+        return torch.where(within.unsqueeze(-1), outputs, torch.full_like(outputs, torch.nan))
+
+    def prepare(self, source: Path | str) -> tuple[Any, list[str]]:
+        """New examples from a file, a folder of files or "-" (CSV on standard input), as the run's data set reads them.
+
+        Returns them as `predict` takes them, and their names.
+        """
+        x, names = trait(self.recipe.data.set, "prepare", prepare)(source, self._data_form)
+        return x, names
+
+    def record(self, x: Any, *, states: bool = True) -> dict[str, Recording]:
+        """Spikes and states of every layer by its name, (T, N, *features), for inputs as `predict` takes them.
+
+        Of Bayesian weights, those of the first draw of the ensemble, or the most probable where these are shipped.
+        """
+        parts = []
+        for events in self._encoded(*self._ended(x)):
+            with Monitor(self.model, states=states) as monitor:
+                self.learner.predict(events, min(self.draws, 1))
+            parts.append(dict(monitor))
+        return beside(parts)
+
+    def _encoded(self, x: Any, lengths: Tensor | None) -> Iterator[Tensor]:
+        """Checked inputs as the model takes them, a batch at a time."""
+        x = self._checked(x)
+        dtype = next(self.model.parameters()).dtype
+        for rows in torch.arange(len(x)).split(self.recipe.evaluation.batch):
+            events = encode(self.recipe, self.encoder, x[rows], rows, 0).to(dtype)
+            yield with_lengths(events, None if lengths is None else self.encoder.ends(lengths[rows]))
+
+    def in_units(self, outputs: Tensor, scaled: bool = True) -> Tensor:
+        """The learner's outputs (T, N, *) at the chosen temperature, or in the data's own units with their noise."""
+        if self.form.task == "classification":
+            return metrics.apply_temperature(outputs, self.temperature) if scaled else outputs
+        return with_noise(in_data_units(outputs, self._data_form["target"]), self.noise)
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """An example as the encoder is given it."""
+        return seen_shape(self.recipe.data, self.form.shape)
+
+    def plan(self, member: int | str | None = None) -> Plan:
+        """The network as typed nodes with its encoder and decoder; see `bitspike.models.plan`.
+
+        member: of Bayesian weights, a draw of the ensemble by its number, or "map"; it may be left out where the run
+        ships one of these.
+        """
+        return plan_of_run(self, chosen(self, member))
+
+    def encode(self, x: Any) -> Tensor:
+        """Inputs as `predict` takes them, (T, N, *features): what `stream` is fed, slice by slice.
+
+        Of data with a time axis of their own that are the values themselves, time first.
+        """
+        x = self._checked(x)
+        if isinstance(self.encoder, Windows):
+            moved: Tensor = x.transpose(0, 1)
+            return moved
+        return encode(self.recipe, self.encoder, x, torch.arange(len(x)), 0)
+
+    def stream(self, *, samples: int | None = None, scaled: bool = True) -> Stream:
+        """Answers while an input still comes in: `stream().feed(x)`, x (T, N, *features) a slice of time of any length.
+
+        They are those of `predict(over_time=True)` at these steps; samples and scaled as there. What is fed is the
+        network's input, see `encode`. A hybrid lmu-parallel draws its carries in `predict` anew where each answer's
+        read-out begins; in a stream they run on from the first step: as good answers, from other draws.
+        """
+        samples = self.draws if samples is None else samples
+        if samples < 0:
+            refuse("stream samples", samples, "0 (MAP) or more draws")
+        drawn = self.learner.bayesian and samples > 0
+        members: list[int | None] = list(range(samples)) if drawn else [None]
+        return Stream(self, [plan_of_run(self, member) for member in members], scaled)
+
+    @property
+    def _data_form(self) -> dict[str, Any]:
+        form: dict[str, Any] = self.environment["data"]["form"]
+        return form
+
+    def _ended(self, x: Any) -> tuple[Any, Tensor | None]:
+        """x with zeros behind the ends of its sequences, and their lengths, where the run knows different ones."""
+        if not self._data_form.get("lengths"):
+            return x, None
+        try:
+            x = torch.as_tensor(x)
+        except (TypeError, ValueError, RuntimeError):
+            refuse("predict x", type(x).__name__, "a tensor or an array of numbers")
+        if x.ndim < 3 or not x.is_floating_point():
+            return x, None
+        lengths = ends(x)
+        if len(lengths) and int(lengths.min()) == 0:
+            refuse(f"predict x[{int(lengths.argmin())}]", "a sequence of NaN alone", "at least one step")
+        within = torch.arange(x.shape[1]) < lengths.unsqueeze(1)
+        return torch.where(within.view(*within.shape, *(1,) * (x.ndim - 2)), x, torch.zeros_like(x)), lengths
+
+    def check_seen(self, x: Any, names: Sequence[str] | None = None) -> None:
+        """Refuse examples (called `names`) of which the encoder shows the network nothing."""
+        self.encoder.check_seen(x, names)
+
+    def _checked(self, x: Any) -> Any:
+        """Inputs as the model takes them, or one line on what is wrong with them."""
+        if self.form.input == "events":
+            if not hasattr(x, "offsets") or tuple(x.shape) != self.form.shape:
+                refuse("predict x", type(x).__name__, f"Events on a sensor of shape {self.form.shape}")
+            self.check_seen(x)
+            return x
+        try:
+            x = torch.as_tensor(x)
+        except (TypeError, ValueError, RuntimeError):
+            refuse("predict x", type(x).__name__, "a tensor or an array of numbers")
+        shape = (self.form.steps, *self.form.shape) if self.form.steps else self.form.shape
+        if tuple(x.shape[1:]) != shape:
+            refuse("predict x", tuple(x.shape), f"(N, {', '.join(map(str, shape))})")
+        if not x.is_floating_point():
+            refuse("predict x", x.dtype, "floating-point values, normalised as in training (see data.prepare)")
+        if not bool(torch.isfinite(x).all()):
+            refuse("predict x", "values that are not finite", "finite values")
+        self.check_seen(x)
+        return x
+
+    def dataset(self, data: Path | None = None) -> Any:
+        """The run's data set, read again; other data than it was trained on are refused."""
+        dataset = load_data(self.recipe, data) if self._given is None else self._given
+        if form_of(dataset) != self.form:
+            refuse("data", f"{form_of(dataset)}", f"what the run was trained on, {self.form}")
+        trained_on = self.environment["data"].get("digests")
+        if dict(dataset.digests) != trained_on:
+            # Another file, another split: its test part may hold what was trained on.
+            refuse("data", f"SHA-256 {dict(dataset.digests)}", f"the data of the run, {trained_on}")
+        check_split(self.path / "split.npz", dataset)
+        return dataset
+
+    def evaluate(
+        self,
+        part: str = "test",
+        *,
+        file: Path | str | None = None,
+        samples: int | None = None,
+        step: int | None = None,
+        data: Any = None,
+    ) -> dict[str, Any]:
+        """Metrics on a split of the run's data set, after time step `step` (default: the last).
+
+        file: measure on this labelled file (or on class folders) instead, read as the run's data set was. data: the
+        folder of the run's data set; or labelled examples to measure on, as `fit` takes them.
+        """
+        known = False
+        if file is not None:
+            split, target = self._labelled(file), self._data_form["target"]
+            part, known = str(file), self._knows(Path(file).expanduser())
+        elif data is not None and not isinstance(data, str | Path):
+            split, digest = labelled(data, self._data_form, self.classes, "data")
+            part, target, known = "data", self._data_form["target"], digest in self._digests.values()
+        elif part not in ("train", "validation", "test"):
+            refuse("--split", repr(part), "train, validation or test")
+        else:
+            dataset = self.dataset(None if data is None else Path(data))
+            split, target = getattr(dataset, part), dataset.target
+        dtype = next(self.model.parameters()).dtype
+        batches = Batches(self.recipe, self.encoder, split, torch.device("cpu"), dtype, target)
+        outputs, targets = predictions(self.learner, batches, self.draws if samples is None else samples)
+        steps = len(outputs)
+        if step is not None and self._data_form.get("per_step"):
+            refuse("--time", step, "it left out: this run has an answer for each step, and all are measured")
+        if step is not None and not 1 <= step <= steps:
+            refuse("--time", step, f"a time step from 1 to {steps}")
+        now = outputs[(step or steps) - 1]
+        if self.form.task == "regression":
+            now = with_noise(now, self.noise)
+        bins = self.recipe.evaluation.bins
+        reading: dict[str, Any] = dict(summary(self.form.task, now, targets, bins))
+        if self.form.task == "classification":
+            scaled = metrics.apply_temperature(now, self.temperature)
+            reading["scaled"] = {"temperature": self.temperature, **metrics.classification(scaled, targets, bins=bins)}
+        found = {"split": part, "examples": len(split), "step": step or steps, "samples": samples, **reading}
+        if known:
+            found["note"] = (
+                f"the run was trained on examples of {'this file' if file else 'these'}: no measure of new ones"
+            )
+        return found
+
+    def _knows(self, file: Path) -> bool:
+        """Whether a file is, byte by byte, one of those that the run's data set was read from."""
+        return file.is_file() and sha256_of_file(file) in self._digests.values()
+
+    @property
+    def _digests(self) -> dict[str, str]:
+        return dict(self.environment["data"].get("digests") or {})
+
+    def _labelled(self, file: Path | str) -> Any:
+        read = trait(self.recipe.data.set, "prepare_labelled", prepare_labelled)
+        split, names = read(file, self._data_form, self.classes)
+        self.check_seen(split.x, names)
+        return split
+
+
+def load(path: Path | str, model: nn.Module | Callable[[], nn.Module] | None = None) -> Run:
+    """The finished run in folder `path`, ready to predict.
+
+    model: the module of a run of `fit`, or what makes it, where it cannot be imported; its weights become the run's.
+    """
+    return Run(path, model=model)
