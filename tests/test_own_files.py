@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-COMMAND = str(Path(sys.executable).with_name("bitspike"))
+from .commands import commands
+
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 
@@ -22,63 +20,60 @@ def files() -> dict[str, str]:
     return dict(blocks)
 
 
-def bitspike(*arguments: object, cwd: Path, code: int = 0, text: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("BITSPIKE_PLUGINS", None)
-    done = subprocess.run(
-        [COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
-        env=environment, input=text,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     (folder / "own").mkdir()
     for path, content in files().items():
         (folder / path).write_text(content)
-    bitspike("--plugins", "own", "train", "own.toml", cwd=folder)
+    commands(["--plugins", "own", "train", "own.toml"], cwd=folder)
     return folder
 
 
 def test_they_train_answer_and_are_measured_and_shown(home: Path) -> None:
     result = json.loads((home / "runs/own/result.json").read_text())
     assert result["test"]["accuracy"] > 0.7
+    (home / "points.csv").write_text("0.1,0.2\n0.9,0.8\n")
     # The run knows where its files lie.
-    reading = json.loads(bitspike("evaluate", "runs/own", "--json", cwd=home).stdout)
-    assert reading["accuracy"] == result["test"]["accuracy"]
-    said = bitspike("evaluate", "runs/own", "--measure", "silence", "--set", "most=20", cwd=home).stdout
+    evaluated, measured, predicted, reported = commands(
+        ["evaluate", "runs/own", "--json"],
+        ["evaluate", "runs/own", "--measure", "silence", "--set", "most=20"],
+        ["predict", "runs/own", "points.csv"],
+        ["report", "runs/own"],
+        cwd=home,
+    )
+    assert json.loads(evaluated.stdout)["accuracy"] == result["test"]["accuracy"]
     silent = json.loads((home / "runs/own/silence.json").read_text())["silent"]
     assert 0 <= silent <= 1
-    assert ["silent", f"{silent:.4g}"] in [line.split() for line in said.splitlines()]
-    (home / "points.csv").write_text("0.1,0.2\n0.9,0.8\n")
-    assert len(bitspike("predict", "runs/own", "points.csv", cwd=home).stdout.splitlines()) >= 2
-    assert bitspike("report", "runs/own", cwd=home).stdout.strip() == "runs/own/report.html"
+    assert ["silent", f"{silent:.4g}"] in [line.split() for line in measured.stdout.splitlines()]
+    assert len(predicted.stdout.splitlines()) >= 2
+    assert reported.stdout.strip() == "runs/own/report.html"
 
 
 def test_they_stand_where_ours_do(home: Path) -> None:
-    printed = bitspike("doctor", "--kernel", "leaky", "--plugins", "own", cwd=home).stdout
-    assert "v' = " in printed
-    found = json.loads(bitspike("doctor", "--json", "--plugins", "own", cwd=home).stdout)["own"]
+    printed, listed, explained, refused = commands(
+        ["doctor", "--kernel", "leaky", "--plugins", "own"],
+        ["doctor", "--json", "--plugins", "own"],
+        ["--plugins", "own", "recipes", "own.toml", "--explain"],
+        ["--plugins", "own", "train", "own.toml", "--set", "weights.zeros=1.0"],
+        cwd=home,
+        codes=[0, 0, 0, 2],
+    )
+    assert "v' = " in printed.stdout
     ours = {"neuron leaky", "precision ternary", "learner sign-descent", "data rings", "measurement silence"}
-    assert ours <= set(found)
-    said = bitspike("--plugins", "own", "recipes", "own.toml", "--explain", cwd=home).stdout
-    assert "model.neuron.leak = 0.7  (number; 0.5)" in said
-    assert "ternary: -1, 0 and 1, straight through" in said
-    refused = bitspike("--plugins", "own", "train", "own.toml", "--set", "weights.zeros=1.0", cwd=home, code=2)
+    assert ours <= set(json.loads(listed.stdout)["own"])
+    assert "model.neuron.leak = 0.7  (number; 0.5)" in explained.stdout
+    assert "ternary: -1, 0 and 1, straight through" in explained.stdout
     assert "unknown key 'weights.zeros'; did you mean 'zero'?" in refused.stderr
 
 
 def test_a_run_whose_files_are_gone_says_so_in_one_line(home: Path) -> None:
     shutil.move(home / "own", home / "elsewhere")
     try:
-        refused = bitspike("evaluate", "runs/own", cwd=home, code=2).stderr
-        assert len(refused.splitlines()) == 1
-        assert "wanted one of " in refused
-        assert refused.endswith("/own' are not there (--plugins DIR)\n")
-        bitspike("evaluate", "runs/own", "--plugins", "elsewhere", cwd=home)
+        (refused,) = commands(["evaluate", "runs/own"], cwd=home, codes=[2])
+        assert len(refused.stderr.splitlines()) == 1
+        assert "wanted one of " in refused.stderr
+        assert refused.stderr.endswith("/own' are not there (--plugins DIR)\n")
+        commands(["evaluate", "runs/own", "--plugins", "elsewhere"], cwd=home)
     finally:
         shutil.move(home / "elsewhere", home / "own")

@@ -14,6 +14,8 @@ import torch
 
 from bitspike import load
 
+from ..commands import commands
+
 COMMAND = str(Path(sys.executable).with_name("bitspike"))
 
 
@@ -147,31 +149,31 @@ def test_event_files_in_class_folders(tmp_path):
     assert out.split()[1] == "right"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "digits-bays"], "did you mean 'digits-bayes'?"),
-        (["train", "digits-st", "--set", "training.epoch=3"], "unknown key 'training.epoch'; did you mean 'epochs'?"),
-        (["train", "digits-st", "--seeds", "2", "--seed", "1"], "--seeds: got --seed 1 as well, wanted one of the two"),
-        (["train", "mnist-st", "--data", "nowhere"], "nowhere"),
-        (["train", "digits-st", "--out", "/proc/run"], "cannot be written"),
-        (["evaluate", "runs/none"], "'runs/none' is not a run folder (no recipe.toml in it)"),
-        (["evaluate", "runs/digits-st", "--split", "all"], "--split: got 'all', wanted train, validation or test"),
-        (["evaluate", "runs/digits-st", "--time", "9"], "--time: got 9, wanted a time step from 1 to 4"),
-        (["compare", "runs/none"], "runs/none"),
-        (["results", "runs/digits-st", "runs/digits-bayes"], "is a run of another recipe"),
-        (["train", "digits-st", "--no-such-option"], "No such option"),
-        (["tran"], "No such command 'tran'"),
-        (["train", "digits-st", "--resume", "--overwrite"], "--resume: got --overwrite as well"),
-        (["compare", "runs/digits-st", "runs/digits-st"], "runs/digits-st"),
-    ],
-)
-def test_mistakes_are_one_line_and_exit_code_2(home, arguments, message):
-    done = bitspike(*arguments, cwd=home, code=2)
-    assert message in done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("bitspike: ")
-    assert done.stderr.count("\n") == 1
+MISTAKES = [
+    (["train", "digits-bays"], "did you mean 'digits-bayes'?"),
+    (["train", "digits-st", "--set", "training.epoch=3"], "unknown key 'training.epoch'; did you mean 'epochs'?"),
+    (["train", "digits-st", "--seeds", "2", "--seed", "1"], "--seeds: got --seed 1 as well, wanted one of the two"),
+    (["train", "mnist-st", "--data", "nowhere"], "nowhere"),
+    (["train", "digits-st", "--out", "/proc/run"], "cannot be written"),
+    (["evaluate", "runs/none"], "'runs/none' is not a run folder (no recipe.toml in it)"),
+    (["evaluate", "runs/digits-st", "--split", "all"], "--split: got 'all', wanted train, validation or test"),
+    (["evaluate", "runs/digits-st", "--time", "9"], "--time: got 9, wanted a time step from 1 to 4"),
+    (["compare", "runs/none"], "runs/none"),
+    (["results", "runs/digits-st", "runs/digits-bayes"], "is a run of another recipe"),
+    (["train", "digits-st", "--no-such-option"], "No such option"),
+    (["tran"], "No such command 'tran'"),
+    (["train", "digits-st", "--resume", "--overwrite"], "--resume: got --overwrite as well"),
+    (["compare", "runs/digits-st", "runs/digits-st"], "runs/digits-st"),
+]
+
+
+def test_mistakes_are_one_line_and_exit_code_2(home):
+    found = commands(*(arguments for arguments, _ in MISTAKES), cwd=home, codes=[2] * len(MISTAKES))
+    for done, (arguments, message) in zip(found, MISTAKES, strict=True):
+        assert message in done.stderr, arguments
+        assert done.stdout == "", arguments
+        assert done.stderr.startswith("bitspike: "), arguments
+        assert done.stderr.count("\n") == 1, arguments
 
 
 def test_runs_on_different_data_are_told_apart(home, tmp_path):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from ..commands import commands
 
 OWN = '''
 import numpy as np
@@ -78,44 +78,39 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def bitspike(place: Path, *arguments: str, code: int = 0) -> str:
-    asked = [sys.executable, "-m", "bitspike", "--plugins", str(place / "own"), *arguments]
-    done = subprocess.run(asked, cwd=place, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done.stdout if code == 0 else done.stderr
-
-
 def test_one_file_is_enough(place: Path) -> None:
     import numpy as np
 
     (place / "own.toml").write_text(RECIPE.format(name="waves", options="[data.options]\nnoise = 0.05"))
-    bitspike(place, "train", "own.toml", "--out", "run", "--seed", "3")
+    np.cos(np.linspace(0, 6.28, 8)).astype(np.float32).tofile(place / "new.wave")
+    commands(["--plugins", "own", "train", "own.toml", "--out", "run", "--seed", "3"], cwd=place)
     environment = json.loads((place / "run" / "environment.json").read_text())
     assert environment["data"]["name"] == "waves"
     assert json.loads((place / "run" / "result.json").read_text())["test"]["accuracy"] > 0.9
-    np.cos(np.linspace(0, 6.28, 8)).astype(np.float32).tofile(place / "new.wave")
-    assert bitspike(place, "predict", "run", "new.wave").split()[1] == "cosine"
-    bitspike(place, "evaluate", "run")
     (place / "run" / "report.html").unlink()
-    bitspike(place, "report", "run")
+    asked = (["predict", "run", "new.wave"], ["evaluate", "run"], ["report", "run"], ["doctor", "--json"])
+    explain = ["recipes", "own.toml", "--explain"]
+    predicted, _, _, listed, explained = commands(
+        *(["--plugins", "own", *some] for some in (*asked, explain)), cwd=place
+    )
+    assert predicted.stdout.split()[1] == "cosine"
     assert "waves" in (place / "run" / "report.html").read_text()
-    listed = json.loads(bitspike(place, "doctor", "--json"))["data"]
-    assert listed["waves"] == "made on the spot"
-    assert listed["plain"].endswith(":plain")
-    said = bitspike(place, "recipes", "own.toml", "--explain")
-    assert "data.options.noise = 0.05  (number; 0.1)\n    Standard deviation." in said
+    found = json.loads(listed.stdout)["data"]
+    assert found["waves"] == "made on the spot"
+    assert found["plain"].endswith(":plain")
+    assert "data.options.noise = 0.05  (number; 0.1)\n    Standard deviation." in explained.stdout
 
 
 def test_a_function_is_a_set_and_its_options_are_read_strictly(place: Path) -> None:
     (place / "own.toml").write_text(RECIPE.format(name="plain", options=""))
-    bitspike(place, "train", "own.toml", "--out", "run", "--set", "data.options.count=40")
-    counts = json.loads((place / "run" / "environment.json").read_text())["data"]["examples"]
+    changes = ("data.options.count=40", "data.options.count='40'", "data.options.coun=40", "data.set='wave'")
+    lines = (
+        ["--plugins", "own", "train", "own.toml", "--out", f"run-{number}", "--set", change]
+        for number, change in enumerate(changes)
+    )
+    _, text, near, unknown = commands(*lines, cwd=place, codes=[0, 2, 2, 2])
+    counts = json.loads((place / "run-0" / "environment.json").read_text())["data"]["examples"]
     assert sum(counts.values()) == 40
-    asked = ["train", "own.toml", "--out", "other", "--set"]
-    assert "plain option count: got '40', wanted a valid integer" in bitspike(
-        place, *asked, "data.options.count='40'", code=2
-    )
-    assert "plain option coun: got 40, wanted one of the options count" in bitspike(
-        place, *asked, "data.options.coun=40", code=2
-    )
-    assert "got 'wave', wanted one of 'digits'" in bitspike(place, *asked, "data.set='wave'", code=2)
+    assert "plain option count: got '40', wanted a valid integer" in text.stderr
+    assert "plain option coun: got 40, wanted one of the options count" in near.stderr
+    assert "got 'wave', wanted one of 'digits'" in unknown.stderr

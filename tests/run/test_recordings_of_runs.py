@@ -15,7 +15,11 @@ import bitspike
     ("name", "changes", "layers"),
     [
         ("digits-bayes", ["model.layers=['8c3','p2','20']"], {"spikes1": (8, 8, 8), "spikes3": (20,)}),
-        ("two-moons-bayes", ["model.layers=['30','20']"], {"layers.0": (30,), "layers.1": (20,)}),
+        (
+            "two-moons-bayes",
+            ["model.layers=['30','20']", "data.options={train_size=60,test_size=150}"],
+            {"layers.0": (30,), "layers.1": (20,)},
+        ),
     ],
 )
 def test_a_run_is_recorded_as_it_answers(

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +12,8 @@ from bitspike.draws import generator
 from bitspike.errors import BitspikeError
 from bitspike.models.plan import Weights
 from bitspike.run.recipe_files import parse_recipe
+
+from ..commands import commands
 
 SMALL = ["training.epochs=1", "model.layers=['16']"]
 RUNS = {
@@ -114,25 +112,21 @@ def test_what_a_stream_is_fed_is_checked(runs):
         runs("digits-rows-hybrid").stream(samples=-1)
 
 
-def show(*arguments, code=0):
-    command = str(Path(sys.executable).with_name("bitspike"))
-    done = subprocess.run(
-        [command, "show", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def test_show_prints_the_network(runs, tmp_path):
     run = runs("digits-bayes")
-    lines = show(run.path).stdout.splitlines()
+    mistakes = [
+        ((tmp_path / "none",), "bitspike: run"),
+        ((run.path, "--member", "9"), "bitspike: plan member: got 9, wanted 'map' or a draw, 0 to 2"),
+        ((run.path, "--member", "best"), "bitspike: plan member: got 'best'"),
+    ]
+    asked = [(run.path,), (run.path, "--json", "--member", "map"), ("--help",), *(words for words, _ in mistakes)]
+    shown, as_json, helped, *refused = commands(*(["show", *words] for words in asked), codes=[0, 0, 0, 2, 2, 2])
+    lines = shown.stdout.splitlines()
     assert lines[0].split() == ["node", "kind", "shape", "weights", "bits", "fan-in", "fan-out", "constants"]
     assert [line.split()[0] for line in lines[1:-1]] == [node.name for node in run.plan(0).nodes]
     # 64 x 16 and 16 x 10 signs; gain and offset of 16 and 10 channels.
     assert lines[-1] == f"1,236 values in {1184 + 52 * 32:,} bits; weights: draw 0, of 3 shipped"
-    found = json.loads(show(run.path, "--json", "--member", "map").stdout)
+    found = json.loads(as_json.stdout)
     assert found["member"] == "MAP"
     lif = next(node for node in found["nodes"] if "step" in node)
     values = {"x": 0.7, "v": 0.9, "beta": 0.5, "theta": 1.0}
@@ -140,13 +134,8 @@ def test_show_prints_the_network(runs, tmp_path):
         name, expression = line.split(" = ", 1)
         values[name] = eval(expression, {}, values)
     assert (values["output"], values["v'"]) == (1.0, pytest.approx(0.5 * 0.9 + 0.7 - 1.0))
-    assert "Example: bitspike show runs/digits-st" in show("--help").stdout
-    for arguments, message in [
-        ((tmp_path / "none",), "bitspike: run"),
-        ((run.path, "--member", "9"), "bitspike: plan member: got 9, wanted 'map' or a draw, 0 to 2"),
-        ((run.path, "--member", "best"), "bitspike: plan member: got 'best'"),
-    ]:
-        done = show(*arguments, code=2)
+    assert "Example: bitspike show runs/digits-st" in helped.stdout
+    for done, (_, message) in zip(refused, mistakes, strict=True):
         assert done.stderr.startswith(message)
         assert done.stderr.count("\n") == 1
 
