@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from bitspike import plugins, registry
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _signals_are_not_ignored() -> Iterator[None]:
@@ -18,3 +20,16 @@ def _signals_are_not_ignored() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _own_things_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers, or reads of own files, is unknown to the next one of its process."""
+    entries = {room: dict(registry._ready(room)) for room in registry.ROOMS}
+    files, folders = dict(plugins._files), dict(plugins._folders)
+    monkeypatch.delenv(plugins.VARIABLE, raising=False)
+    yield
+    for room, known in entries.items():
+        registry._entries[room] = known
+    plugins._files, plugins._folders = files, folders
+    plugins._state["variable"] = ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,19 +24,6 @@ class Own:
         theta: float = 1.0
         """Where it fires."""
 '''
-
-
-@pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test registers, or reads, is forgotten."""
-    entries = {room: dict(registry._ready(room)) for room in registry.ROOMS}
-    files, folders = dict(plugins._files), dict(plugins._folders)
-    monkeypatch.delenv(plugins.VARIABLE, raising=False)
-    yield
-    for room, known in entries.items():
-        registry._entries[room] = known
-    plugins._files, plugins._folders = files, folders
-    plugins._state["variable"] = ""
 
 
 def test_options_stand_in_the_class_or_are_its_typed_parameters() -> None:
