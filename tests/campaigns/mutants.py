@@ -6,7 +6,7 @@
 Each mutant is one of: fine; refused in one line; a traceback; a hang (over 10 s of work, or 60 s of waiting); memory
 (a peak over 2 GB). All are tried in one process that is warm; after a hang, a crash or such a peak another takes its
 place. The counts go to results/campaigns.json, faults to the screen. The exit code is 1 if there was a fault. Of files
-of a run whose page is made, one in sixty has it made with its figures: `drawn` of the `count`.
+of a run whose page is made, one in ten has it made with its figures: `drawn` of the `count`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ RUNS = {
     "relu": ("cnn-mnist", ["model.layers=['3c3','6']", *SMALL]),
 }
 
-RARELY = 60
+RARELY = 10
 drawn = 0
 
 
@@ -135,7 +135,7 @@ def _words(run: Path) -> None:
 
 
 def _sometimes(run: Path) -> None:
-    """Pages with figures of every sixtieth mutant: they take a second or more. `drawn` counts them."""
+    """Pages with figures of every tenth mutant: they take a second or more. `drawn` counts them."""
     global drawn
     content = b"".join(path.read_bytes() for path in sorted(run.iterdir()) if path.is_file())
     if zlib.crc32(content) % RARELY == 0:
