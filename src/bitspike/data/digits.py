@@ -6,6 +6,7 @@ Source: E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from bitspike.data import grouped, normalise
 from bitspike.data.base import DataSet, select
@@ -15,13 +16,18 @@ from bitspike.data.sources import sha256_of_arrays
 HIGHEST = 16.0
 
 
-def digits(*, seed: int, fold: tuple[int, int] | None, validation: float, test: float) -> DataSet:
-    """x (N, 1, 8, 8) in [0, 1]; a seeded stratified split, validation being a share of what test leaves."""
+def raw_digits() -> tuple[Tensor, Tensor]:
+    """Pixels float32 (N, 8, 8) from 0 to `HIGHEST`, and the digits (N,)."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    raw = torch.from_numpy(bunch.images).float().unsqueeze(1)
-    y = torch.from_numpy(bunch.target).long()
+    return torch.from_numpy(bunch.images).float(), torch.from_numpy(bunch.target).long()
+
+
+def digits(*, seed: int, fold: tuple[int, int] | None, validation: float, test: float) -> DataSet:
+    """x (N, 1, 8, 8) in [0, 1]; a seeded stratified split, validation being a share of what test leaves."""
+    images, y = raw_digits()
+    raw = images.unsqueeze(1)
     normalisation = normalise.scaled_from(HIGHEST)
     x, index = normalise.apply(raw, normalisation), torch.arange(len(y))
     parts = grouped.divided(y, None, 0, fold, seed, validation, test, "digits")

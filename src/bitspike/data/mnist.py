@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -57,13 +57,27 @@ CLOTHES = (
 )
 
 
+class Raw(NamedTuple):
+    """Pixels uint8 (N, 1, 28, 28) and labels int64 (N,) of both parts, digests of the files, and notes on them."""
+
+    trained: tuple[Tensor, Tensor]
+    tested: tuple[Tensor, Tensor]
+    digests: dict[str, str]
+    notes: tuple[str, ...]
+
+
 def mnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
     """x (N, 1, 28, 28) in [0, 1]."""
+    return _built("mnist", raw_mnist(folder), DIGITS, {"seed": seed, **asked})
+
+
+def raw_mnist(folder: Path | None) -> Raw:
+    """MNIST's four files, downloaded where there are none."""
     paths = _found("mnist", MNIST.folders, folder)
     if paths is None:
         cache = cache_folder("mnist")
         paths = [download(file, MNIST_DIGESTS[file], MNIST_MIRRORS, cache) for file in FILES]
-    return _built("mnist", paths, DIGITS, MNIST_DIGESTS, {"seed": seed, **asked})
+    return _raw(paths, len(DIGITS), MNIST_DIGESTS)
 
 
 def fashion_mnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
@@ -75,7 +89,7 @@ def fashion_mnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
             f"fashion-mnist: not found and not downloaded (no verified SHA-256); put {', '.join(FILES)} "
             f"into {where_to_put(names, folder)}"
         )
-    return _built("fashion-mnist", paths, CLOTHES, {}, {"seed": seed, **asked})
+    return _built("fashion-mnist", _raw(paths, len(CLOTHES), {}), CLOTHES, {"seed": seed, **asked})
 
 
 def _found(name: str, names: Sequence[str], folder: Path | None) -> list[Path] | None:
@@ -108,14 +122,17 @@ def _read(images: Path, labels: Path, classes: int) -> tuple[Tensor, Tensor]:
     return x.unsqueeze(1), y
 
 
-def _built(
-    name: str, paths: list[Path], classes: tuple[str, ...], listed: dict[str, str], asked: dict[str, Any]
-) -> DataSet:
+def _raw(paths: list[Path], classes: int, listed: dict[str, str]) -> Raw:
+    """The files; a note for each that is not as `listed`."""
     digests = {path.name: sha256_of_file(path) for path in paths}
     notes = tuple(
         f"{file} has another SHA-256 than the published file"
         for file, digest in digests.items()
         if file in listed and digest != listed[file]
     )
-    trained, tested = (_read(paths[k], paths[k + 1], len(classes)) for k in (0, 2))
-    return images(name, trained, tested, classes, digests, SIZES, notes, **asked)
+    trained, tested = (_read(paths[k], paths[k + 1], classes) for k in (0, 2))
+    return Raw(trained, tested, digests, notes)
+
+
+def _built(name: str, raw: Raw, classes: tuple[str, ...], asked: dict[str, Any]) -> DataSet:
+    return images(name, raw.trained, raw.tested, classes, raw.digests, SIZES, raw.notes, **asked)

@@ -1,6 +1,7 @@
 """What later processes need not compile again, on disk; any file of it may be lost, damaged or somebody else's.
 
     FOLDER/compiled/NAME-DIGEST.kernel      a line with the SHA-256 of what follows, then a pickled compiled function
+    FOLDER/filmed/NAME-DIGEST.events        the same line, then the events of a simulated camera (`data.filmed`)
 
 FOLDER is `BITSPIKE_CACHE` or the user's cache folder. The digest names everything the machine code depends on (see
 `compiled`). A file that is not regular, not this user's, too long, or does not have the sum it says is dropped and made
@@ -52,12 +53,12 @@ def say(message: str) -> None:
         print(f"bitspike: {message}", file=sys.stderr)
 
 
-def read(name: str) -> bytes | None:
+def read(name: str, room: str = "compiled", largest: int = LARGEST) -> bytes | None:
     """What was kept under this name, if it is what was written; else None, and the file is gone where it can be."""
-    path = _place() / name
+    path = folder() / room / name
     try:
         found = path.stat()
-        if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST and _ours(found):
+        if stat.S_ISREG(found.st_mode) and found.st_size <= largest and _ours(found):
             head, _, content = path.read_bytes().partition(b"\n")
             if head == MARK + hashlib.sha256(content).hexdigest().encode():
                 return content
@@ -69,9 +70,9 @@ def read(name: str) -> bytes | None:
     return None
 
 
-def write(name: str, content: bytes) -> None:
-    """Keep it, in one rename; where that fails, say why and go on without."""
-    place = _place()
+def write(name: str, content: bytes, room: str = "compiled", lost: str = "kernels are compiled") -> None:
+    """Keep it, in one rename; where that fails, say why (what is `lost` has to be done again) and go on without."""
+    place = folder() / room
     draft = ""
     try:
         made(place)
@@ -82,7 +83,7 @@ def write(name: str, content: bytes) -> None:
             drop(place / name)
         os.replace(draft, place / name)
     except OSError as error:
-        say(f"kernels are compiled again in every process: {_shown(place)}: {_why(error)}")
+        say(f"{lost} again in every process: {_shown(place)}: {_why(error)}")
         with suppress(OSError):
             os.unlink(draft)
 
@@ -99,10 +100,6 @@ def module(source: str, name: str) -> ModuleType:
         exec(compile(source, made.__file__, "exec"), made.__dict__)
         MODULES[unique] = made
     return MODULES[unique]
-
-
-def _place() -> Path:
-    return folder() / "compiled"
 
 
 def _ours(found: os.stat_result) -> bool:

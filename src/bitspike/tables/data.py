@@ -14,6 +14,8 @@ Share = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=10)]
 Drawn = Annotated[int, Field(ge=2)]
 Whole = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(ge=1, le=1024)]
+Threshold = Annotated[float, Field(ge=0.01, le=10)]
 Own = Annotated[Path, Field(strict=False)]
 VALIDATION = "Validation part: below 1 a share of what the test part leaves, else a number of examples."
 TEST = "Test part: below 1 a share of all examples, else a number of them."
@@ -144,6 +146,66 @@ class NMNIST(Official):
     """MNIST filmed by a moving event camera."""
 
     folders = ("nmnist", "nmnist-small", "N-MNIST")
+
+
+class Filmed(DataOptions):
+    """Still images that a simulated event camera films while they move. Usual values: N-MNIST's camera."""
+
+    sensor: Annotated[tuple[Side, Side], Field(strict=False)] = (26, 26)
+    """[height, width] of the sensor in pixels."""
+    scale: Annotated[float, Field(gt=0, le=64)] = 1.0
+    """Pixels of the sensor for a pixel of the image."""
+    duration: Annotated[float, Field(ge=1, le=3_600_000)] = 2000.0
+    """Milliseconds of a recording."""
+    path: Literal["circle", "line", "saccades"] = "circle"
+    """How the image moves: round and round, to and fro, or in three saccades along a triangle, as N-MNIST's camera."""
+    amplitude: Annotated[float, Field(ge=0, le=512)] = 2.0
+    """Pixels from the middle to the circle, to the line's ends or to the triangle's corners."""
+    period: Annotated[float, Field(gt=0, le=3_600_000)] = 1000.0
+    """Milliseconds until the image is again where it began."""
+    phase: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the path on which a recording may begin: 0 all at one place, 1 anywhere."""
+    on: Threshold = 0.275
+    """Threshold of ON events, in log intensity."""
+    off: Threshold = 0.225
+    """Threshold of OFF events, in log intensity."""
+    mismatch: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Standard deviation of the pixels' thresholds, as a share."""
+    refractory: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    """Milliseconds for which a pixel sees nothing after its event."""
+    leak: Annotated[float, Field(ge=0, le=1e4)] = 0.3
+    """ON events of a pixel a second where nothing moves."""
+    noise: Annotated[float, Field(ge=0, le=1e4)] = 0.1
+    """Random events of a pixel a second, of either sign."""
+    dark: Annotated[float, Field(ge=1e-3, le=1e3)] = 0.2
+    """Luminance of black; that of white is 1 more."""
+    tau: Annotated[float, Field(ge=0, le=1e6)] = 2.0
+    """Milliseconds by which a pixel lags behind the light (time constant)."""
+    camera: Annotated[int, Field(ge=0)] = 0
+    """Number of the camera: another one has other thresholds and other noise."""
+
+
+@register("data", "mnist-dvs-sim", "bitspike.data.filmed:mnist_dvs_sim")
+class MNISTDVSSim(Filmed, MNIST):
+    """MNIST filmed by a simulated event camera, as MNIST-DVS was by a real one."""
+
+    validation: Annotated[Share, Field(description=VALIDATION)] = 1 / 10
+    train_size: Size | None = 9000
+    """Recordings for training (validation included): of a seeded, stratified subset of MNIST's training images."""
+    test_size: Size | None = 1000
+    """Test recordings: of a seeded, stratified subset of MNIST's test images."""
+
+
+@register("data", "digits-dvs-sim", "bitspike.data.filmed:digits_dvs_sim")
+class DigitsDVSSim(Filmed, Digits):
+    """The embedded digits of 8 x 8 pixels, filmed by a simulated event camera."""
+
+    sensor: Annotated[tuple[Side, Side], Field(strict=False)] = (16, 16)
+    """[height, width] of the sensor in pixels."""
+    scale: Annotated[float, Field(gt=0, le=64)] = 1.5
+    """Pixels of the sensor for a pixel of the image."""
+    duration: Annotated[float, Field(ge=1, le=3_600_000)] = 1000.0
+    """Milliseconds of a recording."""
 
 
 @register("data", "folder", "bitspike.data.folder:own_folder")
