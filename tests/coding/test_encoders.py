@@ -17,6 +17,7 @@ from bitspike.coding import (
     bin_events,
     cosine_rates,
 )
+from bitspike.coding.events import both_signs
 from bitspike.errors import BitspikeError
 
 
@@ -99,6 +100,78 @@ def test_recordings_do_not_mix():
     assert frames[0, 1, 1, 0, 2] == 1
 
 
+# One pixel, three bins: + - -, then - +, then only -; another pixel has five events in the last bin.
+SIGNED = [(0, 0, 0, 1, 0), (1, 0, 0, 0, 0), (2, 0, 0, 0, 0), (10, 0, 0, 0, 0), (10, 0, 0, 1, 0), (20, 0, 0, 0, 0)]
+SIGNED += [(29, 2, 1, 1, 0)] * 5
+
+
+@pytest.mark.parametrize(
+    ("both", "signs"),
+    [
+        ("last", [0, 1, 0]),
+        ("first", [1, 0, 0]),
+        ("majority", [0, 1, 0]),
+        ("on", [1, 1, 0]),
+        ("off", [0, 0, 0]),
+        ("silent", [None, None, 0]),
+    ],
+)
+def test_a_bin_of_both_signs_is_the_symbol_that_the_rule_says(both, signs):
+    frames = bin_events(events(*SIGNED), 3, 10, "symbol", both=both)
+    assert frames.shape == (3, 1, 2, 3, 4)
+    assert int(frames.sum(2).max()) == 1
+    for t, sign in enumerate(signs):
+        wanted = [0.0, 0.0]
+        if sign is not None:
+            wanted[sign] = 1.0
+        assert frames[t, 0, :, 0, 0].tolist() == wanted
+    assert frames[2, 0, :, 1, 2].tolist() == [0, 1]
+    assert frames[:2, 0, :, 1, 2].sum() == 0
+
+
+def test_the_majority_of_many_events_is_counted():
+    e = events(*[(t, 0, 0, p, 0) for t, p in enumerate([1, 1, 1, 0, 0])])
+    assert bin_events(e, 1, 10, "symbol", both="majority")[0, 0, :, 0, 0].tolist() == [0, 1]
+    assert bin_events(e, 1, 10, "symbol", both="last")[0, 0, :, 0, 0].tolist() == [1, 0]
+
+
+def test_symbols_of_recordings_do_not_mix():
+    e = events((0, 0, 0, 0, 0), (0, 1, 0, 0, 1), (5, 1, 0, 1, 1), recordings=2)
+    for rule in ("symbol", "capped"):
+        frames = bin_events(e, 1, 10, rule)
+        assert frames[0, 0].sum() == frames[0, 1].sum() == 1
+    assert bin_events(e, 1, 10, "symbol")[0, 1, 1, 0, 1] == 1
+    assert bin_events(e, 1, 10, "capped")[0, 1, 1, 0, 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("symbols", "channels"), [(3, [2, 1, 0, 2]), (5, [2, 1, 0, 4]), (7, [2, 1, 0, 4]), (1, [0] * 4)]
+)
+def test_events_are_counted_up_to_the_number_of_symbols(symbols, channels):
+    encoder = EventBins(steps=3, dt=0.01, rule="capped", symbols=symbols)
+    frames = encoder(events(*SIGNED), torch.tensor([0]))
+    assert frames.shape == (3, 1, symbols, 3, 4) == (3, 1, *encoder.features((2, 3, 4)))
+    for (t, y, x), channel in zip([(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 1, 2)], channels, strict=True):
+        assert frames[t, 0, :, y, x].nonzero().flatten().tolist() == [channel]
+    assert frames.sum() == 4
+    assert encoder.emits == "spikes"
+
+
+@pytest.mark.parametrize("rule", ["or", "count", "symbol", "capped"])
+def test_late_events_leave_the_first_bin_empty_and_lose_the_last(rule):
+    e = events(*SIGNED)
+    late = bin_events(e, 3, 10, rule, late=1)
+    assert late[0].sum() == 0
+    assert torch.equal(late[1:], bin_events(e, 2, 10, rule))
+
+
+def test_how_many_bins_hold_both_signs_is_said():
+    e = events(*SIGNED)
+    assert both_signs(e, 3, 10) == 2 / 4
+    assert both_signs(e, 1, 10) == 1
+    assert both_signs(events((50, 0, 0, 0, 0)), 3, 10) == 0
+
+
 def test_bad_input_is_one_line():
     with pytest.raises(BitspikeError, match=r"rate encoder input: got values from 0 to 2, wanted values in \[0, 1\]"):
         BernoulliRate()(torch.tensor([[0.0, 2.0]]), torch.tensor([0]))
@@ -108,3 +181,7 @@ def test_bad_input_is_one_line():
         Sequence(steps=5)(torch.rand(2, 4, 3), torch.arange(2))
     with pytest.raises(BitspikeError, match="encoder dt: got 0, wanted a positive number of milliseconds"):
         EventBins(dt=0)
+    with pytest.raises(BitspikeError, match=r"event bins both: got 'neither', wanted 'last' or 'first' or"):
+        EventBins(rule="symbol", both="neither")
+    with pytest.raises(BitspikeError, match="event bins late: got 20, wanted 0 to 19, less than the number of steps"):
+        EventBins(late=20)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bitspike.coding.events import both_signs
 from bitspike.data import Events, load
 
 FOLDERS = [Path(entry) for entry in os.environ.get("BITSPIKE_DATA", "").split(":") if entry]
@@ -40,3 +41,5 @@ def test_real_nmnist_recordings_last_a_third_of_a_second() -> None:
         last = part.x.t[part.x.offsets[1:] - 1]
         assert ((last > 200_000) & (last < 400_000)).all()
         assert set(part.y.tolist()) == set(range(10))
+    # Of the bins of 25 ms with an event, about one in twelve holds both signs.
+    assert 0.07 < both_signs(data.test.x, 14, 25_000.0) < 0.1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bitspike.options import Count, Options, Positive
+from bitspike.options import Count, Options, Positive, Unread
 from bitspike.registry import register
 
 
@@ -80,10 +81,27 @@ class Events(Options):
     """Bins."""
     dt: Positive = 15.0
     """Length of a bin in milliseconds."""
-    rule: Literal["or", "count"] = "or"
-    """or: 1 where a bin has an event; count: how many it has."""
+    rule: Literal["or", "count", "symbol", "capped"] = "or"
+    """or: 1 where a bin has an event; count: how many it has; symbol: 1 for one of the signs, or silent; capped: 1 in
+    the channel of the number of events, which counts up to `symbols`, or silent."""
     polarity: Literal["keep", "merge"] = "keep"
     """keep: two channels; merge: one."""
+    both: Literal["last", "first", "majority", "on", "off", "silent"] = "last"
+    """Which symbol a bin is that holds both signs: that of the last or first event, of more events (the last of as
+    many), always on, always off, or none."""
+    symbols: Annotated[int, Field(ge=1, le=255)] = 3
+    """Symbols C of rule "capped": a bin of C events and one of more are the same."""
+    late: Annotated[int, Field(ge=0)] = 0
+    """Bins by which every event comes later; 1 as in older loaders, whose first bin is empty."""
+
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """Signs are told apart by some rules, numbers by one."""
+        if self.rule != "symbol":
+            yield ("both",), f"encoder.rule '{self.rule}'"
+        if self.rule != "capped":
+            yield ("symbols",), f"encoder.rule '{self.rule}'"
+        if self.rule in ("symbol", "capped"):
+            yield ("polarity",), f"encoder.rule '{self.rule}'"
 
 
 @register("encoder", "pixels", "bitspike.coding.pixels:PixelSequence")
