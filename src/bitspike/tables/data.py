@@ -208,6 +208,21 @@ class DigitsDVSSim(Filmed, Digits):
     """Milliseconds of a recording."""
 
 
+@register("data", "braille", "bitspike.data.braille:braille")
+class Braille(DataOptions):
+    """Braille letters felt by 12 sensors, as events."""
+
+    folders = ("braille", "")
+    files = ("braille.npz",)
+    otherwise = ""
+    validation: Annotated[Share, Field(description=VALIDATION)] = 0.1
+    test: Annotated[Share, Field(description=TEST)] = 0.2
+    delta: Annotated[float, Field(ge=1e-3, le=1e6)] = 2.0
+    """By how much a reading (0 to 255) moves for an event."""
+    step: Annotated[float, Field(ge=1e-3, le=1e6)] = 25.0
+    """Milliseconds from reading to reading; the file does not say."""
+
+
 @register("data", "folder", "bitspike.data.folder:own_folder")
 class Folder(DataOptions):
     """Files of one's own."""
