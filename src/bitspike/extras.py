@@ -8,7 +8,7 @@ from typing import NoReturn
 from bitspike.errors import BitspikeError
 
 # The extra of pyproject.toml, and a module that comes with it.
-EXTRAS = {"tensorboard": "tensorboard", "audio": "soundfile", "cuda": "triton"}
+EXTRAS = {"tensorboard": "tensorboard", "audio": "soundfile", "events": "h5py", "cuda": "triton"}
 
 
 def installs(extra: str) -> str:

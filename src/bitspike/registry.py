@@ -51,12 +51,14 @@ ROOMS = {
     "model": Room("kind", "feedforward"),
     "learner": Room("rule", "backprop"),
     "data": Room(),
+    "events": Room(),
     "measurement": Room(),
     "export": Room(),
 }
 # What is not read from options but given by the caller, where options are derived from parameters.
 GIVEN = {
     "data": ("folder", "seed", "fold"),
+    "events": ("source", "size"),
     "encoder": ("shape",),
     "model": ("setting", "shape", "outputs", "steps", "seed"),
     "learner": ("model", "optimisation", "task", "seed", "class_weights", "model_options", "epochs"),

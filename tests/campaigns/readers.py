@@ -115,6 +115,37 @@ def _events(material: Path, work: Path) -> tuple[list[bytes], Use]:
     return seeds, _in_class_folders(work, ".bin", seeds[:3])
 
 
+def _recordings(name: str, suffix: str) -> Target:
+    """Recordings of one format in class folders, and in a stream."""
+
+    def opened(material: Path, work: Path) -> tuple[list[bytes], Use]:
+        from bitspike.data.formats import EVENT, open_events, write_events
+
+        draw, seeds = np.random.default_rng(0), []
+        path = work / f"seed{suffix}"
+        kinds: list[dict[str, Any]] = (
+            [{"compression": c} for c in ("none", "lz4", "zstd")] if name == "aedat4" else [{}]
+        )
+        for count, last in ((1, 5), (12, 400), (60, 9_000_000)):
+            events = np.empty(count, EVENT)
+            for field, end in (("t", last), ("x", 20), ("y", 16), ("p", 2)):
+                events[field] = draw.integers(0, end, count)
+            events["t"].sort()
+            if name == "hdf5":
+                events["y"] = events["p"] = 0
+            seeds += [write_events(path, events, name, size=(32, 32), **kind).read_bytes() for kind in kinds]
+        use = _in_class_folders(work, suffix, seeds[-1:])
+
+        def streamed(content: bytes) -> None:
+            path.write_bytes(content)
+            for _ in open_events(path):
+                pass
+
+        return seeds, lambda content: _both(lambda: use(content), lambda: streamed(content))
+
+    return Target(opened)
+
+
 def _wav(material: Path, work: Path) -> tuple[list[bytes], Use]:
     import soundfile
 
@@ -389,6 +420,14 @@ READERS: dict[str, Target] = {
     "bmp": _images(".bmp", "BMP"),
     "pgm": _images(".pgm", "PPM"),
     "events": Target(_events),
+    "events-aedat2": _recordings("aedat2", ".aedat"),
+    "events-aedat3": _recordings("aedat3", ".aedat"),
+    **({"events-aedat4": _recordings("aedat4", ".aedat4")} if importlib.util.find_spec("lz4") else {}),
+    "events-dat": _recordings("dat", ".dat"),
+    "events-evt2": _recordings("evt2", ".raw"),
+    "events-evt3": _recordings("evt3", ".raw"),
+    "events-es": _recordings("es", ".es"),
+    **({"events-hdf5": _recordings("hdf5", ".h5")} if importlib.util.find_spec("h5py") else {}),
     "nmnist": Target(_nmnist),
     **({"wav": Target(_wav)} if importlib.util.find_spec("soundfile") else {}),
     "npz": _table(".npz", lambda: _npz(False), False),

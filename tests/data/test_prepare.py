@@ -102,7 +102,7 @@ def test_event_files_and_a_folder_of_them(tmp_path: Path) -> None:
     assert events.offsets.diff().tolist() == [1, 2, 3, 4]
     assert events.shape == (2, 5, 6)
     assert names[3] == f"{tmp_path}/right/3.bin"
-    with pytest.raises(BitspikeError, match=r"^standard input: got CSV rows, wanted a .bin event file"):
+    with pytest.raises(BitspikeError, match=r"^standard input: got CSV rows, wanted an event file"):
         prepare("-", form)
 
 

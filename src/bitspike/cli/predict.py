@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     def predict(
         run: Path = typer.Argument(..., help="A finished run folder."),
         source: str = typer.Argument(
-            ..., help="Image, .bin, .npz, .csv, a folder of these, or - for CSV rows on stdin."
+            ..., help="Image, event file, .npz, .csv, a folder of these, or - for CSV rows on stdin."
         ),
         draws: int | None = typer.Option(None, "--draws", min=0, help="Ensemble draws (0: MAP; default: as shipped)."),
         raw: bool = typer.Option(False, "--raw", help="Probabilities without temperature scaling."),

@@ -10,20 +10,14 @@ import torch
 from torch import Tensor
 
 from bitspike.data import audio
+from bitspike.data.formats import suffixes
 from bitspike.data.images import SUFFIXES
 from bitspike.data.targets import sorted_names
 from bitspike.errors import refuse
 
 Kind = Literal["image", "events", "sound"]
 
-EVENT_SUFFIX = ".bin"
-FILES: dict[Kind, frozenset[str]] = {
-    "image": SUFFIXES,
-    "events": frozenset({EVENT_SUFFIX}),
-    "sound": audio.SUFFIXES,
-}
-IN_WORDS: dict[Kind, str] = {"image": "image", "events": ".bin event file", "sound": "sound file"}
-KNOWN = frozenset().union(*FILES.values())
+IN_WORDS: dict[Kind, str] = {"image": "image", "events": "event file", "sound": "sound file"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +31,11 @@ class Files:
     kind: Kind
 
 
+def _files() -> dict[Kind, frozenset[str]]:
+    """How names of each kind end; own files may add formats of events."""
+    return {"image": SUFFIXES, "events": suffixes(), "sound": audio.SUFFIXES}
+
+
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
@@ -44,13 +43,18 @@ def _folders(root: Path) -> list[Path]:
 def _classes(root: Path) -> dict[str, list[Path]]:
     """Class name to its files, sorted by name."""
     found: dict[str, list[Path]] = {}
+    known = frozenset().union(*_files().values())
     for child in _folders(root):
-        files = sorted(path for path in child.iterdir() if path.suffix.lower() in KNOWN)
+        files = sorted(path for path in child.iterdir() if path.suffix.lower() in known)
         files = [path for path in files if path.is_file() and not path.name.startswith(".")]
         if not files:
             others = sorted({path.suffix.lower() or "nameless" for path in child.iterdir() if path.is_file()})
             came = f"a class folder of {', '.join(others[:3])} files" if others else "an empty class folder"
-            refuse(str(child), came, f"image files, .bin event files or {audio.IN_WORDS} in it")
+            refuse(
+                str(child),
+                came,
+                f"image files, event files ({', '.join(sorted(suffixes()))}) or {audio.IN_WORDS} in it",
+            )
         found[child.name] = files
     return found
 
@@ -90,7 +94,7 @@ def listed(root: Path, classes: tuple[str, ...] | None = None) -> Files:
     tested = sum(len(files) for files in parts[1].values()) if len(parts) == 2 else 0
     if len(parts) == 2 and not tested:
         refuse(str(tested_root), "no class folders", "the classes of train")
-    kinds = [kind for kind, suffixes in FILES.items() if any(path.suffix.lower() in suffixes for path in paths)]
+    kinds = [kind for kind, ends in _files().items() if any(path.suffix.lower() in ends for path in paths)]
     if len(kinds) > 1:
         refuse(str(root), "both " + " and ".join(f"{IN_WORDS[kind]}s" for kind in kinds), "one kind")
     return Files(paths, torch.tensor(labels), tuple(names), tested, kinds[0])

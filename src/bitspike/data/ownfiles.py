@@ -10,7 +10,7 @@ import numpy as np
 from bitspike.data import classfolders
 from bitspike.data.audio import read_sounds
 from bitspike.data.classfolders import IN_WORDS, Files
-from bitspike.data.events import recordings
+from bitspike.data.eventfiles import recordings
 from bitspike.data.found import Found, longer
 from bitspike.data.image_sets import read_set
 from bitspike.data.normalise import NONE
@@ -54,9 +54,6 @@ def _read(files: Files, pictures: dict[str, Any], sound: dict[str, Any], common:
         return _sounds(files, sound, common)
     if files.kind == "events":
         x, notes = recordings(files.paths, size)
-        if size is None:
-            place = f"the sensor's size, {x.shape[1]} x {x.shape[2]}, is taken from the largest addresses"
-            notes = (place, *notes)
         return Found(x=x, input="events", normalisation=dict(NONE), notes=notes, **common)
     seen = read_set(files.paths, size, pictures["channels"], pictures["white"])
     return Found(x=seen.x, input="image", normalisation=seen.setting.normalisation(), notes=seen.notes, **common)

@@ -14,8 +14,8 @@ from torch import Tensor
 from bitspike.data import audio, classfolders, tables, targets
 from bitspike.data.arrays import read_npz
 from bitspike.data.base import Events, Split
-from bitspike.data.classfolders import EVENT_SUFFIX
-from bitspike.data.events import read_recordings
+from bitspike.data.eventfiles import recordings
+from bitspike.data.formats import suffixes
 from bitspike.data.found import longer
 from bitspike.data.images import SUFFIXES, Setting, read_images
 from bitspike.data.normalise import apply
@@ -39,7 +39,7 @@ class _New:
 def prepare(source: Path | str, form: dict[str, Any]) -> tuple[Tensor | Events, list[str]]:
     """Examples x as in `Split.x` and their names, from a file, a folder of files, or '-' (CSV on standard input).
 
-    Images take image files; events take .bin files; sound takes sound files; all but events take an .npz with x, or
+    Images take image files; events take event files; sound takes sound files; all but events take an .npz with x, or
     CSV rows of values in the units of the training file. If that and the new CSV have a header, columns are found by
     name; else by position. The target (a column of the name it had in training, or y, label, class or target; without
     names one column too many, at its place in training or the last) is left out, and so is a group; every other column
@@ -95,7 +95,7 @@ def _read(source: Path | str, form: dict[str, Any], classes: tuple[str, ...] | N
     labelled = classes is not None
     if str(source) == STANDARD_INPUT:
         if form["input"] == "events":
-            refuse("standard input", "CSV rows", "a .bin event file: this network reads events")
+            refuse("standard input", "CSV rows", "an event file: this network reads events")
         return _from_csv(None, form, labelled)
     path = Path(source).expanduser()
     if not path.exists():
@@ -133,7 +133,7 @@ def _ends(parts: list[_New]) -> Tensor | None:
 def _files_of(form: dict[str, Any]) -> frozenset[str]:
     """Suffixes of the files of which each is one example."""
     if form["input"] == "events":
-        return frozenset({EVENT_SUFFIX})
+        return suffixes()
     if form.get("audio"):
         return audio.SUFFIXES
     return SUFFIXES if form["input"] == "image" else frozenset()
@@ -145,7 +145,9 @@ def _suffixes(form: dict[str, Any]) -> frozenset[str]:
 
 
 def _in_words(form: dict[str, Any]) -> str:
-    wanted = {"events": ".bin of 5-byte events", "image": "an image, .npz or .csv"}.get(form["input"], ".npz or .csv")
+    wanted = {"events": ", ".join(sorted(suffixes())), "image": "an image, .npz or .csv"}.get(
+        form["input"], ".npz or .csv"
+    )
     if form.get("audio"):
         return f"{audio.IN_WORDS}, .npz or .csv of mel bands"
     return f"{wanted} (this network reads {form['input']} input)"
@@ -170,7 +172,7 @@ def _from_files(paths: list[Path], form: dict[str, Any]) -> _New:
     names = [str(path) for path in paths]
     if form["input"] == "events":
         _, height, width = form["shape"]
-        return _New(read_recordings(paths, (height, width)), names)
+        return _New(recordings(paths, (height, width))[0], names)
     if form.get("audio"):
         made = audio.read_sounds(paths, form["audio"])
         x, lengths = _fitted(made.x, made.lengths, form, names[int(made.lengths.argmax())])
