@@ -97,18 +97,18 @@ class Tally:
         self.weighs(layer, x.flatten(0, 1), y.flatten(0, 1), (n, real))
 
     def product(
-        self, part: str, weight: Tensor, x: Tensor, reach: float, *, bits: float = REAL_BITS, delayed: bool = False,
-        real: bool = False, rows: float | None = None, kind: str = "",
+        self, part: str, weight: Tensor, x: Tensor, reach: float | Tensor, *, bits: float = REAL_BITS,
+        delayed: bool = False, real: bool = False, rows: float | None = None, kind: str = "",
     ) -> None:  # fmt: skip
-        """Part of a cell, run at every step whatever comes: x (T, B, I), each value of which meets `reach` weights.
+        """Part of a cell, run at every step whatever comes: x (T, B, I), each value of which meets `reach` weights, or (I,).
 
         weight: for size and kind. bits: of one weight. delayed: it meets x of the step before, zeros first. real: x are
         no spikes, whatever their values. rows: examples of this call, where every call is another use of the cell.
         """
         if delayed:
             x = torch.cat([torch.zeros_like(x[:1]), x[:-1]])
-        name, inputs, met = f"{self.name}.{part}", x.shape[2], torch.tensor(float(reach), dtype=torch.float64)
-        all_steps = float(len(x) * inputs * reach)
+        name, inputs, met = f"{self.name}.{part}", x.shape[2], torch.as_tensor(reach, dtype=torch.float64)
+        all_steps = float(len(x) * met.expand(inputs).sum())
         layer = self.layers.setdefault(name, LayerCount(name, kind or self.kind, weight.numel(), bits, all_steps))
         if rows is not None:
             self._note_call(name, all_steps, rows)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from bitspike import registry
 from bitspike.coding.decoding import ensemble_outputs
 from bitspike.draws import Key
 from bitspike.errors import BitspikeError, refuse
@@ -18,7 +19,6 @@ from bitspike.learners.exchange import Roles, exchanged, receive
 from bitspike.learners.optimisation import Optimisation
 from bitspike.models.setting import Setting
 from bitspike.neurons import redraw_units
-from bitspike.options import Options
 from bitspike.targets import class_targets, classes_of, value_targets
 from bitspike.weights import binary_parametrizations, redraw, use_map
 
@@ -56,9 +56,15 @@ class Learner(ABC):
         """The schedule's factor on the learning rate now; 1 for a rule without one."""
         return 1.0 if self.optimisation is None else self.optimisation.factor(self.updates)
 
+    def learning_rate(self, usual: float) -> float:
+        """The learning rate now, where the optimiser's own is `usual`."""
+        return usual * self.rate_factor()
+
     @classmethod
-    def network(cls, options: Options, model: Options, setting: Setting) -> nn.Module:
+    def network(cls, options: Any, model: Any, setting: Setting) -> nn.Module:
         """The network that a learner with these options trains, by the options of a model."""
+        if registry.trait("model", model.kind, "local_rule", False):
+            refuse("learner.rule", f"'{options.rule}' with model.kind '{model.kind}'", "'vowel' or 'glm'")
         return cast(nn.Module, setting.build(model))
 
     @classmethod

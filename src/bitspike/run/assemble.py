@@ -78,6 +78,9 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
         refuse("training.criterion", f"'{recipe.training.criterion}'", f"one of {', '.join(wanted)} for {dataset.kind}")
     if recipe.data.class_weights and regression:
         refuse("data.class_weights", "true for regression", "false")
+    rule = recipe.learner.rule
+    if recipe.training.batch == 1 and not registry.trait("learner", rule, "single", False):
+        refuse("training.batch", 1, f"2 or more with learner.rule '{rule}'")
     _check_sequences(recipe, dataset)
     x = dataset.train.x
     check_augmentation(recipe.data, x)

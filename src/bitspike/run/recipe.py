@@ -82,6 +82,11 @@ class OptimizerPart(Options):
         _one_of(self, "lr", "lr_sum")
         return self
 
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """A rule with updates of its own has no optimiser."""
+        if trait("learner", recipe.learner.rule, "own_rate", False):
+            yield type(self).model_fields, f"learner.rule '{recipe.learner.rule}', which has learner.rate"
+
 
 class SchedulePart(Options):
     """Learning rate over training."""
@@ -112,7 +117,7 @@ class TrainingPart(Options):
     """Epochs between two measurements on validation; left out: 1, or with `updates` so many that there are about 40."""
     patience: Count | None = None
     """With keep = "best": training stops when this many measurements on validation in a row bring nothing better."""
-    batch: Annotated[int, Field(ge=2, le=10**12)] = 64
+    batch: Annotated[int, Field(ge=1, le=10**12)] = 64
     """Examples of an update."""
     keep: Literal["last", "best"] = "last"
     """The epoch shipped: the last, or the best on validation (`criterion`)."""

@@ -161,7 +161,7 @@ class Session:
         record = {
             "epoch": self.epoch,
             "updates": self.learner.updates,
-            "learning_rate": self.recipe.optimizer.lr * self.learner.rate_factor(),
+            "learning_rate": self.learner.learning_rate(self.recipe.optimizer.lr),
             "train": train,
             "validation": validation,
         }

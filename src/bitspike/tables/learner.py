@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from bitspike.options import Count, Options, Unread
+from bitspike.options import Count, Options, Positive, Unread
 from bitspike.registry import register, trait
 
 Decoder = Annotated[
@@ -54,3 +54,44 @@ class Online(Usual):
     """"final" is "cross-entropy"."""
     burn_in: Annotated[int, Field(ge=0)] = 10
     """Steps without update at the start of each example."""
+
+
+class Local(Options):
+    """Of probabilistic circuits: an update in each time step, of each synapse's traces and one signal that all hear."""
+
+    # Rates are the rule's own; there is no optimiser.
+    own_rate: ClassVar[bool] = True
+    single: ClassVar[bool] = True
+    rate: Positive = 0.005
+    """Learning rate, times the schedule's factor."""
+    kappa: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """How much of the old eligibility traces (and of the filtered update, or signal) is kept in a step."""
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """How much of the old averages of the control variate is kept in a step; the papers' code has 0.05."""
+    divergence: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the divergence of hidden circuits from their prior."""
+    spiking: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Chance of a symbol under that prior."""
+    baseline: Literal["before", "with", "none"] = "before"
+    """Control variate of hidden synapses: averages before this step's signal, with it, or none."""
+    samples: Count = 1
+    """Presentations of one example that are learned from together, by the importance-weighted bound (batch 1)."""
+    decoder: Literal["counts", "chances", "likelihood"] = "counts"
+    """Class probabilities from emitted symbols, from the chances to emit them, or from the likelihood of each class."""
+    draws: Count = 1
+    """Presentations that an answer is the mean of."""
+    parity: list[str] = Field(default_factory=list)
+    """Deviations of the papers' code that are followed, by name: V1, V3, V4 (vowel), V1, V4, F1, F2, F4 (glm)."""
+
+
+@register("learner", "vowel", "bitspike.learners.circuits.rules:Vowel")
+class Vowel(Local):
+    """VOWEL: local learning of winner-take-all circuits, online."""
+
+
+@register("learner", "glm", "bitspike.learners.circuits.rules:GLM")
+class GLM(Local):
+    """Maximum likelihood of probabilistic neurons, online, with a learning signal for hidden ones (FL-SNN)."""
+
+    spiking: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Chance of a spike of hidden neurons under their prior."""

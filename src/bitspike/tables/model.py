@@ -147,3 +147,30 @@ class ParallelLMU(Memory):
     """Of the hidden units."""
     hybrid: Hybrid | None = None
     """Left out: real-valued states. Memory units are scaled to a root-mean-square of 1 first."""
+
+
+@register("model", "circuits", "bitspike.models.circuits.network:Circuits")
+class Circuits(Options):
+    """Probabilistic circuits with filtered synapses, one output circuit for each class; for the rules glm and vowel."""
+
+    real_weights: ClassVar[bool] = True
+    local_rule: ClassVar[bool] = True
+    hidden: Annotated[int, Field(ge=0)] = 16
+    """Hidden circuits."""
+    symbols: Count = 2
+    """Symbols that a circuit can emit in a step; 1 is a Bernoulli neuron."""
+    topology: Literal["full", "no-return", "recurrent", "feed-forward"] = "no-return"
+    """full: inputs and circuits reach all circuits; no-return: but outputs no hidden ones; recurrent: and inputs only
+    hidden ones; feed-forward: and nothing goes back or sideways."""
+    taps: Annotated[int, Field(ge=1, le=64)] = 10
+    """Steps that a synapse remembers."""
+    filters: Count = 8
+    """Raised-cosine filters of a synapse, each with a weight."""
+    mu: Positive = 1.5
+    """Narrowness of these filters."""
+    feedback_mu: Positive = 1.0
+    """That of the one filter through which a circuit sees its own symbols."""
+    family: Literal["log", "spread"] = "log"
+    """log: filters as in FL-SNN and VOWEL, narrow at the latest spikes; spread: evenly over all taps."""
+    spread: Annotated[float, Field(ge=0)] = 0.05
+    """Initial weights are uniform up to this size."""
