@@ -100,7 +100,7 @@ class Tally:
         self, part: str, weight: Tensor, x: Tensor, reach: float | Tensor, *, bits: float = REAL_BITS,
         delayed: bool = False, real: bool = False, rows: float | None = None, kind: str = "",
     ) -> None:  # fmt: skip
-        """Part of a cell, run at every step whatever comes: x (T, B, I), each value of which meets `reach` weights, or (I,).
+        """Part of a cell, run at every step whatever comes: x (T, B, I) meets `reach` weights, or (I,), each.
 
         weight: for size and kind. bits: of one weight. delayed: it meets x of the step before, zeros first. real: x are
         no spikes, whatever their values. rows: examples of this call, where every call is another use of the cell.

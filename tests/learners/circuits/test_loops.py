@@ -1,0 +1,148 @@
+"""The compiled loop of probabilistic circuits against the plain one: same symbols, weights equal in float64."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from bitspike.draws import key_words
+from bitspike.errors import BitspikeError
+from bitspike.kernels.cpu import circuit_loops as loops
+from bitspike.learners.circuits import GLM, CircuitLearner, Vowel, plain
+from bitspike.models.circuits import Circuits, topology
+
+INPUTS, OUTPUTS, HIDDEN, STEPS = 7, 3, 4, 60
+RULES = [
+    *((Vowel, {"baseline": base}) for base in ("before", "with", "none")),
+    (Vowel, {"parity": ["V1", "V4"]}),
+    (Vowel, {"parity": ["V3"]}),
+    *((GLM, {"baseline": base}) for base in ("before", "with", "none")),
+    (GLM, {"parity": ["F1", "F2", "F4", "V4"]}),
+]
+
+
+def network(symbols: int = 2, name: str = "full") -> Circuits:
+    return Circuits(INPUTS, OUTPUTS, hidden=HIDDEN, symbols=symbols, mask=name).double()
+
+
+def learner(kind: type[CircuitLearner], symbols: int = 2, name: str = "full", **options: object) -> CircuitLearner:
+    return kind(network(symbols, name), seed=3, **{"rate": 0.005, "divergence": 0.7, **options})  # type: ignore[arg-type]
+
+
+def stream(streams: int, steps: int = STEPS) -> tuple[torch.Tensor, torch.Tensor]:
+    """Spikes with a long silence, an input that never fires, and classes for each step, some of them unknown."""
+    source = torch.Generator().manual_seed(streams)
+    x = (torch.rand(steps, streams, INPUTS, generator=source) < 0.1).double()
+    x[:, :, 3] = 0
+    x[20:45] = 0
+    return x, torch.randint(-1, OUTPUTS, (streams, steps), generator=source)
+
+
+def both(made: CircuitLearner, x: torch.Tensor, classes: torch.Tensor) -> tuple[Circuits, float]:
+    """Learn by both; returns the plain loop's network and its loss."""
+    streams = x.shape[1] * made.samples
+    other = Circuits(INPUTS, OUTPUTS, hidden=HIDDEN, symbols=made.model.symbols, mask="full").double()
+    other.load_state_dict(made.model.state_dict())
+    other.mask = made.model.mask
+    words = [key_words(*made.keys, "circuits", b) for b in range(streams)]
+    wanted = made.clamped(classes, len(x)).expand(-1, streams, -1)
+    x_all = x.expand(-1, streams, -1)
+    _, log_p, _ = plain.learn(other, plain.begin(other, streams), x_all, wanted, words, made.rule())
+    loss = made.fit_batch(x, classes)["loss"]
+    assert loss == pytest.approx(float(-log_p.mean()), rel=1e-9)
+    return other, loss
+
+
+@pytest.mark.parametrize(("kind", "options"), RULES)
+@pytest.mark.parametrize("symbols", [1, 2])
+def test_rules(kind: type[CircuitLearner], options: dict[str, object], symbols: int) -> None:
+    made = learner(kind, symbols, **options)
+    before = made.model.weight.detach().clone()
+    other, _ = both(made, *stream(1))
+    assert (made.model.weight - before).abs().max() > 1e-4
+    assert torch.allclose(made.model.weight, other.weight, atol=1e-8, rtol=0)
+    assert torch.allclose(made.model.own, other.own, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize(("kind", "options"), [RULES[0], RULES[5]])
+def test_streams_that_share_weights_and_samples_of_one(kind: type[CircuitLearner], options: dict[str, object]) -> None:
+    for samples, streams in ((1, 3), (3, 1)):
+        made = learner(kind, samples=samples, **options)
+        other, _ = both(made, *stream(streams))
+        assert torch.allclose(made.model.weight, other.weight, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["full", "no-return", "recurrent", "feed-forward"])
+@pytest.mark.parametrize("kappa", [0.0, 0.7])
+def test_topologies_and_short_and_long_traces(name: str, kappa: float) -> None:
+    made = learner(Vowel, name=name, kappa=kappa, rate=0.005)
+    other, _ = both(made, *stream(1))
+    assert torch.allclose(made.model.weight, other.weight, atol=1e-8, rtol=0)
+    assert not made.model.weight[~made.model.mask[:, None, :, None].expand_as(made.model.weight)].any()
+
+
+def test_slices_of_a_stream_are_the_whole_bit_for_bit() -> None:
+    x, classes = stream(2)
+    whole, pieces = learner(Vowel), learner(Vowel)
+    whole.fit_batch(x, classes)
+    cuts = [0, 1, 2, 14, 15, 31, 58, STEPS]
+    for number, (lo, hi) in enumerate(itertools.pairwise(cuts)):
+        part = classes[:, lo:hi]
+        pieces.fit_batch(x[lo:hi], part if bool((part >= 0).any()) else classes[:, :1], reset=number == 0)
+    assert torch.equal(whole.model.weight, pieces.model.weight)
+    assert torch.equal(whole.model.own, pieces.model.own)
+
+
+def test_what_a_stream_carries_is_saved_and_taken_up() -> None:
+    x, classes = stream(1)
+    whole = learner(Vowel)
+    whole.fit_batch(x, classes)
+    again = learner(Vowel)
+    again.model.load_state_dict(whole.model.state_dict())
+    again.load_state_dict(whole.state_dict())
+    x, classes = stream(1, 30)
+    for one in (whole, again):
+        one.fit_batch(x, classes)
+    assert torch.equal(whole.model.weight, again.model.weight)
+    state = whole.state_dict()
+    state["carried"]["live"][0] = 10**6
+    with pytest.raises(BitspikeError, match="learner state: got numbers that no run leaves"):
+        again.load_state_dict(state)
+
+
+def test_the_gap_empties_filters_and_nothing_else() -> None:
+    x, classes = stream(1)
+    made = learner(GLM)
+    made.fit_batch(x, classes)
+    assert made.state is not None
+    before = made.state.state_dict()
+    made.state.forget()
+    after = made.state.state_dict()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"bits"}
+
+
+def test_memory_does_not_grow_with_time() -> None:
+    x, classes = stream(1)
+    made = learner(Vowel)
+    made.fit_batch(x, classes)
+    sizes = {name: tuple(part.shape) for name, part in made.state_dict()["carried"].items()}
+    for _ in range(20):
+        made.fit_batch(x, classes, reset=False)
+    assert {name: tuple(part.shape) for name, part in made.state_dict()["carried"].items()} == sizes
+    assert made.updates == 21 * STEPS
+
+
+def test_masks() -> None:
+    full, none = topology("full", 2, 2, 1), topology("no-return", 2, 2, 1)
+    assert full.int().tolist() == [[1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    assert none.int().tolist() == [[1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 0, 1], [0, 0, 0]]
+    assert topology("feed-forward", 2, 2, 1).int().tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert topology("feed-forward", 2, 0, 1).int().tolist() == [[1], [1], [0]]
+    assert topology("recurrent", 1, 2, 1).int().tolist() == [[1, 1, 0], [0, 1, 1], [1, 0, 1], [0, 0, 0]]
+
+
+def test_silent_rows_are_replayed_for_as_long_as_they_matter() -> None:
+    assert loops.quiet_steps(0.2) == 15
+    assert 0.2 ** loops.quiet_steps(0.2) < loops.TINY
