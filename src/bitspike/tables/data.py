@@ -16,6 +16,7 @@ Drawn = Annotated[int, Field(ge=2)]
 Whole = Annotated[int, Field(gt=0)]
 Side = Annotated[int, Field(ge=1, le=1024)]
 Threshold = Annotated[float, Field(ge=0.01, le=10)]
+Gesture = Annotated[int, Field(ge=0, le=10)]
 Own = Annotated[Path, Field(strict=False)]
 VALIDATION = "Validation part: below 1 a share of what the test part leaves, else a number of examples."
 TEST = "Test part: below 1 a share of all examples, else a number of them."
@@ -206,6 +207,40 @@ class DigitsDVSSim(Filmed, Digits):
     """Pixels of the sensor for a pixel of the image."""
     duration: Annotated[float, Field(ge=1, le=3_600_000)] = 1000.0
     """Milliseconds of a recording."""
+
+
+@register("data", "mnist-dvs", "bitspike.data.mnist_dvs:mnist_dvs")
+class MNISTDVS(Official):
+    """MNIST on a monitor, moving slowly, filmed by an event camera; 26 x 26 pixels."""
+
+    folders = ("mnist-dvs", "MNIST-DVS", "MNIST_DVS")
+
+
+@register("data", "dvs-gesture", "bitspike.data.dvs_gesture:dvs_gesture")
+class DVSGesture(DataOptions):
+    """Gestures of 29 people before an event camera."""
+
+    folders = ("dvs-gesture", "DvsGesture", "DVSGesture")
+    otherwise = ""
+    validation: Annotated[Share, Field(description=VALIDATION)] = 0.1
+    gestures: Annotated[tuple[Gesture, ...], Field(strict=False)] | None = None
+    """Which gestures, 0 to 10, in the order of the classes (default all eleven)."""
+    downsample: Literal[1, 2, 4, 8] = 4
+    """Pixels of the camera for a pixel of the recordings, to either side: 4 gives 32 x 32."""
+    train_clip: Annotated[float, Field(ge=1, le=1e6)] = 500.0
+    """Milliseconds of the pieces into which a gesture for training is cut."""
+    test_clip: Annotated[float, Field(ge=1, le=1e6)] = 1800.0
+    """Milliseconds of a test gesture, from its begin."""
+
+
+@register("data", "shd", "bitspike.data.shd:shd")
+class SHD(Official):
+    """Spoken digits as spikes of a model cochlea (Heidelberg)."""
+
+    folders = ("shd", "SHD", "")
+    files = ("shd_train.h5", "shd_test.h5")
+    merge: Annotated[int, Field(ge=1, le=700)] = 1
+    """Neighbouring channels, of 700, that are one."""
 
 
 @register("data", "braille", "bitspike.data.braille:braille")
