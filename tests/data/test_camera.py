@@ -134,6 +134,14 @@ def test_a_path_is_closed_and_no_faster_than_it_says(shape: str) -> None:
         (lambda: film(torch.full((1, 2, 2), 2.0), Camera(2, 2), STILL, 1.0), "camera images: got 2 to 2, wanted"),
         (lambda: film(torch.zeros(2, 2), Camera(2, 2), STILL, 1.0), "camera images: got torch.float32 of shape (2, 2)"),
         (lambda: film(torch.zeros(2, 2, 2), Camera(2, 2), STILL, 1.0, 1.0, [1]), "camera numbers: got 1, wanted 2"),
+        (
+            lambda: film(torch.zeros(1, 2, 2), Camera(2, 2), Path(amplitude=500.0, period=1e-3), 3600.0),
+            "camera path: got 3600 s at up to 3,141,593 pixels a second, wanted at most 4,000,000 frames",
+        ),
+        (
+            lambda: film(torch.zeros(1, 2, 2), Camera(1000, 1000, noise=1e4), STILL, 3600.0),
+            "camera leak and noise: got 36,001,080,000,000 events a recording, wanted at most 100,000,000",
+        ),
     ],
 )
 def test_what_a_camera_refuses(make, message: str) -> None:  # type: ignore[no-untyped-def]

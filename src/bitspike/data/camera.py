@@ -38,6 +38,8 @@ SLOWEST = 10_000.0  # us from frame to frame, at most
 LEAST = 0.01  # of a threshold, however much pixels differ
 MOVING = 0.8  # of the time of a saccade; then the eye rests
 
+MOST_FRAMES = 4_000_000  # of a recording
+MOST_EVENTS = 100_000_000  # of a recording
 AT_ONCE = 64  # recordings that a thread makes before it takes others
 KINDS = (np.int64, np.int16, np.int16, np.uint8)  # of t, x, y, p
 
@@ -147,6 +149,7 @@ def film(
     numbers = range(len(images)) if numbers is None else numbers
     if len(numbers) != len(images):
         refuse("camera numbers", f"{len(numbers)}", f"{len(images)}, one for each image")
+    _bounded(camera, path, seconds)
     spacing = min(SLOWEST, 1e6 * FARTHEST / path.fastest if path.fastest else SLOWEST)
     times = np.linspace(0.0, 1e6 * seconds, max(2, math.ceil(1e6 * seconds / spacing) + 1))
     recorder = _Recorder(camera, path, times)
@@ -165,6 +168,17 @@ def film(
         torch.from_numpy(np.concatenate([*c, np.zeros(0, k)], dtype=k)) for c, k in zip(columns, KINDS, strict=True)
     )
     return Events(t, x, y, p, torch.from_numpy(offsets), (2, camera.height, camera.width))
+
+
+def _bounded(camera: Camera, path: Path, seconds: float) -> None:
+    """Refuse what would take more memory than a recording is worth, before any is taken."""
+    frames = seconds * path.fastest / FARTHEST
+    if frames > MOST_FRAMES:
+        came = f"{seconds:g} s at up to {path.fastest:,.0f} pixels a second"
+        refuse("camera path", came, f"at most {MOST_FRAMES:,} frames, each an eighth of a pixel from the last")
+    events = (camera.leak + camera.noise) * camera.height * camera.width * seconds
+    if events > MOST_EVENTS:
+        refuse("camera leak and noise", f"{events:,.0f} events a recording", f"at most {MOST_EVENTS:,}")
 
 
 def _places(side: int, far: Array, sensor: int) -> tuple[tuple[int, int], Array, Array]:
@@ -217,6 +231,8 @@ class _Recorder:
             )
             if count <= len(room[0]):
                 break
+            if count > MOST_EVENTS:
+                refuse("camera", f"{count:,} events in recording {number}", f"at most {MOST_EVENTS:,}")
             self.most = 2 * count
         found = [column[:count] for column in room]
         if camera.noise:

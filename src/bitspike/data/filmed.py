@@ -31,7 +31,8 @@ from bitspike.kernels import cache
 from bitspike.notices import notice
 
 ROOM, LOST = "filmed", "recordings are filmed"
-LARGEST = 4 << 30  # bytes of a file
+LARGEST = 4 << 30  # bytes of a file; more are not kept
+EACH = 13  # bytes of an event, at most
 LONG = 2000  # recordings
 SOURCES = ("camera.py", "camera_loop.py", "../draws.py")
 KINDS = {"t": np.int64, "x": np.int16, "y": np.int16, "p": np.uint8, "offsets": np.int64}
@@ -56,7 +57,10 @@ class Filming(NamedTuple):
         if len(images) >= LONG:
             notice(f"filming {len(images):,} recordings, which is kept for later")
         events = film(images, self.camera, self.path, self.seconds, self.scale, numbers.tolist())
-        cache.write(file, _packed(events), ROOM, LOST)
+        if len(events.t) * EACH > LARGEST:
+            cache.say(f"{LOST} again in every process: {len(events.t):,} events are too many to keep")
+        else:
+            cache.write(file, _packed(events), ROOM, LOST)
         return events
 
 
