@@ -11,7 +11,20 @@ from typing import Any, NoReturn
 import typer
 
 from bitspike import plugins
-from bitspike.cli import compare, doctor, evaluate, hybridise, init, predict, recipes, report, results, show, train
+from bitspike.cli import (
+    compare,
+    doctor,
+    evaluate,
+    events,
+    hybridise,
+    init,
+    predict,
+    recipes,
+    report,
+    results,
+    show,
+    train,
+)
 from bitspike.errors import BitspikeError, one_line
 from bitspike.version import __version__
 
@@ -41,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (recipes, init, train, evaluate, show, compare, report, predict, hybridise, results, doctor):
+for verb in (recipes, init, train, evaluate, show, compare, report, predict, hybridise, results, events, doctor):
     verb.register(app)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bitspike.options import Options
-from bitspike.registry import register
+from bitspike.registry import register, trait
 
 
 class EventOptions(Options):
@@ -15,6 +15,11 @@ class EventOptions(Options):
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     words: ClassVar[str] = ""
+
+
+def words_of(name: str) -> str:
+    """What people call a format."""
+    return str(trait("events", name, "words", "") or name)
 
 
 @register("events", "bin", "bitspike.data.formats.bin5:Bin5")

@@ -73,7 +73,9 @@ class Aedat4(Format):
         self.stream = events[0] if stream is None else stream
         chosen = self.streams[self.stream]
         self.size = chosen.size
-        self.about = {"compression": self.compression, "stream": f"{self.stream} of {len(events)} of events"}
+        self.about = {"compression": self.compression}
+        if len(events) > 1:
+            self.about["stream"] = f"{self.stream}, of {', '.join(map(str, events))}"
         if chosen.camera:
             self.about["camera"] = chosen.camera
 
