@@ -1,6 +1,7 @@
 """Examples that are in memory already: tensors (x, y), a torch `Dataset`, a `DataLoader`, or a `DataSet` of `load`.
 
     x (N, *features), or (N, T, *features) with time
+      or recordings: `Events`, or a data set as Tonic's, of pairs (structured array of events, label)
     y whole numbers, booleans or texts (N,): classes; (N, T): a class for each step, -1 for none;
       real numbers (N,) or (N, D): values
 
@@ -21,10 +22,11 @@ from torch.utils.data._utils.collate import default_collate
 
 from bitspike.data import targets
 from bitspike.data.arrays import as_numbers
-from bitspike.data.base import DataSet, Split
+from bitspike.data.base import DataSet, Events, Split
 from bitspike.data.folder import TEST, data_set, strata
 from bitspike.data.found import Found
-from bitspike.data.normalise import apply
+from bitspike.data.givenevents import joined, on_one_sensor, recorded
+from bitspike.data.normalise import NONE, apply
 from bitspike.data.sameness import equal_examples
 from bitspike.data.sources import sha256_of_arrays
 from bitspike.data.splits import Parts, split
@@ -38,17 +40,24 @@ SMALLEST = 8
 
 @dataclass(frozen=True)
 class Pairs:
-    """x (N, ...) and y (N, ...) as they came; batch: of the DataLoader they came in."""
+    """x (N, ...) and y (N, ...) as they came; batch: of the DataLoader they came in.
 
-    x: Tensor
+    told: the sensor of recordings is said, not only seen.
+    """
+
+    x: Tensor | Events
     y: np.ndarray[Any, Any]
     field: str
     batch: int | None = None
+    told: bool = True
 
     def digest(self) -> str:
         """SHA-256 of all values."""
         y = torch.from_numpy(np.unique(self.y, return_inverse=True)[1] if self.y.dtype.kind in "US" else self.y)
-        return sha256_of_arrays(self.x, y)
+        x = self.x
+        if isinstance(x, Events):
+            return sha256_of_arrays(x.t, x.x, x.y, x.p, x.offsets, y)
+        return sha256_of_arrays(x, y)
 
 
 def pairs(data: Any, field: str) -> Pairs:
@@ -56,6 +65,8 @@ def pairs(data: Any, field: str) -> Pairs:
     batch = None
     if isinstance(data, DataLoader):
         batch, data = _checked_loader(data, field), data.dataset
+    if (found := recorded(data, field)) is not None:
+        return _recordings(*found, field, batch)
     if isinstance(data, TensorDataset):
         data = data.tensors
     elif (
@@ -77,6 +88,15 @@ def pairs(data: Any, field: str) -> Pairs:
             place = tuple(np.argwhere(~np.isfinite(some))[0].tolist())
             refuse(f"{field} {name}{list(place)}", some[place], "a finite number")
     return Pairs(as_numbers(x), y, field, batch)
+
+
+def _recordings(x: Events, labels: Any, told: bool, field: str, batch: int | None) -> Pairs:
+    y = _array(labels, f"{field} y")
+    if y.ndim != 1 or len(y) != len(x):
+        refuse(f"{field} y", f"shape {y.shape}", f"({len(x)},): a class for each of the {len(x)} recordings")
+    if y.dtype.kind not in "biuUS":
+        refuse(f"{field} y", y.dtype, "classes: whole numbers or texts")
+    return Pairs(x, y, field, batch, told)
 
 
 def _array(values: Any, field: str) -> np.ndarray[Any, Any]:
@@ -144,25 +164,25 @@ def given(
         if isinstance(share, bool) or (isinstance(share, int | float) and not share > 0):
             refuse(name, share, "a share above 0, a number of examples, or data")
     first = pairs(data, "data")
-    if time and first.x.ndim < 3:
+    if time and isinstance(first.x, Tensor) and first.x.ndim < 3:
         came = f"shape {tuple(first.x.shape)}, which has no time axis"
         refuse("data x", came, "(N, T, *features), or encoder='direct' (or 'rate') and steps=8 for values without time")
     apart = {"validation": validation, "test": test}
     others = {k: pairs(v, k) for k, v in apart.items() if not (v is None or isinstance(v, int | float))}
-    for name, other in others.items():
-        if other.x.shape[1:] != first.x.shape[1:]:
-            refuse(f"{name} x", f"shape {tuple(other.x.shape)}", f"(N, {str(tuple(first.x.shape[1:]))[1:]}, as data x")
     every = [first, *others.values()]
+    x = _joined(every)
+    time = time and isinstance(x, Tensor)
     try:
         y = np.concatenate([one.y for one in every])
     except ValueError:
         refuse("y", ", ".join(str(one.y.shape) for one in every), "targets of one form in all parts")
-    mask = y >= 0 if time and y.dtype.kind in "iu" and y.ndim == 2 and y.shape[1] == first.x.shape[1] else None
+    mask = y >= 0 if time and y.dtype.kind in "iu" and y.ndim == 2 and y.shape[1] == x.shape[1] else None
     found = Found(
         source="data",
-        x=torch.cat([one.x.to(first.x.dtype) for one in every]),
+        x=x,
         y=targets.of_array(y, "data y", mask),
-        input="series" if time else "vector",
+        input="events" if isinstance(x, Events) else "series" if time else "vector",
+        normalisation=dict(NONE) if isinstance(x, Events) else None,
         digests={one.field: one.digest() for one in every},
         time=time,
     )
@@ -175,6 +195,23 @@ def given(
     return replace(made, notes=tuple(notes)), first.batch
 
 
+def _joined(every: list[Pairs]) -> Tensor | Events:
+    """x of all parts, which have to be of one form."""
+    first = every[0].x
+    tensors = [one.x for one in every if isinstance(one.x, Tensor)]
+    events = [one.x for one in every if isinstance(one.x, Events)]
+    if tensors and events:
+        refuse("data", "recordings of events in one part, arrays in another", "one of them")
+    if events:
+        fields = ["data" if one is every[0] else one.field for one in every]
+        return joined(on_one_sensor(events, [one.told for one in every], fields))
+    assert isinstance(first, Tensor)
+    for one, x in zip(every, tensors, strict=True):
+        if x.shape[1:] != first.shape[1:]:
+            refuse(f"{one.field} x", f"shape {tuple(x.shape)}", f"(N, {str(tuple(first.shape[1:]))[1:]}, as data x")
+    return torch.cat([x.to(first.dtype) for x in tensors])
+
+
 def again(validation: float | None, test: float | None) -> NoReturn:
     """What a run learned from is nowhere but in the hands of who handed it in."""
     came = "a run on examples that were handed to bitspike.fit"
@@ -185,9 +222,17 @@ def labelled(data: Any, form: dict[str, Any], classes: tuple[str, ...], field: s
     """Examples to measure a run on (its `DataSet.form` and class names), and their digest; x as in training."""
     found = pairs(data, field)
     shape = (*([form["steps"]] if form["steps"] else []), *form["shape"])
-    if tuple(found.x.shape[1:]) != shape:
-        refuse(f"{field} x", f"shape {tuple(found.x.shape)}", f"(N, {', '.join(map(str, shape))}), as in training")
-    mask = found.y >= 0 if form.get("per_step") and found.y.shape == tuple(found.x.shape[:2]) else None
+    x = found.x
+    if isinstance(x, Events):
+        if form["input"] != "events":
+            refuse(f"{field} x", "recordings of events", f"{form['input']} input, as in training")
+        fits = all(mine <= other for mine, other in zip(x.shape, shape, strict=True))
+        if not fits or (found.told and x.shape != shape):
+            refuse(f"{field} x", f"recordings of shape {x.shape}", f"{shape}, as in training")
+        x = replace(x, shape=shape)
+    elif tuple(x.shape[1:]) != shape:
+        refuse(f"{field} x", f"shape {tuple(x.shape)}", f"(N, {', '.join(map(str, shape))}), as in training")
+    mask = found.y >= 0 if form.get("per_step") and found.y.shape == tuple(x.shape[:2]) else None
     given = targets.of_array(found.y, f"{field} y", mask)
     y = (
         targets.classified(given, classes)
@@ -196,7 +241,7 @@ def labelled(data: Any, form: dict[str, Any], classes: tuple[str, ...], field: s
     )
     if y.ndim != (2 if form.get("per_step") or not classes else 1):
         refuse(f"{field} y", f"shape {tuple(y.shape)}", "targets as in training, for each example or for each step")
-    return Split(found.x.float(), y, torch.arange(len(y))), found.digest()
+    return Split(x.float() if isinstance(x, Tensor) else x, y, torch.arange(len(y))), found.digest()
 
 
 def _kind(y: targets.Given) -> targets.Target:

@@ -61,8 +61,9 @@ def fit(
     Values are learned as sigmoid(scores), scaled to the training range.
 
     data: tensors (x, y), a torch `Dataset` or `DataLoader` of such pairs, or a `bitspike.data.load(...)`. x is
-    (N, T, *features); values without time (N, *features) want an `encoder`, such as "direct" or "rate", and `steps`. y
-    holds whole numbers or texts (classes; (N, T) for each step), or real numbers (values). validation, test: shares
+    (N, T, *features); values without time (N, *features) want an `encoder`, such as "direct" or "rate", and `steps`;
+    recordings of events (a data set as Tonic's, or `Events`) are binned: encoder={"name": "events", "dt": 10.0}.
+    y holds whole numbers or texts (classes; (N, T) for each step), or real numbers (values). validation, test: shares
     drawn by `split_seed` 0 (default 0.125 of what is left, 0.2 of all), or data of their own. classes: names by number.
 
     encoder, learner, weights, optimizer, latent_optimizer, schedule, training, evaluation: tables of a recipe
@@ -118,6 +119,8 @@ def _add(said: dict[str, Any], table: str, values: dict[str, Any]) -> None:
 
 def _encoder(part: dict[str, Any] | None, dataset: DataSet, steps: int | None) -> dict[str, Any]:
     """The encoder's table: each time step of the data is one of the network, unless another one is asked for."""
+    if part is None and dataset.input == "events":
+        part = {"name": "events"}
     if part is None and dataset.steps is None:
         refuse("encoder", f"none, for the data '{dataset.name}' without time steps", "'direct', 'rate' or another")
     part = {"name": "sequence"} if part is None else part
