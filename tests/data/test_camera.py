@@ -76,6 +76,21 @@ def test_what_leaks_is_on_and_regular() -> None:
     assert len(set(one.t.tolist())) > 80
 
 
+def test_events_that_follow_the_image_stay_where_its_edges_are() -> None:
+    image = torch.zeros(1, 21, 21)
+    image[0, 8:13, 8:13] = 1
+    path = Path(amplitude=6.0)
+    still, moved = (film(image, ideal(13, 13), path, 1.0, follow=follow) for follow in (True, False))
+    # A square of five pixels in the middle: its edges lie within one pixel of rows and columns 4 and 8.
+    edges = (still.x - 6).abs().maximum((still.y - 6).abs())
+    assert ((edges >= 1) & (edges <= 3)).all()
+    assert len(moved.t) > 100
+    assert len(still.t) > len(moved.t)
+    assert (still.t.diff() >= 0).all()
+    phases = film(image.expand(4, 21, 21), ideal(13, 13), Path(amplitude=6.0, phase=1.0), 1.0, follow=True)
+    assert ((phases.x - 6).abs().maximum((phases.y - 6).abs()) <= 3).all()
+
+
 def test_noise_is_of_both_signs_and_of_its_rate() -> None:
     events = film(torch.zeros(4, 8, 8), ideal(16, 16, noise=5), STILL, 1.0)
     wanted = 4 * 256 * 5

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -131,12 +131,14 @@ class Path:
 
 
 def film(
-    images: Tensor, camera: Camera, path: Path, seconds: float, scale: float = 1.0, numbers: Sequence[int] | None = None
-) -> Events:
+    images: Tensor, camera: Camera, path: Path, seconds: float, scale: float = 1.0,
+    numbers: Sequence[int] | None = None, follow: bool = False,
+) -> Events:  # fmt: skip
     """Recordings of grey images (N, h, w) in [0, 1], each in the middle of the sensor, as `Events` (2, H, W).
 
     scale: pixels of the sensor for a pixel of an image; what lies beyond an image is black. numbers: of the
-    recordings, which name their draws (default 0, 1, ...).
+    recordings, which name their draws (default 0, 1, ...). follow: the events are then moved back by whole pixels, as
+    the image has moved, as if a recording of a larger sensor were made steady and cut out.
     """
     if images.ndim != 3 or not images.is_floating_point():
         refuse("camera images", f"{images.dtype} of shape {tuple(images.shape)}", "grey values (N, h, w) in [0, 1]")
@@ -152,7 +154,7 @@ def film(
     _bounded(camera, path, seconds)
     spacing = min(SLOWEST, 1e6 * FARTHEST / path.fastest if path.fastest else SLOWEST)
     times = np.linspace(0.0, 1e6 * seconds, max(2, math.ceil(1e6 * seconds / spacing) + 1))
-    recorder = _Recorder(camera, path, times)
+    recorder = _Recorder(camera, path, times, math.ceil(path.amplitude) if follow else 0)
 
     def part(rows: slice) -> list[tuple[Array, ...]]:
         shown = _shown(images[rows], scale)
@@ -204,9 +206,12 @@ def _shown(images: Tensor, scale: float) -> Array:
 class _Recorder:
     """One camera on one path, and room for the events of a recording."""
 
-    def __init__(self, camera: Camera, path: Path, times: Array) -> None:
+    def __init__(self, camera: Camera, path: Path, times: Array, margin: int) -> None:
+        """margin: pixels on each side beyond the camera's, where events are moved back."""
         from bitspike.data.camera_loop import seen
 
+        self.kept, self.margin = (camera.height, camera.width), margin
+        camera = replace(camera, height=camera.height + 2 * margin, width=camera.width + 2 * margin)
         self.seen, self.camera, self.path, self.times = seen, camera, path, times
         self.on, self.off = camera.thresholds()
         self.settings = np.array([camera.dark, camera.leak * 1e-6, camera.refractory * 1e6, camera.tau * 1e6])
@@ -216,8 +221,8 @@ class _Recorder:
         """t, x, y, p (E,) of one recording, by time."""
         camera, pixels = self.camera, self.on.size
         drawn = draws.uniform(pixels + 1, "camera", camera.number, "recording", int(number)).double().numpy()
-        turns = self.times / (1e6 * self.path.period) + self.path.phase * drawn[pixels]
-        down, right = self.path.at(turns)
+        begin = self.path.phase * drawn[pixels]
+        down, right = self.path.at(self.times / (1e6 * self.path.period) + begin)
         places = [
             _places(side, far, span) for side, far, span in zip(image.shape, (down, right), self.on.shape, strict=True)
         ]
@@ -238,7 +243,15 @@ class _Recorder:
         if camera.noise:
             found = [np.concatenate(both) for both in zip(found, self._noise(number), strict=True)]
         order = np.argsort(found[0], kind="stable")
-        return tuple(column[order] for column in found)
+        found = [column[order] for column in found]
+        return self._moved_back(found, begin) if self.margin else tuple(found)
+
+    def _moved_back(self, found: list[Array], begin: float) -> tuple[Array, ...]:
+        t, x, y, p = found
+        down, right = (np.rint(far) for far in self.path.at(t / (1e6 * self.path.period) + begin))
+        x, y = (old - self.margin - far.astype(np.int16) for old, far in ((x, right), (y, down)))
+        inside = (x >= 0) & (x < self.kept[1]) & (y >= 0) & (y < self.kept[0])
+        return tuple(column[inside] for column in (t, x, y, p))
 
     def _noise(self, number: int) -> tuple[Array, ...]:
         draw = draws.generator("camera", self.camera.number, "noise", int(number))

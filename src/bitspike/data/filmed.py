@@ -39,16 +39,17 @@ KINDS = {"t": np.int64, "x": np.int16, "y": np.int16, "p": np.uint8, "offsets": 
 
 
 class Filming(NamedTuple):
-    """The camera, how the image moves, for how many seconds, and how large it is."""
+    """The camera, how the image moves, for how many seconds, how large it is, and whether events move back with it."""
 
     camera: Camera
     path: Moved
     seconds: float
     scale: float
+    follow: bool
 
     def __call__(self, name: str, images: Tensor, numbers: Tensor) -> Events:
         """Recordings of grey images (N, h, w) in [0, 1] with these numbers (N,), kept for later."""
-        said = repr((astuple(self.camera), astuple(self.path), self.seconds, self.scale, _sources()))
+        said = repr((astuple(self.camera), astuple(self.path), self.seconds, self.scale, self.follow, _sources()))
         digest = hashlib.sha256(f"{said}{sha256_of_arrays(images, numbers)}".encode()).hexdigest()[:32]
         file = f"{name}-{digest}.events"
         kept = cache.read(file, ROOM, LARGEST)
@@ -56,7 +57,7 @@ class Filming(NamedTuple):
             return _unpacked(kept, self.camera)
         if len(images) >= LONG:
             notice(f"filming {len(images):,} recordings, which is kept for later")
-        events = film(images, self.camera, self.path, self.seconds, self.scale, numbers.tolist())
+        events = film(images, self.camera, self.path, self.seconds, self.scale, numbers.tolist(), self.follow)
         if len(events.t) * EACH > LARGEST:
             cache.say(f"{LOST} again in every process: {len(events.t):,} events are too many to keep")
         else:
@@ -118,12 +119,12 @@ def digits_dvs_sim(
 
 def _filming(
     *, sensor: tuple[int, int], scale: float, duration: float, path: Any, amplitude: float, period: float, phase: float,
-    camera: int, refractory: float, tau: float, **other: float,
+    follow: bool, camera: int, refractory: float, tau: float, **other: float,
 ) -> Filming:  # fmt: skip
     """Of the options of `tables.data.Filmed`, in milliseconds."""
     height, width = sensor
     made = Camera(height, width, refractory=refractory / 1000, tau=tau / 1000, number=camera, **other)
-    return Filming(made, Moved(path, amplitude, period / 1000, phase), duration / 1000, scale)
+    return Filming(made, Moved(path, amplitude, period / 1000, phase), duration / 1000, scale, follow)
 
 
 @once

@@ -166,6 +166,8 @@ class Filmed(DataOptions):
     """Milliseconds until the image is again where it began."""
     phase: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the path on which a recording may begin: 0 all at one place, 1 anywhere."""
+    follow: bool = False
+    """Move events back with the image, by whole pixels, as recordings that were made steady afterwards."""
     on: Threshold = 0.275
     """Threshold of ON events, in log intensity."""
     off: Threshold = 0.225
