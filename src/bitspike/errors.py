@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -48,6 +48,18 @@ def refuse(field: str, came: object, wanted: str) -> NoReturn:
     except ValueError:  # Python does not print whole numbers of more than 4,300 digits
         said = "a number of thousands of digits"
     raise BitspikeError(f"{field}: got {shortened(one_line(said), LONGEST_CAME)}, wanted {wanted}")
+
+
+def check_name(field: str, came: object, names: Collection[str], wanted: str = "") -> None:
+    """Refuse a word that is not among `names`; wanted: what is said of these, by default "one of A, B"."""
+    if came not in names:
+        refuse(field, repr(came), wanted or f"one of {', '.join(names)}")
+
+
+def check_whole(field: str, came: object, wanted: str = "a whole number, 1 or more") -> None:
+    """Refuse what is no whole number of 1 or more."""
+    if isinstance(came, bool) or not isinstance(came, int) or came < 1:
+        refuse(field, came, wanted)
 
 
 @contextmanager

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bitspike.cells.legendre import all_states, delay_weights, discrete, impulse_response, last_states
+from bitspike.cells.legendre import all_states, discrete, impulse_response, last_states
 from bitspike.errors import BitspikeError
+
+
+def delay_weights(order: int, delays: torch.Tensor) -> torch.Tensor:
+    """Read-outs (R, d) of delays r in [0, 1] of the window: row r holds the Legendre polynomials P_i(2r - 1)."""
+    return torch.from_numpy(np.polynomial.legendre.legvander(2 * delays.double().numpy() - 1, order - 1))
 
 
 def loop(u: Tensor, order: int, window: float) -> Tensor:

@@ -85,7 +85,7 @@ def test_closed_form_by_hand() -> None:
 def check(before: Energy, factor: float, again: Energy, name: str) -> None:
     """The account at `factor` times the spikes is what the line through it says."""
     line = before.cross_over[name]
-    assert again.cross_over[name].network == pytest.approx(line.network_at(factor * line.here), rel=1e-9)
+    assert again.cross_over[name].network == pytest.approx(line.fixed + line.slope * factor * line.here, rel=1e-9)
 
 
 @pytest.mark.parametrize("draws", [1, 10])

@@ -56,17 +56,9 @@ def discrete(order: int, window: float) -> tuple[Tensor, Tensor]:
     return a.clone(), b.clone()
 
 
-def delay_weights(order: int, delays: Tensor) -> Tensor:
-    """Read-outs (R, d) of delays r in [0, 1] of the window: row r holds P_i(2r - 1)."""
-    x = 2 * delays.double() - 1
-    rows = [torch.ones_like(x), x]
-    for n in range(1, order - 1):
-        rows.append(((2 * n + 1) * x * rows[n] - n * rows[n - 1]) / (n + 1))
-    return torch.stack(rows[:order], -1)
-
-
 @lru_cache(maxsize=8)
-def _response(order: int, window: float, steps: int) -> Tensor:
+def impulse_response(order: int, window: float, steps: int) -> Tensor:
+    """m_t for u = (1, 0, 0, ...): rows Abar^t Bbar, (steps, d) in float64."""
     a, b = discrete(order, window)
     rows = torch.empty(steps, order, dtype=torch.float64)
     m = b
@@ -74,11 +66,6 @@ def _response(order: int, window: float, steps: int) -> Tensor:
         rows[t] = m
         m = a @ m
     return rows
-
-
-def impulse_response(order: int, window: float, steps: int) -> Tensor:
-    """m_t for u = (1, 0, 0, ...): rows Abar^t Bbar, (steps, d) in float64."""
-    return _response(order, float(window), int(steps))
 
 
 def last_states(u: Tensor, order: int, window: float, last: int = 1) -> Tensor:

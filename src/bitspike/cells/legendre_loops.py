@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bitspike.cells.lmu_loops import joined, tanh_row
+from bitspike.cells.lmu_loops import tanh_row
+from bitspike.kernels.cpu.compiled import joined
 
 
 @joined

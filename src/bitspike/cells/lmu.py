@@ -168,9 +168,7 @@ class LMU(nn.Module):
 
     def run(self, x: Tensor, state: LMUState | None = None, last: int | None = None) -> tuple[Tensor, LMUState]:
         """Hidden states after the `last` final steps (all, if left out), (last, B, H), and the state after them."""
-        if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != self.inputs:
-            refuse("lmu input", tuple(x.shape), f"(T, B, {self.inputs}) with at least one step")
-        last = checked_last(last, len(x))
+        last = checked_last(last, x, self.inputs)
         given, x = x.dtype, computing(x).to(torch.promote_types(computing_dtype(x.dtype), self.e_x.dtype))
         with torch.autocast(x.device.type, enabled=False):
             y, state = self._run(x, state, last)
@@ -249,10 +247,7 @@ class LMU(nn.Module):
 
     def fan_out(self) -> dict[str, float]:
         """Weights that one count of a memory or hidden unit meets in a step; the read-out is not the cell's."""
-        return {
-            "memory": self.order + self.hidden + self.signals,
-            "spikes": self.hidden + self.signals,
-        }
+        return {"memory": self.order + self.hidden + self.signals, "spikes": self.hidden + self.signals}
 
     def report_operations(self, tally: Any, given: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         """For the energy account (`energy.tally`), of memory and hidden states (T, B, *) of a run.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,8 +74,3 @@ class Total:
             self.sum.addmm_(left.t(), right)
         else:
             self.sum.add_(left.t() @ right)
-
-
-def array(tensor: Tensor) -> Any:
-    """The tensor's memory for Numba, bfloat16 as its bits."""
-    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

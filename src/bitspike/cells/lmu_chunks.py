@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from bitspike.cells import lmu_loops as loops
-from bitspike.cells.lmu_cell import Cell, End, Start, Total, Weights, array
+from bitspike.cells.lmu_cell import Cell, End, Start, Total, Weights
 from bitspike.kernels.cpu.buffers import empty
+from bitspike.kernels.cpu.half import array
 
 CHUNK = 16
 GROUP = 8  # chunks whose gradients enter that of the memory's weights together

@@ -7,66 +7,19 @@ c of a row belongs to signal c // d. One called `low` and what comes from a prod
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 
-from bitspike.kernels.cpu.compiled import compiled
+from bitspike.kernels.cpu.compiled import Loop, compiled, joined
+from bitspike.kernels.cpu.half import put, value
 from bitspike.kernels.cpu.math import expm1
 
-Loop = TypeVar("Loop", bound=Callable[..., None])
 
-
-def _compiled(**options: Any) -> Callable[[Loop], Loop]:
-    def made(function: Loop) -> Loop:
-        kept: Loop = compiled(function, **options)
-        return kept
-
-    return made
-
-
-exact = _compiled()
-# Where no bits are promised: a multiplication may join an addition, and in gradients sums may take any order.
-joined = _compiled(fastmath={"contract"})
-loose = _compiled(fastmath={"contract", "reassoc"})
-
-
-def real(v: Any) -> Any:
-    """A number of a product: itself, or the float32 of bfloat16 bits."""
-    return v
-
-
-def put(a: Any, c: int, v: Any) -> None:
-    """a[c] = v, rounded to bfloat16 where a is of its bits."""
-    a[c] = v
-
-
-@overload(real, inline="always")
-def _real(v: Any) -> Any:
-    # Numba wants the implementation's parameter to be annotated as this one's.
-    def same(v: Any) -> Any:
-        return v
-
-    def widened(v: Any) -> Any:
-        return np.uint32(np.uint32(v) << np.uint32(16)).view(np.float32)
-
-    return widened if isinstance(v, types.Integer) else same
-
-
-@overload(put)
-def _put(a: Any, c: Any, v: Any) -> Any:
-    def same(a: Any, c: Any, v: Any) -> Any:
-        a[c] = v
-
-    def rounded(a: Any, c: Any, v: Any) -> Any:
-        bits = np.float32(v).view(np.uint32)
-        half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))  # to the nearest, ties to even
-        a[c] = np.uint16((bits + half) >> np.uint32(16))
-
-    return rounded if isinstance(a.dtype, types.Integer) else same
+def loose(function: Loop) -> Loop:
+    """`joined`, for gradients: sums may take any order."""
+    return compiled(function, fastmath={"contract", "reassoc"})
 
 
 @register_jitable
@@ -107,7 +60,7 @@ def _write(raw: Any, u: Any, by_h: Any, by_m: Any, b: Any, r: Any) -> None:
         s = (u[k] + by_h[k]) + by_m[k]
         given, to = raw[k * d : (k + 1) * d], r[k * d : (k + 1) * d]
         for i in range(d):
-            to[i] = real(given[i]) + s * b[i]
+            to[i] = value(given, i) + s * b[i]
 
 
 @register_jitable
@@ -116,7 +69,7 @@ def _within(r: Any, bound: Any, inside: Any) -> None:
         inside[c] = (r[c] >= -bound[c]) & (r[c] <= bound[c])
 
 
-@exact
+@compiled
 def memory_static(raw: Any, u: Any, by_h: Any, by_m: Any, b: Any, bound: Any, y: Any, low: Any, inside: Any) -> None:
     """y = raw + (u + by_h + by_m) b, clipped to +-bound (inside: where it was not)."""
     for row in range(raw.shape[0]):
@@ -127,7 +80,7 @@ def memory_static(raw: Any, u: Any, by_h: Any, by_m: Any, b: Any, bound: Any, y:
         _rounded(low, row, out)
 
 
-@exact
+@compiled
 def memory_quantised(
     raw: Any, u: Any, by_h: Any, by_m: Any, b: Any, bound: Any, y: Any, low: Any, inside: Any, dt: Any, leak: Any,
     v: Any, held: Any,
@@ -147,13 +100,13 @@ def memory_quantised(
         _rounded(low, row, out)
 
 
-@exact
+@compiled
 def add_products(current: Any, by_h: Any, by_m: Any) -> None:
     """current += by_h, then by_m."""
     for row in range(current.shape[0]):
         to, one, other = current[row], by_h[row], by_m[row]
         for c in range(len(to)):
-            to[c] = (to[c] + real(one[c])) + real(other[c])
+            to[c] = (to[c] + value(one, c)) + value(other, c)
 
 
 @register_jitable
@@ -181,7 +134,7 @@ def _slope(z: Any, bound: Any, slope: Any) -> None:
         put(slope, c, one - z[c] * z[c] if abs(z[c]) <= bound[c] else zero)
 
 
-@exact
+@compiled
 def hidden_static(z: Any, bound: Any, y: Any, low: Any, slope: Any) -> None:
     """y = z clipped to +-bound; slope: tanh's, 1 - z z, or 0 where clipped."""
     for row in range(z.shape[0]):
@@ -193,7 +146,7 @@ def hidden_static(z: Any, bound: Any, y: Any, low: Any, slope: Any) -> None:
         _rounded(low, row, out)
 
 
-@exact
+@compiled
 def hidden_quantised(z: Any, bound: Any, y: Any, low: Any, slope: Any, dt: Any, v: Any) -> None:
     """As `hidden_static`, then quantised; z is clipped in place. v: carry, updated in place."""
     for row in range(z.shape[0]):
@@ -209,10 +162,10 @@ def hidden_gradient(by_a: Any, gu: Any, e_h: Any, gy: Any, slope: Any, ga: Any, 
     for row in range(ga.shape[0]):
         g, given, above, steep = ga[row], by_a[row], gy[row], slope[row]
         for c in range(len(g)):
-            g[c] = real(given[c]) + above[c]
+            g[c] = value(given, c) + above[c]
         _add_signals(g, gu[row], e_h)
         for c in range(len(g)):
-            g[c] *= real(steep[c])
+            g[c] *= value(steep, c)
         _rounded(low, row, g)
 
 
@@ -233,7 +186,7 @@ def memory_gradient(
     for row in range(gm.shape[0]):
         g, one, other, open_ = gm[row], by_a[row], by_m[row], inside[row]
         for c in range(len(g)):
-            g[c] = real(one[c]) + real(other[c])
+            g[c] = value(one, c) + value(other, c)
         _add_signals(g, gu[row], e_m)
         for c in range(len(g)):
             g[c] = g[c] if open_[c] else zero
@@ -257,13 +210,13 @@ def chunk_step(k: int, by_h: Any, z: Any, lags: Any, u: Any, y: Any, to: int, lo
     for row in range(y.shape[0]):
         given, base, out, rounded = by_h[row], z[row, k], y[row], low[row, to]
         for s in range(signals):
-            total = real(given[hidden + s]) + base[hidden + s]
+            total = value(given, hidden + s) + base[hidden + s]
             for j in range(k):
                 for r in range(signals):
                     total += u[row, r, j] * lags[k - j, r, hidden + s]
             u[row, s, k] = total
         for c in range(hidden):
-            out[c] = real(given[c]) + base[c]
+            out[c] = value(given, c) + base[c]
         for j in range(k + 1):
             for r in range(signals):
                 size, response = u[row, r, j], lags[k - j, r]
@@ -292,11 +245,11 @@ def chunk_gradient(
         given, own, seen, rounded = by_next[row], gy[row], h[row, at], low[row, k]
         if is_slope:
             for c in range(hidden):
-                g[c] = (real(given[c]) + own[c]) * real(seen[c])
+                g[c] = (value(given, c) + own[c]) * value(seen, c)
         else:
             for c in range(hidden):
-                a = real(seen[c])
-                g[c] = (real(given[c]) + own[c]) * (one - a * a)
+                a = value(seen, c)
+                g[c] = (value(given, c) + own[c]) * (one - a * a)
         for c in range(hidden):
             put(rounded, c, g[c])
         for j in range(k + 1):

@@ -26,10 +26,8 @@ class _Scan(torch.autograd.Function):
     def forward(
         ctx: Any, cell: Cell, start: Start, last: int, watched: bool, x: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
-        from bitspike.cells import (
-            lmu_chunks,
-            lmu_steps,  # late: they import Numba
-        )
+        # Late: they import Numba.
+        from bitspike.cells import lmu_chunks, lmu_steps
 
         steps, batch, _ = x.shape
         w, x = Weights(*(weight.detach() for weight in weights)), x.detach()

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from bitspike.cells import lmu_loops as loops
-from bitspike.cells.lmu_cell import BLOCK, Cell, End, Start, Total, Weights, array
+from bitspike.cells.lmu_cell import BLOCK, Cell, End, Start, Total, Weights
 from bitspike.kernels.cpu.buffers import empty
+from bitspike.kernels.cpu.half import array
 
 
 class Kept(NamedTuple):
@@ -127,15 +128,8 @@ def backward(cell: Cell, kept: Kept, w: Weights, gy: Tensor, gx: Tensor | None) 
         if t + 1 < steps:
             torch.mm(each[(t + 1) % BLOCK], w_h, out=by_next)
             torch.mm(gm_low.view(-1, d), a, out=by_m.view(-1, d))
-        loops.hidden_gradient(
-            n_by_next,
-            n_gu[t + 1],
-            e_h,
-            n_gy[t - first] if t >= first else n_nothing,
-            n_slope[t],
-            n_ga[at],
-            n_ga_low[at],
-        )
+        above = n_gy[t - first] if t >= first else n_nothing
+        loops.hidden_gradient(n_by_next, n_gu[t + 1], e_h, above, n_slope[t], n_ga[at], n_ga_low[at])
         torch.mm(each[at], w_m, out=by_a)
         loops.memory_gradient(n_by_a, n_by_m, n_gu[t + 1], e_m, n_inside[t], n_b, n_gm, n_gm_low, n_gu[t])
         if at == 0:

@@ -25,7 +25,7 @@ from bitspike.cells.lmu import signal_weights
 from bitspike.cells.quantised import quantisers
 from bitspike.cells.without_graph import check_sizes, checked_last
 from bitspike.draws import Key, generator
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.transforms import transformed
@@ -64,8 +64,7 @@ class ParallelLMU(nn.Module):
         super().__init__()
         check_sizes("lmu", inputs=inputs, hidden=hidden, signals=signals, order=order)
         check_memory(order, window)
-        if nonlinearity not in NONLINEARITIES:
-            refuse("lmu nonlinearity", repr(nonlinearity), " or ".join(map(repr, NONLINEARITIES)))
+        check_name("lmu nonlinearity", nonlinearity, NONLINEARITIES, " or ".join(map(repr, NONLINEARITIES)))
         if spikes is not None and spikes.nonlinearity is not STATIC[nonlinearity]:
             refuse("lmu hidden quantiser", f"nonlinearity {spikes.nonlinearity}", repr(nonlinearity))
         if memory is not None and memory.nonlinearity is not None:
@@ -113,11 +112,9 @@ class ParallelLMU(nn.Module):
         Steps before them are run only where somebody observes the quantisers (see the module). There is no state
         to go on from: the sequence is one.
         """
-        if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != self.inputs:
-            refuse("lmu input", tuple(x.shape), f"(T, B, {self.inputs}) with at least one step")
+        last = checked_last(last, x, self.inputs)
         if state is not None:
             refuse("parallel lmu state", "a state", "none: it reads a whole sequence")
-        last = checked_last(last, len(x))
         with torch.autocast(x.device.type, enabled=False):
             return given_back(self._run(computing(x), last), x.dtype), None
 

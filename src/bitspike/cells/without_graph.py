@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bitspike.errors import refuse
+from bitspike.errors import check_name, check_whole, refuse
 from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.run import Choice
 from bitspike.kernels.transforms import transformed
@@ -15,25 +15,25 @@ PRODUCTS = ("exact", "fast", "float32")
 
 def check_back_end(cell: str, back_end: str) -> None:
     """Refuse a name that is none."""
-    if back_end not in BACK_ENDS:
-        refuse(f"{cell} back end", repr(back_end), ", ".join(BACK_ENDS))
+    check_name(f"{cell} back end", back_end, BACK_ENDS, ", ".join(BACK_ENDS))
 
 
 def check_products(cell: str, products: str) -> None:
     """Refuse a name that is none."""
-    if products not in PRODUCTS:
-        refuse(f"{cell} products", repr(products), ", ".join(PRODUCTS))
+    check_name(f"{cell} products", products, PRODUCTS, ", ".join(PRODUCTS))
 
 
 def check_sizes(cell: str, **sizes: int) -> None:
     """Refuse what is no whole number of 1 or more."""
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            refuse(f"{cell} {name}", size, "1 or more")
+        check_whole(f"{cell} {name}", size, "1 or more")
 
 
-def checked_last(last: int | None, steps: int, cell: str = "lmu") -> int:
-    """How many final steps are wanted: all if left out; refuses what the input has not."""
+def checked_last(last: int | None, x: Tensor, inputs: int, cell: str = "lmu") -> int:
+    """How many final steps of x (T, B, inputs) are wanted: all if left out; refuses other inputs and more steps."""
+    if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != inputs:
+        refuse(f"{cell} input", tuple(x.shape), f"(T, B, {inputs}) with at least one step")
+    steps = len(x)
     if last is None:
         return steps
     if isinstance(last, bool) or not isinstance(last, int) or not 1 <= last <= steps:

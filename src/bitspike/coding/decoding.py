@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bitspike.errors import refuse
+from bitspike.errors import check_name
 
 # Whether the read-outs are squashed before they are summed, and whether the sum is divided by the steps in it.
 RUNNING = {"mean-logit": (False, True), "sum-logit": (False, False), "mean-probability": (True, True)}
@@ -50,8 +50,7 @@ def decode_on(
     """As `decode`, from the state that the last slice of time left; and the state after this one."""
     if decoder == "last":
         return squash(readout, task), None
-    if decoder not in RUNNING:
-        refuse("decoder", repr(decoder), f"one of {', '.join(DECODERS)}")
+    check_name("decoder", decoder, RUNNING, f"one of {', '.join(DECODERS)}")
     inside, mean = RUNNING[decoder]
     x = squash(readout, task) if inside else readout
     first, total, before = state or Sums(0, x.new_zeros(x.shape[1:], dtype=torch.float64), x.new_zeros(x.shape[1:]))

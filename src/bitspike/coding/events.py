@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bitspike.coding.base import Encoder, checked_steps
 from bitspike.draws import Key
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 
 RULES = ("or", "count", "symbol", "capped")
 POLARITIES = ("keep", "merge")
@@ -85,8 +85,7 @@ def _checked(steps: int, dt: float, rule: str, polarity: str, both: str, symbols
     if not 0 < dt < float("inf"):
         refuse("event bins dt", dt, "a positive number of microseconds")
     for name, came, known in (("rule", rule, RULES), ("polarity", polarity, POLARITIES), ("both", both, BOTH)):
-        if came not in known:
-            refuse(f"event bins {name}", repr(came), " or ".join(map(repr, known)))
+        check_name(f"event bins {name}", came, known, " or ".join(map(repr, known)))
     if symbols < 1:
         refuse("event bins symbols", symbols, "1 or more")
     if not 0 <= late < steps:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bitspike.coding.base import Encoder, floating
 from bitspike.draws import Key
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 
 ORDERS = ("rows", "permuted")
 
@@ -28,8 +28,7 @@ class PixelSequence(Encoder):
 
     def __init__(self, shape: tuple[int, ...], group: int = 1, order: str = "rows", permutation: int = 0) -> None:
         pixels = math.prod(shape)
-        if order not in ORDERS:
-            refuse("encoder order", repr(order), " or ".join(repr(o) for o in ORDERS))
+        check_name("encoder order", order, ORDERS, " or ".join(map(repr, ORDERS)))
         if group < 1 or pixels % group:
             refuse("encoder group", group, f"a whole part of the {pixels} values of an example")
         self.steps, self.group, self.pixels = pixels // group, group, pixels

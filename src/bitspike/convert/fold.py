@@ -11,6 +11,7 @@ where a gain and an offset per channel (`ChannelScale`) is folded too.
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -100,7 +101,10 @@ def folded(layer: Any, norm: Any) -> nn.Module:
     weight: Tensor = layer.weight.detach()
     wide = weight.double()
     k, c = _affine(norm)
-    made: Any = _like(layer, weight)
+    # A plain layer of the same sizes with a bias, whatever sets the weights of the one given.
+    kind: Any = next(kind for kind in (*LOCAL, *TRANSPOSED) if isinstance(layer, kind))
+    sizes = [name for name in inspect.signature(kind).parameters if name not in ("bias", "device", "dtype")]
+    made: Any = kind(**{name: getattr(layer, name) for name in sizes}).to(weight)
     outputs = 2 if isinstance(layer, Local2d) else 0
     scale = k.view(-1, *(1,) * (wide.ndim - 1 - outputs))
     made.weight.copy_(wide * (scale.transpose(0, 1) if isinstance(layer, TRANSPOSED) else scale))
@@ -121,24 +125,3 @@ def _affine(norm: Any) -> tuple[Tensor, Tensor]:
     if norm.weight is not None:
         k = k * norm.weight.double()
     return k, (0.0 if norm.bias is None else norm.bias.double()) - k * mean
-
-
-def _like(layer: Any, weight: Tensor) -> nn.Module:
-    """A plain layer of the same sizes with a bias, whatever sets the weights of the one given."""
-    if isinstance(layer, Local2d):
-        local = Local2d(
-            layer.in_channels, layer.out_channels, layer.size, layer.kernel_size, layer.stride, layer.padding
-        )
-        return local.to(weight)
-    where: dict[str, Any] = {"bias": True, "device": weight.device, "dtype": weight.dtype}
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(layer.in_features, layer.out_features, **where)
-    kind: Any = next(kind for kind in (*CONVOLUTIONS, *TRANSPOSED) if isinstance(layer, kind))
-    if isinstance(layer, TRANSPOSED):
-        strides = (layer.kernel_size, layer.stride, layer.padding, layer.output_padding)
-        options = {"dilation": layer.dilation, **where}
-        transposed: nn.Module = kind(layer.in_channels, layer.out_channels, *strides, **options)
-        return transposed
-    sizes = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    made: nn.Module = kind(*sizes, layer.groups, padding_mode=layer.padding_mode, **where)
-    return made

@@ -9,6 +9,11 @@ from typing import Any
 from torch import nn
 
 
+def joined(*parts: str) -> str:
+    """A path of its parts, of which some may be empty."""
+    return ".".join(part for part in parts if part)
+
+
 def swapped(module: nn.Module, visit: Callable[[str, nn.Module], nn.Module | None], path: str = "") -> nn.Module:
     """`module` with what visit(path, module) gives in the place of modules; None: look below.
 
@@ -21,7 +26,7 @@ def swapped(module: nn.Module, visit: Callable[[str, nn.Module], nn.Module | Non
     children: dict[str, Any] = {}
     for name, child in module._modules.items():
         stays = name in getattr(module, "unswapped", ())
-        children[name] = child if child is None or stays else swapped(child, visit, f"{path}.{name}" if path else name)
+        children[name] = child if child is None or stays else swapped(child, visit, joined(path, name))
     if all(children[name] is child for name, child in module._modules.items()):
         return module
     twin = copy.copy(module)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitspike.energy import costs
-from bitspike.energy.bits import check_draws
 from bitspike.energy.constants import Constant, constants
 from bitspike.energy.costs import LEVELS, PICO, Cost, joules_per_byte
 from bitspike.energy.counts import Counts, LayerCount
@@ -16,7 +15,7 @@ from bitspike.energy.crossover import CrossOver, cross_over, spikes_per_synapse
 from bitspike.energy.devices import Device, Joules, devices
 from bitspike.energy.paper_energy import PaperEnergy, paper_account
 from bitspike.energy.tally import LARGEST_COUNT
-from bitspike.errors import refuse
+from bitspike.errors import check_whole, refuse
 
 LABEL = "analytic, not measured"
 
@@ -83,10 +82,7 @@ class Energy:
 
     def __str__(self) -> str:
         """What is not counted; the costs side by side; the devices; where spikes cost less than no spikes."""
-        return "\n".join([*self._missing(), *self._costs(), *self._devices(), *self._comparisons(), LABEL])
-
-    def _missing(self) -> list[str]:
-        return [f"not counted: {', '.join(self.counts.uncounted)}"] if self.counts.uncounted else []
+        return "\n".join([*_missing(self.counts), *self._costs(), *self._devices(), *self._comparisons(), LABEL])
 
     def _costs(self) -> list[str]:
         beside = {"network": self.network, "opponent": self.opponent, "float32 twin": self.twin}
@@ -144,12 +140,11 @@ def account(
     own: devices beside those of the table. overrides: see `constants`. timesteps: of a network without spikes that is
     read as one of spikes, its real inputs as rates in Hz (KerasSpiking's convention), with dt seconds per step.
     """
-    check_draws(draws)
+    check_whole("draws", draws)
     table, known = constants(overrides), devices(own)
     spiking = bool(counts.neurons) or counts.traces
     if timesteps is not None:
-        if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
-            refuse("energy timesteps", timesteps, "a whole number, 1 or more")
+        check_whole("energy timesteps", timesteps)
         if spiking:
             refuse("energy timesteps", timesteps, "none: this network spikes, and its steps were counted")
         if not 0 < dt < float("inf"):
@@ -249,11 +244,15 @@ def _row(layer: LayerCount) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _missing(counts: Counts) -> list[str]:
+    return [f"not counted: {', '.join(counts.uncounted)}"] if counts.uncounted else []
+
+
 def _assumptions(counts: Counts, draws: int, table: dict[str, Constant]) -> list[str]:
     mac, add = table["float32_mac"], table["float32_add"]
     closed = [level for level in LEVELS if not table[level].usable]
-    said = [f"not counted: {', '.join(counts.uncounted)}"] if counts.uncounted else []
-    said += [
+    said = [
+        *_missing(counts),
         f"{LABEL}: operations counted on {counts.presentations} presentations, times a constant each",
         f"a multiply-add costs {mac.value:g} pJ ({mac.source})",
         f"an addition costs {add.value:g} pJ ({add.source}); real inputs on binary weights pay the same",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bitspike.energy.counts import Counts, tensor_bits
-from bitspike.errors import refuse
+from bitspike.errors import check_whole
 
 
 def _buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -32,12 +32,6 @@ def _is_signs(x: Tensor) -> bool:
     return bool((x.abs() == 1).all()) and bool((x == 1).any()) and bool((x == -1).any())
 
 
-def check_draws(draws: int) -> None:
-    """Refuse a number of draws that is not 1, 2, ..."""
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        refuse("draws", draws, "a whole number, 1 or more")
-
-
 def weight_bits(model: nn.Module, *, draws: int = 1) -> dict[str, Any]:
     """Bits to ship `model` as an ensemble of `draws` draws (MAP and a single draw: 1).
 
@@ -45,7 +39,7 @@ def weight_bits(model: nn.Module, *, draws: int = 1) -> dict[str, Any]:
     of values in buffers of -1 and +1; real_values: number of all others; by_tensor: name to [count, bits],
     summing to weights_stored.
     """
-    check_draws(draws)
+    check_whole("draws", draws)
     by_tensor: dict[str, list[float]] = {}
     numbers = {"binary_weights": 0, "fixed_signs": 0, "real_values": 0}
     seen: set[int] = set()

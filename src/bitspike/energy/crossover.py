@@ -41,10 +41,6 @@ class CrossOver:
             return "neither"
         return "network" if self.network < self.opponent else "opponent"
 
-    def network_at(self, spikes: float) -> float:
-        """The network's cost at other spikes per synapse."""
-        return self.fixed + self.slope * spikes
-
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(self), "at": self.at, "winner": self.winner}
@@ -63,8 +59,7 @@ def cross_over(
     opponent: float,
     of_layer: Callable[[LayerCount], float],
     of_synapse: Callable[[LayerCount], float],
-    draws: int = 1,
-    unit: str = "J",
+    draws: int,
 ) -> CrossOver:
     """of_layer: what of the network's cost one pass of a layer's spikes brings; of_synapse: one spike at a synapse.
 
@@ -77,4 +72,4 @@ def cross_over(
         slope = growing / here
     else:
         slope = draws * sum(layer.dense * of_synapse(layer) for layer in driven)
-    return CrossOver(network, opponent, here, network - growing, slope, unit)
+    return CrossOver(network, opponent, here, network - growing, slope)

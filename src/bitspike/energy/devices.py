@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from bitspike.errors import refuse
+from bitspike.errors import check_whole, refuse
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ class Device:
         """Of a layer by its mean input rate (Hz); rate, dt (seconds) and timesteps are for spiking devices."""
         for field, value in (("connections", connections), ("neurons", neurons), ("rate", rate), ("dt", dt)):
             _amount(f"device {field}", value, "a number, 0 or more")
-        if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
-            refuse("device timesteps", timesteps, "a whole number, 1 or more")
+        check_whole("device timesteps", timesteps)
         if not self.spiking:
             return self.of(connections, neurons)
         return self.of(connections * rate * dt * timesteps, neurons * timesteps)

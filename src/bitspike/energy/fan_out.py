@@ -7,6 +7,7 @@ max pool lets its winner through; padding, stride and groups are exact.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -25,7 +26,6 @@ def fan_outs(model: nn.Module, x: Any) -> dict[str, Tensor]:
     """
     outputs: dict[str, list[Tensor]] = {}
     sums: list[Tensor] = []
-    hooks: list[Any] = []
 
     def begin(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, y: Tensor) -> Tensor:
@@ -45,21 +45,18 @@ def fan_outs(model: nn.Module, x: Any) -> dict[str, Tensor]:
             sums.append(torch.func.functional_call(twin, ones, inputs[:1]).sum())
         return (inputs[0].detach(), *inputs[1:])
 
-    for module in model.modules():
-        if isinstance(module, LAYERS):
-            hooks.append(module.register_forward_pre_hook(note))
-    for name, quantiser in quantisers(model):
-        hooks.append(quantiser.register_forward_hook(begin(name)))
-    try:
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, LAYERS):
+                hooks.enter_context(module.register_forward_pre_hook(note))
+        for name, quantiser in quantisers(model):
+            hooks.enter_context(quantiser.register_forward_hook(begin(name)))
         with evaluating(model), torch.enable_grad(), at_step(model, None):
             model(x)
-        leaves = [leaf for found in outputs.values() for leaf in found]
-        grads: Any = [None] * len(leaves)
-        if sums and leaves:
-            grads = torch.autograd.grad(torch.stack(sums).sum(), leaves, allow_unused=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    leaves = [leaf for found in outputs.values() for leaf in found]
+    grads: Any = [None] * len(leaves)
+    if sums and leaves:
+        grads = torch.autograd.grad(torch.stack(sums).sum(), leaves, allow_unused=True)
     of_leaf = dict(zip(map(id, leaves), grads, strict=True))
     reach = {}
     for name, found in outputs.items():

@@ -32,7 +32,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -104,9 +103,7 @@ class LevelCollector:
             quantiser.observers.append(self._observe)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for quantiser in self._watched:
             quantiser.observers.remove(self._observe)
 
@@ -194,19 +191,15 @@ def _statistics(parts: list[dict[str, Any]]) -> LevelStatistics:
         return sum(part[key] for part in parts)
 
     units, values, nonzero = total("units"), total("values"), total("nonzero")
+    most = {key: max(part[key] for part in parts) for key in ("presentations", "most_levels", "largest")}
+    bits = {key: total(key) / units for key in ("average", "average_range", "entropy")}
+    for key in ("significant", "bit_length"):
+        bits |= {key: total(key) / values, f"{key}_nonzero": total(key) / nonzero if nonzero else 0.0}
     return LevelStatistics(
         units=units,
-        presentations=max(part["presentations"] for part in parts),
         values=values,
-        average=total("average") / units,
-        average_range=total("average_range") / units,
-        entropy=total("entropy") / units,
-        most_levels=max(part["most_levels"] for part in parts),
-        largest=max(part["largest"] for part in parts),
-        significant=total("significant") / values,
-        significant_nonzero=total("significant") / nonzero if nonzero else 0.0,
-        bit_length=total("bit_length") / values,
-        bit_length_nonzero=total("bit_length") / nonzero if nonzero else 0.0,
+        **most,
+        **bits,
         silent=1 - nonzero / values,
         mean_abs=total("spikes") / values,
         spikes=sum(part["per_unit"] * part["units"] for part in parts) / units,

@@ -20,15 +20,13 @@ sum of |x| over meetings of spikes, `graded` the meetings of all other values. A
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils.hooks import RemovableHandle
 
 from bitspike.convert import Hybrid, RateNetwork, Spiking
 from bitspike.energy.counts import REAL_LEVELS, Counts, LayerCount, NeuronCount
@@ -72,8 +70,7 @@ class OperationCounter(Tally):
         self.examples = 0
         self._prefix = "net." if isinstance(model, OWNERS) else ""
         self._watch = FunctionWatch(model, self)
-        self._hooks: list[RemovableHandle] = []
-        self._watchers: list[tuple[list[Any], Callable[..., None]]] = []
+        self._hooks = ExitStack()
 
     def __enter__(self) -> OperationCounter:
         named = [*self.model.named_parameters(), *self.model.named_buffers()]
@@ -87,10 +84,8 @@ class OperationCounter(Tally):
         self._watch.__enter__()  # type: ignore[no-untyped-call]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._watch.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+    def __exit__(self, *error: Any) -> None:
+        self._watch.__exit__(*error)  # type: ignore[no-untyped-call]
         self._unhook()
 
     def _hook_all(self) -> None:
@@ -105,8 +100,8 @@ class OperationCounter(Tally):
             found = list(reports_of(module))
             if found or (self._is_uncounted(module) and type(module).__module__.startswith("torch.")):
                 # What the module calls is its own affair.
-                self._hooks.append(module.register_forward_pre_hook(self._watch.enter))
-                self._hooks.append(module.register_forward_hook(self._watch.leave, always_call=True))
+                self._hooks.enter_context(module.register_forward_pre_hook(self._watch.enter))
+                self._hooks.enter_context(module.register_forward_hook(self._watch.leave, always_call=True))
             for kind, report in found:
                 self._hear(module, report, path.removeprefix(self._prefix), kind, module in flat)
 
@@ -132,17 +127,12 @@ class OperationCounter(Tally):
         if isinstance(watchers := getattr(module, "watchers", None), list):
             # A loop of its own, which is not always called.
             watchers.append(watcher)
-            self._watchers.append((watchers, watcher))
+            self._hooks.callback(watchers.remove, watcher)
         else:
-            self._hooks.append(module.register_forward_hook(hook, with_kwargs=True))
+            self._hooks.enter_context(module.register_forward_hook(hook, with_kwargs=True))
 
     def _unhook(self) -> None:
-        for handle in self._hooks:
-            handle.remove()
-        for watchers, watcher in self._watchers:
-            watchers.remove(watcher)
-        self._hooks.clear()
-        self._watchers.clear()
+        self._hooks.close()
         self._forget()
 
     def _forget(self) -> None:

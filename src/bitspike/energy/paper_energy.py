@@ -18,20 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from bitspike.energy.counts import Counts, fan_in
+from bitspike.energy.counts import Counts
 from bitspike.energy.crossover import CrossOver
-from bitspike.energy.reports import POOLS
 from bitspike.errors import refuse
-from bitspike.layers import Local2d
-from bitspike.layers.modes import evaluating
 
 E_SYNOP, E_UPDATE = 0.08, 0.25
-WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
 
 
 @dataclass(frozen=True)
@@ -71,47 +63,12 @@ class NetworkSize:
         return self.neurons + 2 * self.synapses + (self.pooled if pools else 0)
 
 
-@torch.no_grad()
-def network_size(model: nn.Module, example: Tensor) -> NetworkSize:
-    """Sizes of what `model` runs on `example`, one example as the model takes it; works on the device "meta" too."""
-    layers: dict[str, LayerSize] = {}
-    pooled = 0
-    handles = []
-
-    def weigh(name: str) -> Any:
-        def hook(module: Any, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-            layers[name] = LayerSize(name, output.numel(), output.numel() * fan_in(module), module.weight.numel())
-
-        return hook
-
-    def pool(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal pooled
-        pooled += arguments[0].numel()
-
-    for name, module in model.named_modules():
-        if isinstance(module, WEIGHTED):
-            handles.append(module.register_forward_hook(weigh(name)))
-        elif isinstance(module, POOLS):
-            handles.append(module.register_forward_hook(pool))
-    try:
-        with evaluating(model):
-            model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not layers:
-        refuse("network size", f"{type(model).__name__} without weight layers", "Linear, convolutions or Local2d")
-    return NetworkSize(tuple(layers.values()), pooled)
-
-
 def paper_energy(
     size: NetworkSize,
     rates: Sequence[float],
     seconds: float,
     *,
     dt: float = 0.001,
-    per_synop: float = E_SYNOP,
-    per_update: float = E_UPDATE,
     input_layer: bool = True,
 ) -> dict[str, float]:
     """The account of one image shown for `seconds`; rates: Hz of each layer of neurons, in order.
@@ -125,7 +82,7 @@ def paper_energy(
         refuse("paper_energy", f"{list(rates)} Hz, {seconds:g} s, dt {dt:g} s", "rates from 0, times above 0")
     synops = math.fsum(rate * layer.synapses for rate, layer in zip(rates, size.layers[1:], strict=True))
     updates = size.neurons / dt
-    snn = (per_synop * synops + per_update * updates) * seconds
+    snn = (E_SYNOP * synops + E_UPDATE * updates) * seconds
     if input_layer:
         snn += 2.0 * size.layers[0].synapses
     flops = float(size.flops(pools=False))

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
-from bitspike.kernels.trace import Graph, Node, Trace, Untraceable, needed
+from bitspike.kernels.trace import Node, Trace, Untraceable, needed
 
 MOST_KEPT = 4
 
@@ -94,7 +95,7 @@ def _reverse(trace: Trace, gradient: Node, carries: dict[str, Node]) -> dict[Nod
         receive(trace.new_state[name], leaf)
     for node in reversed(trace.graph.nodes[: trace.forward]):
         if node in found and node.args:
-            for arg, share in RULES[node.op](trace.graph, node, found[node]):
+            for arg, share in RULES[node.op](node, found[node], *node.args):
                 receive(arg, share)
     return found
 
@@ -102,40 +103,30 @@ def _reverse(trace: Trace, gradient: Node, carries: dict[str, Node]) -> dict[Nod
 Shares = list[tuple[Node, Node]]
 
 
-def _multiply(graph: Graph, n: Node, g: Node) -> Shares:
-    a, b = n.args
-    return [(a, g * b), (b, g * a)]
+def _where(condition: Node, a: Any, b: Any) -> Node:
+    return condition.graph.add("where", condition, a, b)
 
 
-def _divide(graph: Graph, n: Node, g: Node) -> Shares:
-    a, b = n.args
-    return [(a, g / b), (b, -(g * (n / b)))]
+def _choose(g: Node, condition: Node, a: Node, b: Node) -> Shares:
+    return [(a, _where(condition, g, 0.0)), (b, _where(condition, 0.0, g))]
 
 
-def _absolute(graph: Graph, n: Node, g: Node) -> Shares:
-    (a,) = n.args
-    return [(a, graph.add("where", a > 0.0, g, graph.add("where", a < 0.0, -g, 0.0)))]
-
-
-def _choose(graph: Graph, g: Node, condition: Node, a: Node, b: Node) -> Shares:
-    return [(a, graph.add("where", condition, g, 0.0)), (b, graph.add("where", condition, 0.0, g))]
-
-
-RULES: dict[str, Callable[[Graph, Node, Node], Shares]] = {
-    "add": lambda graph, n, g: [(n.args[0], g), (n.args[1], g)],
-    "sub": lambda graph, n, g: [(n.args[0], g), (n.args[1], -g)],
-    "mul": _multiply,
-    "div": _divide,
-    "neg": lambda graph, n, g: [(n.args[0], -g)],
-    "exp": lambda graph, n, g: [(n.args[0], g * n)],
-    "expm1": lambda graph, n, g: [(n.args[0], g * (n + 1.0))],
-    "log1p": lambda graph, n, g: [(n.args[0], g / (n.args[0] + 1.0))],
-    "abs": _absolute,
-    "max": lambda graph, n, g: _choose(graph, g, n.args[0] >= n.args[1], *n.args),
-    "min": lambda graph, n, g: _choose(graph, g, n.args[0] <= n.args[1], *n.args),
-    "where": lambda graph, n, g: _choose(graph, g, *n.args),
-    "override": lambda graph, n, g: [(n.args[1], g * n.args[2])],
-    **dict.fromkeys(("floor", "indicator", "stop", "ge", "gt", "le", "lt"), lambda graph, n, g: []),
+# By operation: what the node n = op(*args) with gradient g hands to each of args.
+RULES: dict[str, Callable[..., Shares]] = {
+    "add": lambda n, g, a, b: [(a, g), (b, g)],
+    "sub": lambda n, g, a, b: [(a, g), (b, -g)],
+    "mul": lambda n, g, a, b: [(a, g * b), (b, g * a)],
+    "div": lambda n, g, a, b: [(a, g / b), (b, -(g * (n / b)))],
+    "neg": lambda n, g, a: [(a, -g)],
+    "exp": lambda n, g, a: [(a, g * n)],
+    "expm1": lambda n, g, a: [(a, g * (n + 1.0))],
+    "log1p": lambda n, g, a: [(a, g / (a + 1.0))],
+    "abs": lambda n, g, a: [(a, _where(a > 0.0, g, _where(a < 0.0, -g, 0.0)))],
+    "max": lambda n, g, a, b: _choose(g, a >= b, a, b),
+    "min": lambda n, g, a, b: _choose(g, a <= b, a, b),
+    "where": lambda n, g, condition, a, b: _choose(g, condition, a, b),
+    "override": lambda n, g, value, of, slope: [(of, g * slope)],
+    **dict.fromkeys(("floor", "indicator", "stop", "ge", "gt", "le", "lt"), lambda n, g, *args: []),
 }
 
 

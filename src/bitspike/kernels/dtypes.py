@@ -41,23 +41,27 @@ def computing_dtype(dtype: torch.dtype) -> torch.dtype:
     return default if default in WIDE else torch.float32
 
 
+def once(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """f(x), step by step; of an x that does not change over time (stride 0) computed once, and a view again."""
+    if x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 0:
+        y = f(x[:1])
+        return y.expand(len(x), *y.shape[1:])
+    return f(x)
+
+
 def computing(x: Tensor) -> Tensor:
     """x in its computing dtype; an input that does not change over time (stride 0) stays a view."""
     if x.dtype in WIDE:
         return x
     dtype = computing_dtype(x.dtype)
-    if x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 0:
-        return x[:1].to(dtype).expand(x.shape)
-    return x.to(dtype)
+    return once(lambda part: part.to(dtype), x)
 
 
 def given_back(y: Tensor, dtype: torch.dtype) -> Tensor:
     """What was computed for an input of `dtype`, in that dtype where it is a floating one."""
     if y.dtype == dtype or not dtype.is_floating_point:
         return y
-    if y.ndim > 1 and y.shape[0] > 1 and y.stride(0) == 0:
-        return y[:1].to(dtype).expand(y.shape)
-    return y.to(dtype)
+    return once(lambda part: part.to(dtype), y)
 
 
 def at_least_single(value: Any) -> Any:

@@ -5,6 +5,7 @@ One line per node, in the order in which the step wrote them, so that every kern
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 from bitspike.kernels.trace import COMPARISONS, Node
@@ -14,17 +15,11 @@ SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", **COMPARISONS}
 # max and min return their operand where it is nan, as torch's clamp does.
 NUMBA: dict[str, str] = {
     "neg": "-{0}",
-    "abs": "abs({0})",
-    "exp": "exp({0})",
-    "expm1": "expm1({0})",
-    "log1p": "log1p({0})",
+    **{name: f"{name}({{0}})" for name in ("abs", "exp", "expm1", "log1p", "floor")},
     "max": "({1} if {0} < {1} else {0})",
     "min": "({1} if {0} > {1} else {0})",
-    "floor": "floor({0})",
     "indicator": "(one if {0} else zero)",
     "where": "({1} if {0} else {2})",
-    "stop": "{0}",
-    "override": "{0}",
 }
 
 # With the functions of `cuda_math`; times -1 keeps the sign of zero in every version of Triton.
@@ -38,6 +33,23 @@ TRITON: dict[str, str] = {
     "where": "tl.where({0}, {1}, {2})",
     "div": "divide({0}, {1})",
 }
+
+
+class Literals:
+    """Numbers as named values of the kernel's dtype; form: how a value is made of a number's text."""
+
+    def __init__(self, form: str) -> None:
+        self.form = form
+        self.known: dict[str, str] = {repr(1.0): "one", repr(0.0): "zero"}
+
+    def __call__(self, value: float) -> str:
+        text = repr(value) if math.isfinite(value) else f"float('{value}')"
+        return self.known.setdefault(text, f"number_{len(self.known) - 2}")
+
+    @property
+    def lines(self) -> list[str]:
+        """Their definitions; first those of 1 and 0."""
+        return [f"{name} = {self.form.format(text)}" for text, name in self.known.items()]
 
 
 def assignments(

@@ -123,9 +123,9 @@ class _Feedback(torch.autograd.Function):
         g_weight = gx.flatten(0, 1).t() @ sources.flatten(0, 1) if ctx.needs_input_grad[3] else None
         g_before = gx[0] @ weight if ctx.needs_input_grad[4] else None
         g_state = [loop.state.get(name) for name in traced.state]
-        shares = dict(zip(names, constants, strict=True))
         g_constants = [
-            loop.shares[n].sum_to_size(shares[n].shape).to(shares[n].dtype) if n in loop.shares else None for n in names
+            loop.shares[n].sum_to_size(c.shape).to(c.dtype) if n in loop.shares else None
+            for n, c in zip(names, constants, strict=True)
         ]
         return None, None, gx, g_weight, g_before, *g_state, *g_constants
 

@@ -30,18 +30,22 @@ def fold_constant(size: int, value: Tensor, dim: Dim, ndim: int) -> Tensor:
     return value.reshape(size, *(1,) * (ndim - value.ndim + 1), *value.shape[1:])
 
 
+def fold_all(size: int, values: Sequence[Tensor], dims: Sequence[Dim], at: int) -> list[Tensor]:
+    """`fold` of each."""
+    return [fold(size, value, dim, at) for value, dim in zip(values, dims, strict=True)]
+
+
 def fold_forward(
     size: int, x: Tensor, x_dim: Dim, state: Sequence[Tensor], state_dims: Sequence[Dim],
     constants: Sequence[Tensor], constants_dims: Sequence[Dim],
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
     """Input, state and constants of one run over all mapped indices; shared constants stay shared."""
     x = fold(size, x, x_dim, 1)
-    states = [fold(size, s, d, 0) for s, d in zip(state, state_dims, strict=True)]
     values = [
         c if d is None else fold_constant(size, c, d, x.ndim - 2)
         for c, d in zip(constants, constants_dims, strict=True)
     ]
-    return x, states, values
+    return x, fold_all(size, state, state_dims, 0), values
 
 
 def _scan_mapped(
@@ -65,21 +69,15 @@ def _scan_adjoint_mapped(
     def over_time(value: Tensor, dim: Dim) -> Tensor:
         return value if value.numel() == 0 else fold(size, value, dim, 1)
 
+    values = [fold_constant(size, c, d, gy.ndim - 2) for c, d in zip(constants, constants_dims, strict=True)]
     found = scan_adjoint(
-        gy,
-        [fold(size, f, d, 0) for f, d in zip(final, final_dims, strict=True)],
-        over_time(x, x_dim),
-        over_time(y, y_dim),
-        [fold(size, k, d, 1) for k, d in zip(keep, keep_dims, strict=True)],
-        [fold(size, s, d, 0) for s, d in zip(state, state_dims, strict=True)],
-        [fold_constant(size, c, d, gy.ndim - 2) for c, d in zip(constants, constants_dims, strict=True)],
-        key, back_end, wants, given,
+        gy, fold_all(size, final, final_dims, 0), over_time(x, x_dim), over_time(y, y_dim),
+        fold_all(size, keep, keep_dims, 1), fold_all(size, state, state_dims, 0), values, key, back_end, wants, given,
     )  # fmt: skip
     first = len(found) - sum(wants[3:])
-    shares = []
     own = [c.shape if d is None else c.movedim(d, 0).shape[1:] for c, d in zip(constants, constants_dims, strict=True)]
-    for gradient, shape in zip(found[first:], [s for s, w in zip(own, wants[3:], strict=True) if w], strict=True):
-        shares.append(gradient.reshape(size, *shape))
+    asked = [shape for shape, want in zip(own, wants[3:], strict=True) if want]
+    shares = [gradient.reshape(size, *shape) for gradient, shape in zip(found[first:], asked, strict=True)]
     return [*found[:first], *shares], [*([1] if wants[1] else []), *(0 for _ in found[int(wants[1]) :])]
 
 

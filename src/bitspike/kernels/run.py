@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.kernels import operator
 from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.cuda import back_end as cuda
@@ -42,23 +42,16 @@ def back_end_for(recurrence: Recurrence, x: Tensor, back_end: str = "auto") -> C
 @lru_cache(maxsize=1024)
 def choice_for(recurrence: Recurrence, device: str, dtype: torch.dtype, asked: str) -> Choice:
     """As `back_end_for`, from the input's device type and dtype."""
-    if asked not in BACK_ENDS:
-        refuse("back end", repr(asked), ", ".join(BACK_ENDS))
+    check_name("back end", asked, BACK_ENDS, ", ".join(BACK_ENDS))
     if asked == "reference":
         return Choice("reference", "asked for")
     fast = "cuda" if device == "cuda" else "cpu"
-    reason = _obstacle(recurrence, device, dtype, fast if asked == "auto" else asked)
-    if asked == "auto":
-        if reason:
-            return Choice("reference", reason)
-        return _on(fast, f"fastest for {device} tensors", recurrence)
-    if reason:
-        refuse("back end", repr(asked), f"one that can run here: {reason}")
-    return _on(asked, "asked for", recurrence)
-
-
-def _on(back_end: str, reason: str, recurrence: Recurrence) -> Choice:
-    return Choice(back_end, reason, operator.define(recurrence.traced), recurrence.traced.settings)
+    back_end, why = (fast, f"fastest for {device} tensors") if asked == "auto" else (asked, "asked for")
+    if reason := _obstacle(recurrence, device, dtype, back_end):
+        if asked != "auto":
+            refuse("back end", repr(asked), f"one that can run here: {reason}")
+        return Choice("reference", reason)
+    return Choice(back_end, why, operator.define(recurrence.traced), recurrence.traced.settings)
 
 
 @constant_in_graphs
@@ -98,10 +91,10 @@ class Chooser:
         if self._last is not None and self._last[0] == asked:
             return self._last[1:]
         parts = step if isinstance(step, tuple) else (step,)
-        if torch.compiler.is_compiling():
-            return chosen(state, constants, spike, pool, x.device.type, x.dtype, back_end, *parts)
-        self._last = (asked, *chosen(state, constants, spike, pool, x.device.type, x.dtype, back_end, *parts))
-        return self._last[1:]
+        found = chosen(state, constants, spike, pool, x.device.type, x.dtype, back_end, *parts)
+        if not torch.compiler.is_compiling():
+            self._last = (asked, *found)
+        return found
 
 
 def _obstacle(recurrence: Recurrence, device: str, dtype: torch.dtype, back_end: str) -> str | None:

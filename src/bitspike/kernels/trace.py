@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from bitspike.errors import BitspikeError
@@ -19,6 +19,14 @@ from bitspike.errors import BitspikeError
 Key = tuple[Any, ...]
 LEAVES = ("input", "state", "constant", "number", "gradient", "carry")
 COMPARISONS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def _operation(op: str) -> Callable[[Node, Any], Node]:
+    return lambda self, other: self.graph.add(op, self, other)
+
+
+def _turned(op: str) -> Callable[[Node, Any], Node]:
+    return lambda self, other: self.graph.add(op, other, self)
 
 
 class Node:
@@ -48,29 +56,11 @@ class Node:
             return f"{self.value}"
         return f"{self.op}({', '.join(f'n{a.index}' if a.args else repr(a) for a in self.args)})"
 
-    def __add__(self, other: Any) -> Node:
-        return self.graph.add("add", self, other)
-
-    def __radd__(self, other: Any) -> Node:
-        return self.graph.add("add", other, self)
-
-    def __sub__(self, other: Any) -> Node:
-        return self.graph.add("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Node:
-        return self.graph.add("sub", other, self)
-
-    def __mul__(self, other: Any) -> Node:
-        return self.graph.add("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Node:
-        return self.graph.add("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Node:
-        return self.graph.add("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> Node:
-        return self.graph.add("div", other, self)
+    __add__, __radd__ = _operation("add"), _turned("add")
+    __sub__, __rsub__ = _operation("sub"), _turned("sub")
+    __mul__, __rmul__ = _operation("mul"), _turned("mul")
+    __truediv__, __rtruediv__ = _operation("div"), _turned("div")
+    __ge__, __gt__, __le__, __lt__ = map(_operation, COMPARISONS)
 
     def __neg__(self) -> Node:
         return self.graph.add("neg", self)
@@ -79,18 +69,6 @@ class Node:
         if power != 2:
             raise Untraceable(f"a power of {power}; only squares are traced (write a product)")
         return self.graph.add("mul", self, self)
-
-    def __ge__(self, other: Any) -> Node:
-        return self.graph.add("ge", self, other)
-
-    def __gt__(self, other: Any) -> Node:
-        return self.graph.add("gt", self, other)
-
-    def __le__(self, other: Any) -> Node:
-        return self.graph.add("le", self, other)
-
-    def __lt__(self, other: Any) -> Node:
-        return self.graph.add("lt", self, other)
 
     def __bool__(self) -> bool:
         raise Untraceable("a Python `if` on a value; use choose(condition, a, b)")
@@ -184,7 +162,7 @@ class Trace:
     constants: dict[str, Node]
     output: Node
     new_state: dict[str, Node]
-    forward: int = field(default=0)
+    forward: int = 0
     pool: int = 1
     settings: tuple[float, ...] = ()
 
@@ -201,7 +179,9 @@ class Trace:
         """A digest of the whole step: equal for equal arithmetic, whatever the function is called."""
         roots = {"output": self.output, **{f"state {n}": v for n, v in self.new_state.items()}}
         names = f"{list(self.state)} {list(self.constants)}" + (f" pool {self.pool}" if self.pooled else "")
-        text = "\n".join([listing(list(roots.values())), repr({n: r.index for n, r in roots.items()}), names])
+        # Gradients of spikes included: they are of the step's identity.
+        lines = [f"n{n.index} = {n!r}" for n in needed(list(roots.values()), gradients=True)]
+        text = "\n".join([*lines, repr({n: r.index for n, r in roots.items()}), names])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -230,16 +210,21 @@ def trace(
     used = {arg for node in graph.nodes for arg in node.args}
     settings = {str(n.value): n for n in graph.nodes if n.op == "constant" and n.known is not None and n in used}
     numbers = tuple(n.known for n in settings.values() if n.known is not None)
-    made = Trace(graph, x, state, constants | settings, _as_node(graph, output), new_state, len(graph.nodes))
-    return replace(made, settings=numbers)
+    y = _as_node(graph, output)
+    return Trace(graph, x, state, constants | settings, y, new_state, len(graph.nodes), settings=numbers)
 
 
 def _as_node(graph: Graph, value: Any) -> Node:
     return value if isinstance(value, Node) else graph.constant(value)
 
 
-def needed(roots: list[Node], stop_at: frozenset[Node] | set[Node] = frozenset()) -> list[Node]:
-    """The nodes that `roots` depend on, in order of computation; nothing below a node of `stop_at`."""
+def needed(
+    roots: list[Node], stop_at: frozenset[Node] | set[Node] = frozenset(), gradients: bool = False
+) -> list[Node]:
+    """The nodes that `roots` depend on, in order of computation; nothing below a node of `stop_at`.
+
+    gradients: with those that a replaced gradient is computed from, which serve the adjoint only.
+    """
     seen: set[Node] = set()
     waiting = list(roots)
     while waiting:
@@ -248,19 +233,5 @@ def needed(roots: list[Node], stop_at: frozenset[Node] | set[Node] = frozenset()
             continue
         seen.add(node)
         if node not in stop_at:
-            # A replaced gradient's operands serve the adjoint only.
-            waiting.extend(node.args[:1] if node.op == "override" else node.args)
+            waiting.extend(node.args[:1] if node.op == "override" and not gradients else node.args)
     return sorted(seen, key=lambda n: n.index)
-
-
-def listing(roots: list[Node]) -> str:
-    """The assignments behind `roots`, gradients of spikes included, one to a line."""
-    seen: set[Node] = set()
-    waiting = list(roots)
-    while waiting:
-        node = waiting.pop()
-        if node not in seen:
-            seen.add(node)
-            waiting.extend(node.args)
-    order = sorted(seen, key=lambda n: n.index)
-    return "\n".join(f"n{n.index} = {n!r}" for n in order)

@@ -14,21 +14,8 @@ from bitspike.layers.synapse import Synapse, SynapticLayer
 from bitspike.renamed import moved
 
 __all__ = [
-    "BNTT",
-    "BatchStatistics",
-    "ChannelScale",
-    "Dropout",
-    "FewBitConv2d",
-    "FewBitLinear",
-    "Fused",
-    "Local2d",
-    "Recomputed",
-    "Recurrent",
-    "Stepwise",
-    "Synapse",
-    "SynapticLayer",
-    "TemporalBatchNorm",
-    "stepwise",
+    "BNTT", "BatchStatistics", "ChannelScale", "Dropout", "FewBitConv2d", "FewBitLinear", "Fused", "Local2d",
+    "Recomputed", "Recurrent", "Stepwise", "Synapse", "SynapticLayer", "TemporalBatchNorm", "stepwise",
 ]  # fmt: skip
 
 __getattr__ = moved(

@@ -38,14 +38,9 @@ class EventLayer:
             return None
         if lanes_for(layer.out_features if type(layer) in LINEAR else layer.out_channels) is None:
             return None
-        if type(layer) in CONV and (
-            layer.groups != 1
-            or layer.dilation != (1, 1)
-            or layer.padding_mode != "zeros"
-            or isinstance(layer.padding, str)
-        ):
+        if type(layer) in CONV and (layer.groups, layer.dilation, layer.padding_mode) != (1, (1, 1), "zeros"):
             return None
-        return EventLayer(layer)
+        return None if isinstance(getattr(layer, "padding", None), str) else EventLayer(layer)
 
     def refresh(self) -> None:
         """Forget the weights as packed where they are not the layer's any more, however they were changed."""

@@ -61,10 +61,9 @@ class FewBitConv2d(_FewBit, nn.Conv2d):
         """x (B, C, H, W) to (B, O, HO, WO)."""
         geometry = self._geometry()
         if geometry is None or x.ndim != 4:
+            bias = self.bias
             return mixed(
-                lambda a, w: self._conv_forward(a, w, None if self.bias is None else self.bias.to(w.dtype)),
-                x,
-                self.weight,
+                lambda a, w: self._conv_forward(a, w, bias if bias is None else bias.to(w.dtype)), x, self.weight
             )
         y = conv2d(x, self.weight, self.x_kind, weight_kind(self), self.policy, *geometry)
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]

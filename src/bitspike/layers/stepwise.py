@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
-from bitspike.kernels.dtypes import computing
+from bitspike.kernels.dtypes import computing, once
 
 REAL = (
     nn.Linear, nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd,
@@ -23,11 +23,7 @@ def stepwise(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """
     if x.ndim < 3:
         refuse("layer input", tuple(x.shape), "(T, B, *features)")
-    steps = x.shape[0]
-    constant = steps > 1 and x.stride(0) == 0
-    part = x[:1] if constant else x
-    y: Tensor = layer(part.flatten(0, 1)).unflatten(0, part.shape[:2])
-    return y.expand(steps, *y.shape[1:]) if constant else y
+    return once(lambda part: layer(part.flatten(0, 1)).unflatten(0, part.shape[:2]), x)
 
 
 class Stepwise(nn.Module):

@@ -21,8 +21,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import refuse
-from bitspike.kernels import Spike, no_spike
+from bitspike.errors import check_name
+from bitspike.kernels import Spike
 from bitspike.kernels.dtypes import computing, rest
 from bitspike.layers.by_events import EventLayer
 from bitspike.layers.fused import hooked_anywhere, plain
@@ -78,11 +78,9 @@ class Synapse(Neuron):
 
     def __init__(self, kind: str = "alpha", tau: float = 0.005, dt: float = 0.001) -> None:
         super().__init__()
-        if kind not in SYNAPSES:
-            refuse("synapse", repr(kind), f"one of {', '.join(SYNAPSES)}")
+        check_name("synapse", kind, SYNAPSES)
         self.synapse = kind
         self.step = alpha_step if kind == "alpha" else first_order_step
-        self.spike = no_spike
         self.tau = one_positive(tau, "synapse tau", "a positive number of seconds")
         self.dt = one_positive(dt, "synapse dt", "a positive number of seconds")
 
@@ -120,8 +118,7 @@ class SynapticLayer(nn.Module):
 
     def __init__(self, layer: Callable[[Tensor], Tensor], synapse: Synapse | None, products: str = "dense") -> None:
         super().__init__()
-        if products not in PRODUCTS:
-            refuse("synaptic layer products", repr(products), ", ".join(PRODUCTS))
+        check_name("synaptic layer products", products, PRODUCTS, ", ".join(PRODUCTS))
         self.layer, self.synapse, self.rounded = layer, synapse, products == "bfloat16"
         inner = layer.layer if isinstance(layer, Stepwise) else layer
         self.events = EventLayer.make(inner) if products == "float32" else None

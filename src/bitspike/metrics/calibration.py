@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bitspike.errors import refuse
+from bitspike.errors import check_whole
 
 
 class BinSums(NamedTuple):
@@ -18,20 +18,15 @@ class BinSums(NamedTuple):
     outcome: Tensor
 
 
-def _check(bins: int) -> None:
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        refuse("calibration bins", bins, "a whole number, 1 or more")
-
-
 def equal_width_edges(bins: int) -> Tensor:
     """bins + 1 edges from 0 to 1, float64."""
-    _check(bins)
+    check_whole("calibration bins", bins)
     return torch.linspace(0, 1, bins + 1, dtype=torch.float64)
 
 
 def equal_mass_edges(forecast: Tensor, bins: int) -> Tensor:
     """bins + 1 edges with N/bins of the forecasts (N,) between each two; equal ones are never parted."""
-    _check(bins)
+    check_whole("calibration bins", bins)
     ordered = forecast.sort().values
     inner = ordered[torch.arange(1, bins) * len(ordered) // bins]
     return torch.cat([ordered[:1], inner, ordered[-1:]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -13,11 +14,10 @@ from bitspike.kernels import Recurrence, back_end_for
 from bitspike.kernels.cpu.source import stored
 from bitspike.kernels.dtypes import computing
 from bitspike.kernels.recurrence import variant
-from bitspike.kernels.run import Choice
 from bitspike.layers.fused import Fused, groups, hooked_anywhere
 from bitspike.layers.product import FewBitConv2d, FewBitLinear, weight_kind
 from bitspike.neurons.base import Neuron
-from bitspike.products.kinds import Part
+from bitspike.products.kinds import PARTS
 
 HEADINGS = ("layer", "kind", "input", "takes", "why", "kept")
 
@@ -39,23 +39,18 @@ def explain_backend(model: nn.Module, x: Tensor, run: Callable[[], object] | Non
     x: (T, B, *features) of the size that matters; products are chosen by size. Layers appear in order of execution.
     """
     rows: list[Explained] = []
-    hooks = []
     joined = _joined(model)
-    for name, module in model.named_modules():
-        explain = next((e for kind, e in EXPLAINERS.items() if isinstance(module, kind)), None)
-        if explain is not None:
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in model.named_modules():
+            explain = next((e for kind, e in EXPLAINERS.items() if isinstance(module, kind)), None)
+            if explain is not None:
 
-            def note(module: Any, inputs: Any, output: Any, name: str = name, explain: Explainer = explain) -> None:
-                row = explain(name, module, inputs[0])
-                rows.append(row._replace(why=row.why + joined.get(name, "")))
+                def note(module: Any, inputs: Any, output: Any, name: str = name, explain: Explainer = explain) -> None:
+                    row = explain(name, module, inputs[0])
+                    rows.append(row._replace(why=row.why + joined.get(name, "")))
 
-            hooks.append(module.register_forward_hook(note))
-    try:
-        with torch.no_grad():
-            run() if run is not None else model(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+                hooks.enter_context(module.register_forward_hook(note))
+        run() if run is not None else model(x)
     return rows
 
 
@@ -79,10 +74,10 @@ def _neuron(name: str, module: Neuron, x: Tensor) -> Explained:
     x = computing(x)
     state, constants = module.initial(x[0]), module.constants()
     recurrence = Recurrence(module.step, type(state), type(constants), module.spike)
-    choice: Choice = back_end_for(recurrence, x, module.back_end)
+    choice = back_end_for(recurrence, x, module.back_end)
     kept = None
     if choice.key:
-        learned = tuple(n for n, c in zip(type(constants)._fields, constants, strict=True) if _learned(c))
+        learned = tuple(n for n, c in constants._asdict().items() if isinstance(c, Tensor) and c.requires_grad)
         found = variant(recurrence.traced, learned, True, False, ())
         kept = float(x.element_size() * len(stored(recurrence.traced, found.kept)))
     return Explained(name, type(module).__name__, tuple(x.shape), choice.back_end, choice.reason, kept)
@@ -104,17 +99,12 @@ def _lmu(name: str, module: LMU, x: Tensor) -> Explained:
     return Explained(name, "LMU", tuple(x.shape), choice.back_end, why, None)
 
 
-PARTS: tuple[Part, ...] = ("forward", "grad_input", "grad_weight")
 EXPLAINERS: dict[type[nn.Module], Explainer] = {
     FewBitLinear: _product,
     FewBitConv2d: _product,
     Neuron: _neuron,
     LMU: _lmu,
 }
-
-
-def _learned(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
 
 
 def table(rows: list[Explained]) -> str:

@@ -23,15 +23,8 @@ from torch import Tensor, nn
 from bitspike import registry
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
-from bitspike.layers import (
-    Dropout,
-    FewBitConv2d,
-    FewBitLinear,
-    Fused,
-    Local2d,
-    Recurrent,
-    Stepwise,
-)
+from bitspike.kernels.dtypes import once
+from bitspike.layers import Dropout, FewBitConv2d, FewBitLinear, Fused, Local2d, Recurrent, Stepwise
 from bitspike.layers.scale import without_norm
 from bitspike.models.setting import Setting
 from bitspike.neurons import Neuron
@@ -88,11 +81,7 @@ class Flatten(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Join the features."""
-        if x.ndim == 3:
-            return x
-        if x.shape[0] > 1 and x.stride(0) == 0:
-            return x[0].flatten(1).expand(x.shape[0], -1, -1)
-        return x.flatten(2)
+        return x if x.ndim == 3 else once(lambda part: part.flatten(2), x)
 
 
 def feedforward(
@@ -127,9 +116,21 @@ def feedforward(
     spreads = None if deviations is None else list(deviations)
 
     def drawn(name: str, layer: nn.Linear | nn.Conv2d | Local2d) -> nn.Module:
+        # By a named draw, so that a model is a function of its seed: uniform by fan-in, or Gaussian.
         if spreads is not None and not spreads:
             refuse("model deviations", f"{len(deviations or ())} numbers", ONE_EACH)
-        return _drawn(layer, spreads.pop(0) if spreads else None, *keys, name)
+        source, deviation = generator(*keys, name), spreads.pop(0) if spreads else None
+        with torch.no_grad():
+            if deviation is not None:
+                layer.weight.normal_(0.0, deviation, generator=source)
+            elif isinstance(layer, Local2d):
+                layer.reset_parameters(source)
+            else:
+                bound = layer.weight[0].numel() ** -0.5
+                layer.weight.uniform_(-bound, bound, generator=source)
+            if layer.bias is not None:
+                layer.bias.zero_()
+        return layer
 
     def weigh(name: str, layer: nn.Linear | nn.Conv2d | Local2d, channels: int, fan_in: int) -> None:
         parts[name] = Stepwise(drawn(name, layer))
@@ -207,19 +208,3 @@ def feedforward(
     if spreads:
         refuse("model deviations", f"{len(deviations or ())} numbers", ONE_EACH)
     return Fused(parts)
-
-
-def _drawn(layer: nn.Linear | nn.Conv2d | Local2d, deviation: float | None, *keys: Key) -> nn.Module:
-    """Weights from a named draw, so that a model is a function of its seed: uniform by fan-in, or Gaussian."""
-    source = generator(*keys)
-    with torch.no_grad():
-        if deviation is not None:
-            layer.weight.normal_(0.0, deviation, generator=source)
-        elif isinstance(layer, Local2d):
-            layer.reset_parameters(source)
-        else:
-            bound = layer.weight[0].numel() ** -0.5
-            layer.weight.uniform_(-bound, bound, generator=source)
-        if layer.bias is not None:
-            layer.bias.zero_()
-    return layer

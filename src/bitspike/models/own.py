@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -73,9 +74,7 @@ def path_of(model: Any) -> str:
     if isinstance(model, nn.Module) or home in (None, "__main__") or not isinstance(name, str):
         return ""
     try:
-        found: Any = importlib.import_module(str(home))
-        for part in name.split("."):
-            found = getattr(found, part)
+        found: Any = attrgetter(name)(importlib.import_module(str(home)))
     except (ImportError, AttributeError):
         return ""
     return f"{home}:{name}" if found is model else ""
@@ -87,14 +86,11 @@ def imported(path: str) -> Callable[[], Any]:
         raise BitspikeError(f"model: this run's network is a module of its author's own; {HANDED}")
     home, _, name = path.partition(":")
     try:
-        found: Any = importlib.import_module(home)
-        for part in name.split("."):
-            found = getattr(found, part)
+        return attrgetter(name)(importlib.import_module(home))  # type: ignore[no-any-return]
     except Exception as error:
         raise BitspikeError(
             f"model: '{path}' cannot be imported ({error}); with PYTHONPATH it may be; {HANDED}"
         ) from error
-    return found  # type: ignore[no-any-return]
 
 
 def made(model: Any, seed: int) -> nn.Module:

@@ -5,7 +5,7 @@ A cell turns x (T, B, F) into hidden states; their mean over the `read` final st
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from bitspike import registry
 from bitspike.cells.gated_scan import gated_scan
 from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choice_for
 from bitspike.draws import Key, generator
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.run import Choice
 from bitspike.layers.ends import lengths_for
@@ -22,16 +22,6 @@ from bitspike.models.setting import Setting
 from bitspike.neurons.recordings import Note, Undo, cell_watched
 
 GATED = {"lstm": nn.LSTM, "gru": nn.GRU}
-
-
-class Cell(Protocol):
-    """What `SequenceNetwork` needs of a recurrent layer: `hidden` units, and their states at the final steps."""
-
-    hidden: int
-
-    def __call__(self, x: Tensor, last: int | None = None) -> Tensor:
-        """Hidden states (last, B, hidden) of x (T, B, F)."""
-        ...
 
 
 class Gated(nn.Module):
@@ -51,8 +41,7 @@ class Gated(nn.Module):
         products: str = "exact",
     ) -> None:
         super().__init__()
-        if kind not in GATED:
-            refuse("gated cell", repr(kind), " or ".join(map(repr, GATED)))
+        check_name("gated cell", kind, GATED, " or ".join(map(repr, GATED)))
         check_back_end("gated", back_end)
         check_products("gated", products)
         check_sizes("gated", inputs=inputs, hidden=hidden)
@@ -70,21 +59,16 @@ class Gated(nn.Module):
 
     def run(self, x: Tensor, state: Any = None, last: int | None = None) -> tuple[Tensor, Any]:
         """Hidden states (last, B, hidden) and the layer's own state."""
-        last = self._checked(x, last)
+        last = checked_last(last, x, self.layer.input_size, "gated")
         dtype = self.layer.weight_ih_l0.dtype
         # Under autocast too: PyTorch would keep the states in its few bits.
         with torch.autocast(x.device.type, enabled=False):
             y, state = self.layer(x.to(dtype), state)
         return given_back(y[len(y) - last :], x.dtype), state
 
-    def _checked(self, x: Tensor, last: int | None) -> int:
-        if x.ndim != 3 or x.shape[0] == 0 or x.shape[2] != self.layer.input_size:
-            refuse("gated input", tuple(x.shape), f"(T, B, {self.layer.input_size}) with at least one step")
-        return checked_last(last, len(x), "gated")
-
     def forward(self, x: Tensor, last: int | None = None) -> Tensor:
         """Hidden states (last, B, hidden)."""
-        last, given, x = self._checked(x, last), x.dtype, computing(x)
+        last, given, x = checked_last(last, x, self.layer.input_size, "gated"), x.dtype, computing(x)
         if not self.training or x.shape[1] == 0 or self.choice(x).back_end == "reference":
             return given_back(self.run(x, last=last)[0], given)
         layer, low = self.layer, torch.bfloat16 if self.products == "fast" else x.dtype
@@ -105,15 +89,16 @@ class Gated(nn.Module):
 class SequenceNetwork(nn.Module):
     """x (T, B, F) to one answer (1, B, outputs), from the mean hidden state of the `read` final steps.
 
+    cell: a module of `hidden` units, called with (x, last=W) for their states (W, B, hidden) at the W final steps.
     The read-out starts Glorot-uniform, its bias at 0.
     """
 
-    def __init__(self, cell: nn.Module, outputs: int, read: int = 1, keys: tuple[Key, ...] = (0, "init")) -> None:
+    def __init__(self, cell: Any, outputs: int, read: int = 1, keys: tuple[Key, ...] = (0, "init")) -> None:
         super().__init__()
         if read < 1:
             refuse("model read", read, "1 step or more")
         self.cell, self.read = cell, read
-        hidden = cast(Cell, cell).hidden
+        hidden = cell.hidden
         self.readout = nn.Linear(hidden, outputs)
         with torch.no_grad():
             bound = (6 / (hidden + outputs)) ** 0.5

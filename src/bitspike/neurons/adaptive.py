@@ -17,10 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
-
 from bitspike.kernels import Spike
-from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
 from bitspike.neurons.reset import with_reset
@@ -54,6 +51,7 @@ class AdaptiveLIF(Neuron):
     """Adaptive LIF neurons; `learn`: "tau", "tau_adaptation", "theta", "strength", one per neuron if `shape`."""
 
     kind: ClassVar[str] = "adaptive-lif"
+    state_class = AdaptiveState
 
     def __init__(
         self,
@@ -71,10 +69,6 @@ class AdaptiveLIF(Neuron):
         self.spike = surrogate or Surrogate()
         named = {"tau": tau, "tau_adaptation": tau_adaptation, "theta": theta, "strength": strength}
         hold(self, named, learn, shape)
-
-    def initial(self, like: Tensor) -> AdaptiveState:
-        """Membrane at rest, no adaptation."""
-        return AdaptiveState(rest(like), rest(like))
 
     def constants(self) -> AdaptiveConstants:
         """Decays, threshold and strength."""

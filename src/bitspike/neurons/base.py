@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
-from bitspike.kernels import Recurrence, Spike, Step
-from bitspike.kernels.dtypes import computing, given_back
+from bitspike.kernels import Recurrence, Spike, Step, no_spike
+from bitspike.kernels.dtypes import computing, given_back, rest
 from bitspike.kernels.run import Choice, Chooser, run_into, run_on
 from bitspike.kernels.scaled import Scaled, scaled_constants
 from bitspike.neurons.recordings import Note, Undo, after_each, replaced
@@ -30,16 +30,18 @@ class Neuron(nn.Module):
     # What the output is made of, for the products behind it (`products.Kind`).
     emits: ClassVar[Kind] = "spikes"
     step: Step
-    spike: Spike
+    spike: Spike = staticmethod(no_spike)
+    # Of a state that begins at 0; any other needs `initial`.
+    state_class: type[Any]
     back_end: str = "auto"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._chooser = Chooser()
 
-    def initial(self, like: Tensor) -> tuple[Tensor, ...]:
+    def initial(self, like: Tensor) -> Any:
         """State before the first step for one time step of input `like` (B, *features)."""
-        raise NotImplementedError
+        return self.state_class(*(rest(like) for _ in self.state_class._fields))
 
     def constants(self) -> Any:
         """The NamedTuple of parameters the step uses."""

@@ -18,10 +18,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
-
 from bitspike.kernels import Spike, stop
-from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import one_positive
 from bitspike.neurons.surrogate import Surrogate
@@ -89,22 +86,15 @@ class BiSNN(Neuron):
     """BiSNN's neurons as a layer: currents (T, B, *features) to spikes."""
 
     kind: ClassVar[str] = "bisnn"
+    state_class = BiSNNState
 
     def __init__(
-        self,
-        tau_mem: float = 10.0,
-        tau_syn: float = 6.0,
-        tau_ref: float = 2.0,
-        surrogate: Surrogate | None = None,
+        self, tau_mem: float = 10.0, tau_syn: float = 6.0, tau_ref: float = 2.0, surrogate: Surrogate | None = None
     ) -> None:
         super().__init__()
         self.step = bisnn_step
         self.spike = surrogate or Surrogate("boxcar")
         self.decays = decays(tau_mem, tau_syn, tau_ref)
-
-    def initial(self, like: Tensor) -> BiSNNState:
-        """All states 0."""
-        return BiSNNState(*(rest(like) for _ in BiSNNState._fields))
 
     def constants(self) -> BiSNNConstants:
         """The three decays."""

@@ -76,11 +76,9 @@ def hold(module: nn.Module, values: Mapping[str, Constant], learn: Collection[st
 
 def held(module: nn.Module, name: str) -> Tensor:
     """The constant `name`, with its gradient if it is learned."""
-    if hasattr(module, name):
-        fixed: Tensor = at_least_single(getattr(module, name))
-        return fixed
-    learned: Tensor = at_least_single(getattr(module, f"log_{name}")).exp()
-    return learned
+    fixed = hasattr(module, name)
+    value: Tensor = at_least_single(getattr(module, name if fixed else f"log_{name}"))
+    return value if fixed else value.exp()
 
 
 def decay(tau: Tensor) -> Tensor:

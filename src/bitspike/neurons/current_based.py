@@ -15,10 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
-
 from bitspike.kernels import Spike
-from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
 from bitspike.neurons.reset import with_reset
@@ -51,6 +48,7 @@ class CurrentLIF(Neuron):
     """Current-based LIF neurons; `learn` may hold "tau", "tau_syn", "theta", one per neuron if `shape`."""
 
     kind: ClassVar[str] = "current-lif"
+    state_class = CurrentState
 
     def __init__(
         self,
@@ -66,10 +64,6 @@ class CurrentLIF(Neuron):
         self.step = with_reset(current_fire, reset)
         self.spike = surrogate or Surrogate()
         hold(self, {"tau": tau, "tau_syn": tau_syn, "theta": theta}, learn, shape)
-
-    def initial(self, like: Tensor) -> CurrentState:
-        """No current, membrane at rest."""
-        return CurrentState(rest(like), rest(like))
 
     def constants(self) -> CurrentConstants:
         """The two decays and the threshold."""

@@ -24,10 +24,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
-
 from bitspike.kernels import Spike, choose, expm1, log1p, maximum, minimum, stop, with_gradient
-from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, held, hold, one_positive
 from bitspike.neurons.surrogate import Surrogate
@@ -69,6 +66,7 @@ class ExactLIF(Neuron):
     """
 
     kind: ClassVar[str] = "exact-lif"
+    state_class = ExactLIFState
     emits: ClassVar[Kind] = "real"
 
     def __init__(
@@ -87,10 +85,6 @@ class ExactLIF(Neuron):
         hold(self, {"tau_rc": tau_rc, "amplitude": amplitude}, learn, shape)
         hold(self, {"tau_ref": tau_ref}, (), shape)
         self.dt = one_positive(dt, "neuron dt", "a positive number of seconds")
-
-    def initial(self, like: Tensor) -> ExactLIFState:
-        """Membrane at rest, outside the refractory time."""
-        return ExactLIFState(rest(like), rest(like))
 
     def constants(self) -> ExactLIFConstants:
         """The times and the height of a spike."""

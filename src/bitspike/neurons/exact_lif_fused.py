@@ -44,7 +44,7 @@ def run(
     dimensions.
     """
     # Late: importing the loop imports Numba.
-    from bitspike.kernels.cpu.exact_lif_loops import compiled
+    from bitspike.kernels.cpu.exact_lif_loops import advance
     from bitspike.kernels.cpu.half import array
 
     p = neuron.constants()
@@ -67,7 +67,7 @@ def run(
     )
     counts = np.zeros(-(-count // BLOCK), np.int64)
     threads.run(
-        lambda lo, hi: compiled()(lo, hi, *over_time, *parts, synapse[0], numbers, counts),
+        lambda lo, hi: advance(lo, hi, *over_time, *parts, synapse[0], numbers, counts),
         len(counts), math.prod(shape), lanes=1,
     )  # fmt: skip
     return y, state, int(counts.sum())

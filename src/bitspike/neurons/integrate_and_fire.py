@@ -15,10 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
-
 from bitspike.kernels import Spike
-from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, held, hold
 from bitspike.neurons.reset import with_reset
@@ -47,6 +44,7 @@ class IF(Neuron):
     """Integrate-and-fire neurons; `learn` may hold "theta", one per neuron if `shape`."""
 
     kind: ClassVar[str] = "if"
+    state_class = IFState
 
     def __init__(
         self,
@@ -60,10 +58,6 @@ class IF(Neuron):
         self.step = with_reset(if_fire, reset)
         self.spike = surrogate or Surrogate()
         hold(self, {"theta": theta}, learn, shape)
-
-    def initial(self, like: Tensor) -> IFState:
-        """Membrane at rest."""
-        return IFState(rest(like))
 
     def constants(self) -> IFConstants:
         """theta."""

@@ -12,13 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
-
 from bitspike.kernels import Spike
-from bitspike.kernels.dtypes import rest
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import Constant, decay, held, hold
-from bitspike.neurons.surrogate import Surrogate
 from bitspike.products.kinds import Kind
 
 
@@ -46,18 +42,14 @@ class Integrator(Neuron):
     """Leaky integrators: currents (T, B, *features) to membranes. `learn` may hold "tau", per neuron if `shape`."""
 
     kind: ClassVar[str] = "integrator"
+    state_class = IntegratorState
     is_spiking: ClassVar[bool] = False
     emits: ClassVar[Kind] = "real"
 
     def __init__(self, tau: Constant = 10.0, learn: Collection[str] = (), shape: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.step = integrator_step
-        self.spike = Surrogate()
         hold(self, {"tau": tau}, learn, shape)
-
-    def initial(self, like: Tensor) -> IntegratorState:
-        """Membrane at rest."""
-        return IntegratorState(rest(like))
 
     def constants(self) -> IntegratorConstants:
         """The decay."""

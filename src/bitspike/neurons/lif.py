@@ -25,7 +25,7 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.kernels import Spike, choose, maximum, stop
-from bitspike.kernels.dtypes import at_least_single, rest
+from bitspike.kernels.dtypes import at_least_single
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.constants import constant, positive
 from bitspike.neurons.reset import with_reset
@@ -101,6 +101,7 @@ class LIF(Neuron):
         if isinstance(refractory, bool) or not isinstance(refractory, int) or refractory < 0:
             refuse("neuron refractory", refractory, "a whole number of time steps, 0 or more")
         self.step = with_reset(refractory_fire if refractory else lif_fire, reset)
+        self.state_class = RefractoryLIFState if refractory else LIFState
         self.refractory = refractory
         self.spike = surrogate or Surrogate()
         self.log_tau = constant(
@@ -108,11 +109,6 @@ class LIF(Neuron):
         )
         positive(theta, "neuron theta")
         self.theta = constant(theta, "theta" in learn, shape, "neuron theta")
-
-    def initial(self, like: Tensor) -> LIFState | RefractoryLIFState:
-        """Membrane at rest, ready to fire."""
-        v = rest(like)
-        return RefractoryLIFState(v, rest(like)) if self.refractory else LIFState(v)
 
     def constants(self) -> LIFConstants | RefractoryLIFConstants:
         """beta = exp(-exp(-log tau)), theta, and the refractory period if there is one."""

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitspike import draws
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.kernels import Spike, floor, indicator, stop, with_gradient
 from bitspike.kernels.dtypes import at_least_single, computing, computing_dtype, given_back
 from bitspike.neurons import quantiser_draws
@@ -34,7 +34,6 @@ from bitspike.neurons.constants import Constant, constant, positive
 from bitspike.neurons.recordings import Note, States, Undo, nothing
 from bitspike.neurons.soft_lif import SoftLIF
 from bitspike.neurons.static import STATIC
-from bitspike.neurons.surrogate import Surrogate
 from bitspike.products.kinds import Kind
 
 MODES = ("carry", *quantiser_draws.MODES)
@@ -116,12 +115,10 @@ class TemporalQuantiser(Neuron):
         limit: int | Tensor | None = None,
     ) -> None:
         super().__init__()
-        if mode not in MODES:
-            refuse("quantiser mode", repr(mode), ", ".join(MODES))
+        check_name("quantiser mode", mode, MODES, ", ".join(MODES))
         if isinstance(nonlinearity, str) and nonlinearity not in NONLINEARITIES:
             refuse("quantiser nonlinearity", repr(nonlinearity), f"a function or one of {', '.join(NONLINEARITIES)}")
         self.step = quantiser_step
-        self.spike = Surrogate()
         self.nonlinearity = NONLINEARITIES[nonlinearity] if isinstance(nonlinearity, str) else nonlinearity
         self.mode, self.keys = mode, keys
         start = constant(positive(dt, "quantiser dt"), False, shape, "quantiser dt")

@@ -46,10 +46,7 @@ def fields(state: Any) -> States:
 
 
 def after_each(
-    run: Callable[[Tensor, Any], tuple[Tensor, Any]],
-    x: Tensor,
-    state: Any,
-    parts: Callable[[Any], States] = fields,
+    run: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor, state: Any, parts: Callable[[Any], States] = fields
 ) -> States:
     """The states (T, B, *) after each step of x (T, B, *), which `run(x, state)` advances a slice at a time."""
     found = []

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bitspike.errors import refuse
+from bitspike.errors import check_name
 from bitspike.kernels import Spike, Step, stop
 
 
@@ -55,6 +55,5 @@ def with_reset(fire: Step, reset: str) -> Step:
     fire(x, state, p, spike) -> (spikes, state) is a step without reset; its state has a membrane v, its constants a
     threshold theta.
     """
-    if reset not in RESETS:
-        refuse("neuron reset", repr(reset), " or ".join(map(repr, RESETS)))
+    check_name("neuron reset", reset, RESETS, " or ".join(map(repr, RESETS)))
     return _WithReset(fire, reset)

@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.neurons.quantiser_control import quantisers
 
 STEP_SCHEDULES = ("geometric", "linear", "cosine", "constant")
@@ -45,10 +45,8 @@ class StepSchedule:
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in STEP_SCHEDULES:
-            refuse("step schedule kind", repr(self.kind), f"one of {', '.join(STEP_SCHEDULES)}")
-        if self.per not in PER:
-            refuse("step schedule per", repr(self.per), " or ".join(map(repr, PER)))
+        check_name("step schedule kind", self.kind, STEP_SCHEDULES)
+        check_name("step schedule per", self.per, PER, " or ".join(map(repr, PER)))
         for name in ("start", "end"):
             if not 0 < getattr(self, name) < math.inf:
                 refuse(f"step schedule {name}", getattr(self, name), "a positive number")

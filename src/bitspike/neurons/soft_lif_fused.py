@@ -68,10 +68,9 @@ class _Rates(torch.autograd.Function):
         y = empty((count,), torch.float32)
         slope = empty((count if keeps else 0,), torch.float32)
         arrays = (array(x), y.numpy(), slope.numpy())
-        function = loops.compiled(loops.rates)
         keys = [np.uint32(word) for word in words]
         threads.run(
-            lambda lo, hi: function(lo, hi, *arrays, int(keeps), kind, *keys, constants),
+            lambda lo, hi: loops.rates(lo, hi, *arrays, int(keeps), kind, *keys, constants),
             -(-count // (2 * HALF)), count, lanes=1,
         )  # fmt: skip
         ctx.save_for_backward(slope)
@@ -87,8 +86,7 @@ class _Rates(torch.autograd.Function):
         (slope,) = ctx.saved_tensors
         gx = empty(tuple(slope.shape), ctx.dtype)
         arrays = (grads[0].float().contiguous().numpy(), slope.numpy(), array(gx))
-        function = loops.compiled(loops.times)
-        threads.run(lambda lo, hi: function(lo, hi, *arrays), slope.numel(), slope.numel())
+        threads.run(lambda lo, hi: loops.times(lo, hi, *arrays), slope.numel(), slope.numel())
         return gx, None, None, None
 
 

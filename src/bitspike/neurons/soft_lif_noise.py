@@ -15,6 +15,7 @@ a period counts as `LONGEST` at most: exp(-t/tau_s) and q are then 0 where t and
 
 from __future__ import annotations
 
+from collections import namedtuple
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -23,13 +24,13 @@ from torch import Tensor, nn
 
 from bitspike import draws
 from bitspike.draws import Key
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.kernels import Spike, choose, exp, expm1, maximum, minimum, no_spike, with_gradient
-from bitspike.kernels.dtypes import computing, given_back
+from bitspike.kernels.dtypes import computing, given_back, once
 from bitspike.kernels.run import Chooser, run_on
 from bitspike.kernels.transforms import outside_graphs
 from bitspike.neurons.recordings import outputs_alone
-from bitspike.neurons.soft_lif import Curve, SoftIF, SoftLIF, rate_and_period
+from bitspike.neurons.soft_lif import Curve, RateConstants, SoftIF, SoftLIF, rate_and_period
 from bitspike.neurons.soft_lif_fused import NOISES, NoiseKind, fused, takes
 from bitspike.neurons.stochastic import Stochastic
 from bitspike.products.kinds import Kind
@@ -47,8 +48,7 @@ class Noise:
     tau_s: float = 0.003
 
     def __post_init__(self) -> None:
-        if self.kind not in NOISES:
-            refuse("soft-lif noise", repr(self.kind), f"one of {', '.join(NOISES)}")
+        check_name("soft-lif noise", self.kind, NOISES)
         for name in ("sigma", "tau_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 refuse(f"soft-lif noise {name}", getattr(self, name), "a positive number")
@@ -64,18 +64,8 @@ class Draw(NamedTuple):
     u: Any
 
 
-class NoisyConstants(NamedTuple):
-    """The fields of `RateConstants`, and those of `Noise`."""
-
-    slope: Any
-    offset: Any
-    gamma: Any
-    log_gamma: Any
-    tau_ref: Any
-    tau_rc: Any
-    amplitude: Any
-    sigma: Any
-    tau_s: Any
+# The fields of `RateConstants`, and those of `Noise`.
+NoisyConstants: type[Any] = namedtuple("NoisyConstants", (*RateConstants._fields, "sigma", "tau_s"))
 
 
 def filtered(t: Any, period: Any, p: Any, membrane: bool) -> Any:
@@ -163,9 +153,7 @@ class SoftNeuron(Stochastic, nn.Module):
         if not x.is_floating_point():
             x = computing(x)
         noisy = self.training and self.noise.kind != "none"
-        if not noisy and x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 0:
-            return self._run(x[:1], False).expand(x.shape)
-        return self._run(x, noisy)
+        return self._run(x, True) if noisy else once(lambda part: self._run(part, False), x)
 
     def _run(self, x: Tensor, noisy: bool) -> Tensor:
         # Elementwise: the values are taken as they lie in memory, whatever the order of the dimensions.

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import refuse
-from bitspike.kernels.dtypes import computing
+from bitspike.errors import check_name
+from bitspike.kernels.dtypes import computing, once
 from bitspike.neurons.recordings import outputs_alone
 from bitspike.products.kinds import Kind
 
@@ -34,8 +34,7 @@ class Static(nn.Module):
 
     def __init__(self, kind: str = "relu") -> None:
         super().__init__()
-        if kind not in STATIC:
-            refuse("static nonlinearity", repr(kind), f"one of {', '.join(STATIC)}")
+        check_name("static nonlinearity", kind, STATIC)
         self.kind = kind
 
     @classmethod
@@ -45,12 +44,7 @@ class Static(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """f(x); an input that does not change over time is computed once."""
-        f = STATIC[self.kind]
-        if not x.is_floating_point():
-            x = computing(x)
-        if x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 0:
-            return f(x[:1]).expand(x.shape)
-        return f(x)
+        return once(STATIC[self.kind], x if x.is_floating_point() else computing(x))
 
     def extra_repr(self) -> str:
         """The nonlinearity's name."""

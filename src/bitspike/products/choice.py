@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bitspike.products import measure, table
 from bitspike.products.problem import DENSITIES, Problem, allowed, why_float32
@@ -27,6 +27,11 @@ class Plan(NamedTuple):
     sparse_below: float
     reason: str
 
+    @property
+    def gains(self) -> bool:
+        """Whether anything but torch's product is made, at some density."""
+        return self.dense != "float32" or self.sparse_below > 0
+
     def method(self, density: float) -> str:
         """The method at this density of ones in x."""
         return "sparse" if density < self.sparse_below else self.dense
@@ -34,15 +39,14 @@ class Plan(NamedTuple):
 
 def plan(problem: Problem) -> Plan:
     """The method for this problem, from the table (measured now if it is not there)."""
-    methods = allowed(problem)
+    return decide(problem, allowed(problem), lambda: measure.linear(problem))
+
+
+def decide(problem: Any, methods: tuple[str, ...], measured: Callable[[], table.Seconds]) -> Plan:
+    """The plan for a `Problem` or `ConvProblem`, to which these methods are allowed."""
     if not methods:
-        return Plan("float32", 0.0, why_float32(problem, problem.work))
-    return decide(methods, problem.name, lambda: measure.linear(problem))
-
-
-def decide(methods: tuple[str, ...], name: str, measured: Callable[[], table.Seconds]) -> Plan:
-    """The plan for the class called `name`, to which these methods are allowed."""
-    times = table.seconds(name, measured)
+        return Plan("float32", 0.0, why_float32(*problem[:4], problem.work))
+    times = table.seconds(problem.name, measured)
     if times is None:
         dense = "int8" if "int8" in methods else "float32"
         return Plan(dense, 0.0, "no table of measured times can be kept here: exact methods only")

@@ -15,7 +15,7 @@ from bitspike.products.choice import Plan, decide
 from bitspike.products.conv_methods import Geometry
 from bitspike.products.kinds import Part, few_bit, fits_float32
 from bitspike.products.operands import to_int8
-from bitspike.products.problem import DENSITIES, WORK, why_float32
+from bitspike.products.problem import DENSITIES, WORK
 from bitspike.products.processor import capabilities
 from bitspike.products.table import Seconds
 
@@ -72,10 +72,7 @@ def allowed(problem: ConvProblem) -> tuple[str, ...]:
 
 def plan(problem: ConvProblem) -> Plan:
     """The method for this convolution, from the table (measured now if it is not there)."""
-    methods = allowed(problem)
-    if not methods:
-        return Plan("float32", 0.0, why_float32(problem, problem.work))
-    return decide(methods, problem.name, lambda: times(problem))
+    return decide(problem, allowed(problem), lambda: times(problem))
 
 
 @torch.no_grad()
@@ -99,18 +96,15 @@ def times(problem: ConvProblem) -> Seconds:
         calls["float32"] = lambda: conv_methods.torch_grads(g, x, w, geometry, wanted)
         if "bfloat16" in able:
             calls["bfloat16"] = lambda: half(g, x, w, geometry, wanted)
+
+    def sparse(spikes: torch.Tensor) -> Callable[[], object]:
+        if part == "forward":
+            return lambda: conv_methods.sparse_forward(eight("x", spikes, "spikes")[0], w, geometry)
+        x8 = eight("x", spikes, "spikes")[0]
+        return lambda: conv_methods.sparse_grad_weight(g, x8, w.shape, geometry)
+
     if "sparse" in able:
-        for density in DENSITIES:
-            spikes = measure.operand("spikes", shape, density)
-            if part == "forward":
-                calls[f"sparse {density}"] = lambda s=spikes: conv_methods.sparse_forward(  # type: ignore[misc]
-                    eight("x", s, "spikes")[0], w, geometry
-                )
-            else:
-                x8 = eight("x", spikes, "spikes")[0]
-                calls[f"sparse {density}"] = lambda s=x8: conv_methods.sparse_grad_weight(  # type: ignore[misc]
-                    g, s, w.shape, geometry
-                )
+        calls |= {f"sparse {share}": sparse(measure.operand("spikes", shape, share)) for share in DENSITIES}
     return measure.in_turn(calls)
 
 

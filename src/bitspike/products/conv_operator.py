@@ -83,7 +83,7 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
         plan(ConvProblem(p, *kinds_of_part(p, x_kind, weight_kind), policy, problem.x_shape, problem.w_shape, geometry))
         for p in parts_wanted(x, weight)
     )
-    return any(found.dense != "float32" or found.sparse_below > 0 for found in plans)
+    return any(found.gains for found in plans)
 
 
 @torch.library.custom_op("bitspike::convolution", mutates_args=())
@@ -92,12 +92,9 @@ def convolution(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, x as int8 if it is few-bit and to be kept, and its non-zeros."""
     form = _geometry(geometry)
-    found = plan(
-        ConvProblem("forward", x_kind, weight_kind, cast(Any, policy), tuple(x.shape), tuple(weight.shape), form)
-    )
+    found = plan(ConvProblem("forward", x_kind, weight_kind, policy, tuple(x.shape), tuple(weight.shape), form))
     nothing = x.new_empty(0, dtype=torch.int8)
-    wanted = few_bit(x_kind) and (keep or found.dense != "float32" or found.sparse_below > 0)
-    x8, ones = eight("x", x, x_kind) if wanted else (nothing, 0)
+    x8, ones = eight("x", x, x_kind) if few_bit(x_kind) and (keep or found.gains) else (nothing, 0)
     way = found.method(ones / max(x.numel(), 1))
     if way == "sparse" and weight_kind == "real" and wild(weight.flatten(1)):
         way = "float32"
@@ -118,9 +115,7 @@ def grad_input(
 ) -> Tensor:
     """g (B, O, HO, WO) to dL/dx (B, C, H, W)."""
     form, g = _geometry(geometry), g.contiguous()
-    problem = ConvProblem(
-        "grad_input", "real", weight_kind, cast(Any, policy), tuple(x_shape), tuple(weight.shape), form
-    )
+    problem = ConvProblem("grad_input", "real", weight_kind, policy, tuple(x_shape), tuple(weight.shape), form)
     # Its values are not read.
     x = g.new_empty(x_shape)
     take = half if plan(problem).dense == "bfloat16" else conv_methods.torch_grads
@@ -133,7 +128,7 @@ def grad_weight(
 ) -> Tensor:
     """g (B, O, HO, WO), x8 int8 (B, C, H, W) with so many non-zeros to dL/dweight."""
     form, g = _geometry(geometry), g.contiguous()
-    problem = ConvProblem("grad_weight", x_kind, "real", cast(Any, policy), tuple(x8.shape), tuple(w_shape), form)
+    problem = ConvProblem("grad_weight", x_kind, "real", policy, tuple(x8.shape), tuple(w_shape), form)
     way = plan(problem).method(int(ones) / max(x8.numel(), 1))
     if way == "sparse" and not wild(g.flatten(1)):
         return conv_methods.sparse_grad_weight(g, x8, tuple(w_shape), form)

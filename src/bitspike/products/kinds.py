@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from bitspike.errors import refuse
+from bitspike.errors import check_name
 
 Kind = Literal["spikes", "signs", "integers", "real"]
 Policy = Literal["float32", "exact", "fast"]
@@ -21,7 +21,7 @@ Part = Literal["forward", "grad_input", "grad_weight"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
 POLICIES: tuple[str, ...] = get_args(Policy)
-PARTS: tuple[str, ...] = get_args(Part)
+PARTS: tuple[Part, ...] = get_args(Part)
 LARGEST = {"spikes": 1, "signs": 1, "integers": 127}
 WANTED = {"spikes": "0 or 1", "signs": "-1 or +1", "integers": "whole numbers of -127..127"}
 
@@ -49,8 +49,7 @@ def check_names(x_kind: str, weight_kind: str, policy: str, part: str = "forward
         ("product policy", policy, POLICIES),
         ("product part", part, PARTS),
     ):
-        if came not in names:
-            refuse(field, repr(came), f"one of {', '.join(names)}")
+        check_name(field, came, names)
 
 
 def kinds_of_part(part: str, x_kind: str, weight_kind: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ from bitspike.products import problem as problems
 from bitspike.products.batched import one_by_one
 from bitspike.products.choice import Plan, plan
 from bitspike.products.kinds import Kind, Policy, check_names, few_bit, kinds_of_part
-from bitspike.products.operands import count, parts_wanted, takes_part, to_int8, wild
+from bitspike.products.operands import count, parts_wanted, takes_part, to_int8, transposed, wild
 from bitspike.products.problem import Problem
 
 
@@ -69,7 +69,7 @@ def _pays(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
     rows = x.numel() // x.shape[-1]
     sizes = (rows, x.shape[-1], weight.shape[0])
     made = (Problem(p, *kinds_of_part(p, x_kind, weight_kind), policy, *sizes) for p in parts_wanted(x, weight))
-    return any(found.dense != "float32" or found.sparse_below > 0 for found in (_plan(p, x) for p in made))
+    return any(_plan(problem, x).gains for problem in made)
 
 
 def _plan(problem: Problem, like: Tensor) -> Plan:
@@ -85,10 +85,9 @@ def product(
     x: Tensor, weight: Tensor, x_kind: str, weight_kind: str, policy: str, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x (M, K), weight (N, K) to y (M, N), x as int8 (M, K) if it is few-bit and to be kept, and its non-zeros."""
-    sizes = (*x.shape, weight.shape[0])
-    found = _plan(Problem("forward", x_kind, weight_kind, cast(Any, policy), *sizes), x)
+    found = _plan(Problem("forward", x_kind, weight_kind, policy, *x.shape, weight.shape[0]), x)
     nothing = x.new_empty(0, dtype=torch.int8)
-    wanted = few_bit(x_kind) and (keep or found.dense != "float32" or found.sparse_below > 0)
+    wanted = few_bit(x_kind) and (keep or found.gains)
     given = x.dtype == torch.int8
     x8, ones = (x, count(x)) if given else to_int8("x", x, x_kind) if wanted else (nothing, 0)
     way = found.method(ones / max(x.numel(), 1))
@@ -109,10 +108,10 @@ def product(
 def grad_input(g: Tensor, weight: Tensor, weight_kind: str, policy: str) -> Tensor:
     """g (M, N), weight (N, K) to dL/dx (M, K)."""
     g = g.contiguous()
-    problem = Problem("grad_input", "real", weight_kind, cast(Any, policy), g.shape[0], weight.shape[1], g.shape[1])
+    problem = Problem("grad_input", "real", weight_kind, policy, g.shape[0], weight.shape[1], g.shape[1])
     made = None
     if _plan(problem, g).dense == "digits":
-        made = methods.digits_grad_input(g, to_int8("weight", weight, weight_kind)[0])
+        made = methods.digits(g, to_int8("weight", weight, weight_kind)[0])
     return g @ weight if made is None else made
 
 
@@ -120,11 +119,11 @@ def grad_input(g: Tensor, weight: Tensor, weight_kind: str, policy: str) -> Tens
 def grad_weight(g: Tensor, x8: Tensor, ones: Tensor, x_kind: str, policy: str) -> Tensor:
     """g (M, N), x8 int8 (M, K) with so many non-zeros to dL/dweight (N, K)."""
     g = g.contiguous()
-    problem = Problem("grad_weight", x_kind, "real", cast(Any, policy), g.shape[0], x8.shape[1], g.shape[1])
+    problem = Problem("grad_weight", x_kind, "real", policy, g.shape[0], x8.shape[1], g.shape[1])
     way = _plan(problem, g).method(int(ones) / max(x8.numel(), 1))
     made = None
     if way == "digits":
-        made = methods.digits_grad_weight(g, x8)
+        made = methods.digits(transposed(g), x8)
     elif way == "sparse" and not wild(g):
         made = methods.sparse_grad_weight(g, x8)
     return g.t() @ x8.to(g.dtype) if made is None else made

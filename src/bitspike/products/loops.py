@@ -32,8 +32,7 @@ TOP = 32639  # 127 * 256 + 127: the largest number of two balanced digits
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """`function` compiled by Numba; kept on disk for later processes. Frees the interpreter lock."""
     # No fast-math: sums keep their order, so a run does not depend on the compiler's mood.
-    made: Callable[..., None] = kept(function)
-    return made
+    return kept(function)
 
 
 def spikes_to_int8(lo: int, hi: int, x: Any, out: Any, count: Any) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bitspike.draws import generator
 from bitspike.products import methods
-from bitspike.products.operands import to_int8
+from bitspike.products.operands import to_int8, transposed
 from bitspike.products.problem import DENSITIES, Problem, allowed
 from bitspike.products.table import Seconds
 
@@ -71,13 +71,13 @@ def linear(problem: Problem) -> Seconds:
     elif part == "grad_input":
         calls = {"float32": lambda: g @ w}
         if "digits" in able:
-            calls["digits"] = lambda: methods.digits_grad_input(g, to_int8("w", w, w_kind)[0])
+            calls["digits"] = lambda: methods.digits(g, to_int8("w", w, w_kind)[0])
     else:
         # Kept from the forward pass as int8, so float32 has to convert it back.
         x8 = to_int8("x", x, x_kind)[0]
         calls = {"float32": lambda: g.t() @ x8.float()}
         if "digits" in able:
-            calls["digits"] = lambda: methods.digits_grad_weight(g, x8)
+            calls["digits"] = lambda: methods.digits(transposed(g), x8)
     if "sparse" in able:
         for density in DENSITIES:
             calls[f"sparse {density}"] = _sparse(part, operand("spikes", (rows, inputs), density), w, w_kind, g)

@@ -59,17 +59,11 @@ def sparse_grad_weight(g: Tensor, x8: Tensor) -> Tensor:
     return transposed(w_grad_t)
 
 
-def digits_grad_input(g: Tensor, w8: Tensor) -> Tensor | None:
-    """g (M, N) in two digits with a scale per row, w8 (N, K) int8; None where g holds NaN or infinity."""
-    return _digits(g, w8)
+def digits(a: Tensor, b8: Tensor) -> Tensor | None:
+    """a (M, N) in two digits with a scale per row, b8 (N, K) int8; None where a holds NaN or infinity.
 
-
-def digits_grad_weight(g: Tensor, x8: Tensor) -> Tensor | None:
-    """g (M, N) in two digits with a scale per column, x8 (M, K) int8; None where g holds NaN or infinity."""
-    return _digits(transposed(g), x8)
-
-
-def _digits(a: Tensor, b8: Tensor) -> Tensor | None:
+    The gradient of an input is that of g with the weight, that of a weight of g transposed with x.
+    """
     scale = torch.empty(a.shape[0])
     high, low = torch.empty(a.shape, dtype=torch.int8), torch.empty(a.shape, dtype=torch.int8)
     # Whole operands at each step, not blocks that fit a cache: torch's threads and ours take turns on the same cores,

@@ -57,7 +57,9 @@ def to_int8(field: str, a: Tensor, kind: str) -> tuple[Tensor, int]:
     """
     a = a.detach().contiguous()
     if not compiled_here(a):
-        return _to_int8_plain(field, a, kind)
+        if not bool(_belongs(a, kind).all()):
+            _refuse(field, a, kind)
+        return a.to(torch.int8), int(a.count_nonzero())
     out = torch.empty(a.shape, dtype=torch.int8)
     count = torch.empty(a.shape[0], dtype=torch.int32)
     if a.numel():
@@ -83,13 +85,6 @@ def _belongs(a: Tensor, kind: str) -> Tensor:
     if kind == "signs":
         return a.abs() == 1
     return (a.abs() <= 127) & (a.round() == a)
-
-
-def _to_int8_plain(field: str, a: Tensor, kind: str) -> tuple[Tensor, int]:
-    if not bool(_belongs(a, kind).all()):
-        _refuse(field, a, kind)
-    out = a.to(torch.int8)
-    return out, int(out.count_nonzero())
 
 
 def _refuse(field: str, a: Tensor, kind: str) -> None:

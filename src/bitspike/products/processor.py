@@ -56,8 +56,7 @@ def capabilities() -> Capabilities:
 
 def _has(probe: str) -> bool:
     # Private names of torch: a version without one is taken as a processor without it.
-    function = getattr(torch.cpu, probe, None)
-    return bool(function()) if function is not None else False
+    return bool(getattr(torch.cpu, probe, bool)())
 
 
 def _int8_is_right() -> bool:

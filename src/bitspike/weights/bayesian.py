@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.kernels.dtypes import computing, computing_dtype
 from bitspike.kernels.transforms import wants_gradient
 from bitspike.products.kinds import Kind
@@ -112,8 +112,7 @@ class BayesianBinary(Precision):
             refuse("weights prior", prior, "a probability strictly between 0 and 1")
         if not temperature > 0:
             refuse("weights temperature", temperature, "a positive number")
-        if rule not in RULES:
-            refuse("weights rule", repr(rule), f"one of {', '.join(RULES)}")
+        check_name("weights rule", rule, RULES)
         if rule in ("natural", "pathwise") and not relaxed:
             refuse("weights rule", repr(rule), "'straight-through' or 'mean' with hard draws (relaxed = false)")
         if not init > 0:

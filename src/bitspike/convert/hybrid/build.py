@@ -19,7 +19,7 @@ from bitspike.convert.hybrid.hybrid import Hybrid
 from bitspike.convert.hybrid.repeat import over_presentations
 from bitspike.convert.hybrid.units import Clock
 from bitspike.convert.nonlinearities import CLOSED, MODULES, pure
-from bitspike.convert.swap import swapped
+from bitspike.convert.swap import joined, swapped
 from bitspike.errors import refuse
 from bitspike.layers import Stepwise, TemporalBatchNorm
 from bitspike.neurons import Neuron, Static, TemporalQuantiser, quantisers
@@ -91,17 +91,17 @@ class Builder:
         """Put units at the sites of a graph, and into leaves that have children of their own."""
 
         def named(name: str, nonlinearity: nn.Module) -> nn.Module:
-            return make(_joined(path, name), pure(nonlinearity))
+            return make(joined(path, name), pure(nonlinearity))
 
-        chosen = [s for s in graph.sites(net, self.clock is None) if self._wanted(_joined(path, s.name))]
+        chosen = [s for s in graph.sites(net, self.clock is None) if self._wanted(joined(path, s.name))]
         put = graph.put(net, chosen, named)
-        self.paths |= {_joined(path, place): _joined(path, name) for place, name in put.items()}
+        self.paths |= {joined(path, place): joined(path, name) for place, name in put.items()}
         leaves = {node.target for node in net.graph.nodes if node.op == "call_module"} - set(put)
         for target in sorted(leaves):
             leaf = net.get_submodule(target)
             if isinstance(leaf, MODULES):
                 continue
-            made = self._module(leaf, _joined(path, target), make)
+            made = self._module(leaf, joined(path, target), make)
             if made is not leaf:
                 net.add_submodule(target, made)
         net.recompile()
@@ -115,7 +115,7 @@ class Builder:
             self.unseen[path] = why
 
         def visit(name: str, child: nn.Module) -> nn.Module | None:
-            full = _joined(path, name)
+            full = joined(path, name)
             if isinstance(child, MODULES):
                 if not self._wanted(full):
                     return child
@@ -135,10 +135,6 @@ class Builder:
     def _below_stepwise(self, path: str) -> bool:
         parts = path.split(".")
         return any(isinstance(self.model.get_submodule(".".join(parts[:k])), Stepwise) for k in range(1, len(parts)))
-
-
-def _joined(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
 
 
 def _known(module: nn.Module) -> bool:

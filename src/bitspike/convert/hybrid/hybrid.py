@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from bitspike.convert.entrance import full_precision, is_half
 from bitspike.convert.hybrid.units import Clock, Stepped
 from bitspike.convert.nonlinearities import FUNCTIONS
-from bitspike.errors import refuse
+from bitspike.errors import check_whole, refuse
 from bitspike.neurons import TemporalQuantiser, quantisers
 
 
@@ -141,9 +142,9 @@ class Hybrid(nn.Module):
 
 def checked_steps(steps: Any) -> int:
     """Refuse a number of presentations that is not 1, 2, ..."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        refuse("hybrid steps", steps, "a whole number, 1 or more, or none for a model that steps through its input")
-    return steps
+    wanted = "a whole number, 1 or more, or none for a model that steps through its input"
+    check_whole("hybrid steps", steps, wanted)
+    return int(steps)
 
 
 def _each(do: Callable[[Tensor], Tensor], value: Any) -> Any:
@@ -168,7 +169,7 @@ class Watch(torch.overrides.TorchFunctionMode):
         super().__init__()
         self.net, self.unseen = net, unseen
         self.inside: list[str | None] = []
-        self.hooks: list[Any] = []
+        self.hooks = ExitStack()
 
     def __enter__(self) -> Watch:
         for name, module in self.net.named_modules():
@@ -180,14 +181,14 @@ class Watch(torch.overrides.TorchFunctionMode):
             def leave(module: Any, inputs: Any, output: Any) -> None:
                 self.inside.pop()
 
-            self.hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+            self.hooks.enter_context(module.register_forward_pre_hook(enter))
+            self.hooks.enter_context(module.register_forward_hook(leave))
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
-        for hook in self.hooks:
-            hook.remove()
+        self.hooks.close()
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         where = self.inside[-1] if self.inside else None

@@ -24,7 +24,8 @@ from bitspike.convert.hybrid.build import Builder
 from bitspike.convert.hybrid.hybrid import Hybrid, checked_steps
 from bitspike.convert.hybrid.units import Presented, Probe, Stepped, over_time
 from bitspike.draws import Key
-from bitspike.errors import BitspikeError, refuse
+from bitspike.errors import BitspikeError, check_name, refuse
+from bitspike.layers.modes import evaluating
 from bitspike.neurons import TemporalQuantiser
 
 Counts = float | Tensor
@@ -60,8 +61,7 @@ def hybridise(
     """
     if steps is not None:
         steps = checked_steps(steps)
-    if scale not in SCALES:
-        refuse("hybridise scale", repr(scale), " or ".join(map(repr, SCALES)))
+    check_name("hybridise scale", scale, SCALES, " or ".join(map(repr, SCALES)))
     if not 0 < percentile <= 1:
         refuse("hybridise percentile", percentile, "a share of the values, such as 0.999")
     if isinstance(model, Hybrid):
@@ -125,13 +125,10 @@ def dehybridise(model: nn.Module) -> nn.Module:
 @torch.no_grad()
 def _measure(hybrid: Hybrid, data: Iterable[Any] | Tensor) -> None:
     """Show the data to a network of probes, in evaluation."""
-    modes = {module: module.training for whole in (hybrid, hybrid.__dict__["original"]) for module in whole.modules()}
-    hybrid.eval()
-    batches = 0
-    asked = hybrid.steps
-    try:
-        if hybrid.clock is not None:
-            hybrid.clock.steps = 1
+    batches, asked = 0, hybrid.steps
+    with evaluating(hybrid):
+        if asked is not None:
+            hybrid.steps = 1
         for batch in [data] if isinstance(data, Tensor) else data:
             x = batch[0] if isinstance(batch, tuple | list) and batch else batch
             if isinstance(x, Tensor):
@@ -144,10 +141,8 @@ def _measure(hybrid: Hybrid, data: Iterable[Any] | Tensor) -> None:
                 came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
                 refuse("hybridise data", f"{came} that the model does not take ({plain_words(error)})", "its own input")
             batches += 1
-    finally:
-        if hybrid.clock is not None and asked is not None:
-            hybrid.clock.steps = asked
-        for module, mode in modes.items():
-            module.training = mode
+    if asked is not None:
+        # Both networks share their clock.
+        hybrid.steps = asked
     if not batches:
         raise BitspikeError("hybridise data: got no batch, wanted at least one")

@@ -175,9 +175,9 @@ class _Builder:
         x = self._call(operator.add, x, clip.shift) if clip.shift else x
         low, high = clip.low, clip.high
         if isinstance(low, float) and isinstance(high, float):
-            return self._raised(self._unit(node, self._lowered(x, low), high - low), low)
+            return self._above(node, x, low, high - low)
         if low is not None:
-            x = self._raised(self._unit(node, self._lowered(x, low), float("inf")), low)
+            x = self._above(node, x, low, float("inf"))
         if high is None:
             return x
         unit = called(self.graph, x)
@@ -190,11 +190,10 @@ class _Builder:
     def _call(self, function: Any, *arguments: Any) -> fx.Node:
         return self.graph.graph.call_function(function, arguments)
 
-    def _lowered(self, x: fx.Node, low: Bound) -> fx.Node:
-        return x if low == 0.0 else self._call(operator.sub, x, low)
-
-    def _raised(self, x: fx.Node, low: Bound) -> fx.Node:
-        return x if low == 0.0 else self._call(operator.add, x, low)
+    def _above(self, node: fx.Node, x: fx.Node, low: Bound, ceiling: float) -> fx.Node:
+        if low == 0.0:
+            return self._unit(node, x, ceiling)
+        return self._call(operator.add, self._unit(node, self._call(operator.sub, x, low), ceiling), low)
 
     def _unit(self, node: fx.Node, x: fx.Node, ceiling: float) -> fx.Node:
         scope, _, called_as = path_of(node).rpartition(".")

@@ -19,7 +19,7 @@ from bitspike.checks import check_finite
 from bitspike.convert.entrance import full_precision, given_back, taken
 from bitspike.convert.relu.rate_units import MaxUnit, RateUnit, Setting
 from bitspike.convert.relu.rules import FIELD, dependent, path_of, size_nodes, spiking_nodes, units_of
-from bitspike.errors import refuse
+from bitspike.errors import check_whole, refuse
 from bitspike.layers.by_events import EventLayer
 
 # Bytes of the largest spiking activation in one chunk: with fewer, calls cost more than their work.
@@ -135,10 +135,7 @@ class RateNetwork(nn.Module):
 
     @torch.no_grad()
     def _readouts(self, x: Tensor, steps: int, chunk: int | None = None) -> Iterator[Tensor]:
-        if isinstance(steps, bool) or not isinstance(steps, int):
-            refuse("spiking steps", steps, "a whole number, 1 or more")
-        if steps < 1:
-            refuse("spiking steps", steps, "1 or more")
+        check_whole("spiking steps", steps)
         if x.ndim < 2 or len(x) == 0:
             refuse("spiking input", tuple(x.shape), "images (B, *shape)")
         check_finite("spiking input", x)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.convert.high_value import high_value
-from bitspike.kernels import Spike, no_spike
+from bitspike.kernels import Spike
 from bitspike.layers.fused import LARGEST_POOL
 from bitspike.layers.memory_format import dim_order, run_in_memory_format
 from bitspike.layers.stepwise import stepwise
@@ -76,12 +76,8 @@ class RateUnit(nn.Module):
         channels = self.per == "channel" and y.ndim > 1
         rows = y.movedim(1, 0).flatten(1) if channels else y.reshape(1, -1)
         high = high_value(rows, self.percentile)
-        if self.seen is None:
-            self.seen = high
-        elif self.percentile == 1:
-            self.seen = self.seen.maximum(high)
-        else:
-            self.seen = self.seen + high
+        together = Tensor.maximum if self.percentile == 1 else Tensor.add
+        self.seen = high if self.seen is None else together(self.seen, high)
         self.batches += 1
         self.shape = (-1, *(1,) * (y.ndim - 2)) if channels else ()
 
@@ -168,15 +164,8 @@ class RunningSum(Neuron):
 
     is_spiking: ClassVar[bool] = False
     emits: ClassVar[Kind] = "real"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.step = sum_step
-        self.spike = no_spike
-
-    def initial(self, like: Tensor) -> SumState:
-        """Nothing yet."""
-        return SumState(torch.zeros_like(like))
+    state_class = SumState
+    step = staticmethod(sum_step)
 
     def constants(self) -> NoConstants:
         """None."""

@@ -32,7 +32,7 @@ from bitspike.convert.relu.rate_units import Setting
 from bitspike.convert.relu.rules import FIELD, spiking_nodes, units_of
 from bitspike.convert.relu.weights_file import State, load_weights
 from bitspike.convert.soft.plain import plain
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 
 SCALES, POOLS = ("layer", "channel"), ("exact", "average")
 ROWS = 250  # examples at a time where data come as one tensor
@@ -62,10 +62,8 @@ def relu_to_spiking(
     float32. What cannot be a rate (other nonlinearities, recurrent layers, attention, products of activations) is
     refused with its path. The folded network is compared with the model on the first batch.
     """
-    if scale not in SCALES:
-        refuse(f"{FIELD} scale", repr(scale), " or ".join(map(repr, SCALES)))
-    if pools not in POOLS:
-        refuse(f"{FIELD} pools", repr(pools), " or ".join(map(repr, POOLS)))
+    check_name(f"{FIELD} scale", scale, SCALES, " or ".join(map(repr, SCALES)))
+    check_name(f"{FIELD} pools", pools, POOLS, " or ".join(map(repr, POOLS)))
     if not 0 < percentile <= 1:
         refuse(f"{FIELD} percentile", percentile, "a share of the activations, such as 0.999, or 1")
     if not 0 <= start <= 1:
@@ -113,9 +111,7 @@ def _made(model: Any) -> nn.Module:
         except (RuntimeError, TypeError, ValueError) as error:
             came = f"{type(model).__name__}, which cannot be copied ({plain_words(error)})"
             refuse(f"{FIELD} model", came, "a module whose weights are its own, or a function that makes it")
-    if not callable(model):
-        refuse(f"{FIELD} model", type(model).__name__, "a module, or a function that makes one")
-    made = ordinary(f"{FIELD} model", model())
+    made = ordinary(f"{FIELD} model", model()) if callable(model) else model
     if not isinstance(made, nn.Module):
         refuse(f"{FIELD} model", type(made).__name__, "a module, or a function that makes one")
     return made

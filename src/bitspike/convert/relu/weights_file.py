@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.checks import check_finite
+from bitspike.convert.entrance import plain_words
 from bitspike.errors import refuse
 
 State = Mapping[str, Tensor] | Path | str
@@ -63,9 +64,8 @@ def _read(path: Path) -> Any:
             refuse(f"'{path}'", f"a damaged file ({error})", "a .safetensors file")
         if "Unsupported global" in str(error):
             refuse(f"'{path}'", "a pickle of other objects than tensors (a whole module?)", "that of a state_dict")
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         # What torch says of its options is no help to somebody who picked the wrong file.
-        first = "no pickle of tensors" if "weights_only" in str(error) else lines[0].split(". ")[0]
+        first = "no pickle of tensors" if "weights_only" in str(error) else plain_words(error).split(". ")[0]
         refuse(f"'{path}'", f"a file that cannot be read as tensors ({first})", "what torch.save made of a state_dict")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitspike.convert.swap import swapped
+from bitspike.convert.swap import joined, swapped
 from bitspike.layers import ChannelScale, Dropout, Fused, Stepwise, TemporalBatchNorm
 from bitspike.models.feedforward import Flatten
 from bitspike.neurons import Static
@@ -19,7 +19,7 @@ def plain(model: nn.Module) -> nn.Module:
 
     def visit(path: str, module: nn.Module) -> nn.Module | None:
         if isinstance(module, Fused):
-            inside = [(name, swapped(child, visit, _joined(path, name))) for name, child in module.named_children()]
+            inside = [(name, swapped(child, visit, joined(path, name))) for name, child in module.named_children()]
             return nn.Sequential(OrderedDict(inside))
         if isinstance(module, Stepwise):
             return module.layer
@@ -38,10 +38,6 @@ def plain(model: nn.Module) -> nn.Module:
         return None
 
     return swapped(model, visit)
-
-
-def _joined(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
 
 
 class _Norm(nn.BatchNorm2d):

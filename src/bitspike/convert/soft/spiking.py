@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from bitspike.checks import check_finite
 from bitspike.convert.fold import CHAINS, fold_chains
 from bitspike.convert.nonlinearities import CLOSED, MODULES
 from bitspike.convert.swap import swapped
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.kernels.cpu.exact_lif import ALPHA, DIRECT, FIRST_ORDER
 from bitspike.layers import Local2d, Stepwise, Synapse, SynapticLayer
 from bitspike.layers.memory_format import dim_order, from_memory_format, inverse, run_in_memory_format, to_memory_format
@@ -37,7 +37,7 @@ CHUNK = 20  # steps
 MOST_STEPS = 1_000_000  # of one presentation
 SHORTEST, LONGEST = 1e-7, 100.0  # seconds of a step, of a synapse
 Products = Literal["float32", "dense", "bfloat16"]
-PRODUCTS: tuple[Products, ...] = ("float32", "dense", "bfloat16")
+PRODUCTS: tuple[Products, ...] = get_args(Products)
 
 
 class SpikingUnit(nn.Module):
@@ -264,8 +264,7 @@ def spiking(
     sums. "bfloat16" multiplies and rounds weights, and the sums of each step, to 8 binary digits (spikes are exact
     where amplitude / dt is). What cannot be run as spikes is refused with its path.
     """
-    if products not in PRODUCTS:
-        refuse("spiking products", repr(products), f"one of {', '.join(PRODUCTS)}")
+    check_name("spiking products", products, PRODUCTS)
     if not SHORTEST <= dt <= LONGEST:
         refuse("spiking dt", f"{dt:g} s", f"{SHORTEST:g} to {LONGEST:g} s")
     if not 0 <= tau_s <= LONGEST:

@@ -106,7 +106,8 @@ class Backward(_OverTime):
         self._kernel = _compiled_backward(found, layout, DTYPES[dtype])
         self.gx = empty(shape, dtype) if found.input is not None else None
         names = list(trace.state)
-        self.state = {name: _carry(carries[names.index(name)], shape[1:], dtype) for name in found.carries}
+        ends = {name: carries[names.index(name)] for name in found.carries}
+        self.state = {name: zeros(shape[1:], dtype) if g is None else copy(g) for name, g in ends.items()}
         self.shares = {name: zeros(shape[1:], dtype) for name in found.constants}
         keeps_x, keeps_y = by_reference(trace, found.kept)
         arrays: list[Any] = [_flat(gy.contiguous())]
@@ -151,12 +152,6 @@ def source(found: Adjoint, dtype: str = "float32") -> str:
     """The generated source of both directions, with every constant shared by all neurons."""
     one = Layout()
     return forward_source(found.trace, found.kept, one, dtype) + "\n\n" + backward_source(found, one, dtype)
-
-
-def _carry(gradient: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    if gradient is None:
-        return zeros(shape, dtype)
-    return copy(gradient)
 
 
 def _flat(a: Tensor) -> Any:
@@ -219,5 +214,5 @@ def _compile(function: Any, arguments: list[str], trace: Trace, layout: Layout, 
         else:
             kinds.append(numba.types.Array(real, 1, "C"))
     # No fast-math: the loop must round, and so spike, exactly as the reference does.
-    made: Callable[..., None] = compiled(function, numba.void(*kinds), fastmath=False)
-    return made
+    loop: Callable[..., None] = compiled(function, numba.void(*kinds), fastmath=False)
+    return loop

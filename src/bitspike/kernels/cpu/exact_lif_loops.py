@@ -11,26 +11,18 @@ tests/neurons/test_exact_lif_fused.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from bitspike.kernels.cpu.compiled import compiled as kept
+from bitspike.kernels.cpu.compiled import joined
 from bitspike.kernels.cpu.exact_lif import ALPHA, BLOCK, FIRST_ORDER
 from bitspike.kernels.cpu.half import value
 
 f, index = np.float32, np.uintp
 
 
-@cache
-def compiled() -> Callable[..., None]:
-    """`advance` compiled by Numba, with fused multiply-add where the processor has it; kept on disk."""
-    made: Callable[..., None] = kept(advance, fastmath={"contract"})
-    return made
-
-
+@joined
 def advance(
     lo: int, hi: int, x: Any, moving: int, y: Any, V: Any, refr: Any, r: Any, s: Any, kind: int, c: Any, counts: Any
 ) -> None:  # fmt: skip

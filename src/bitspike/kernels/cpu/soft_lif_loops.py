@@ -16,14 +16,12 @@ Held to the equations, computed in float64, by tests/neurons/test_soft_lif_fused
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
 
-from bitspike.kernels.cpu.compiled import compiled as kept
+from bitspike.kernels.cpu.compiled import joined
 from bitspike.kernels.cpu.draws import BLOCK, f, index, normal, uniform
 from bitspike.kernels.cpu.half import put, value
 from bitspike.kernels.cpu.math import LN2_HIGH, LN2_LOW, LOG2E, _as_bits, _as_float
@@ -34,13 +32,6 @@ ATANH = tuple(f(1 / n) for n in (3, 5, 7, 9, 11, 13))
 LOG2, ONE, TWO = f(math.log(2)), f(1.0), f(2.0)
 LEAST, MOST, LONGEST = f(1e-30), f(1e12), f(1e6)
 FAR_BELOW, NO_MORE = f(-20.0), f(-87.0)
-
-
-@cache
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """`function` compiled by Numba, with fused multiply-add where the processor has it; kept on disk."""
-    made: Callable[..., None] = kept(function, fastmath={"contract"})
-    return made
 
 
 @register_jitable
@@ -68,6 +59,7 @@ def _less(x: Any) -> Any:
     return (ONE - power) - rest
 
 
+@joined
 def rates(
     lo: int, hi: int, x: Any, y: Any, slope: Any, keeps: int, kind: int, key0: Any, key1: Any, c: Any
 ) -> None:  # fmt: skip
@@ -159,6 +151,7 @@ def rates(
                 slope[base + i] = steep[i]
 
 
+@joined
 def times(lo: int, hi: int, gy: Any, slope: Any, gx: Any) -> None:
     """gx = gy slope, values lo..hi-1."""
     for i in range(index(lo), index(hi)):

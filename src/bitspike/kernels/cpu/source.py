@@ -11,14 +11,13 @@ planes: a plane's outputs are pooled while they are in the first-level cache and
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.cpu import pool as cpu_pool
-from bitspike.kernels.emit import NUMBA, assignments
+from bitspike.kernels.emit import NUMBA, Literals, assignments
 from bitspike.kernels.trace import Node, Trace, needed
 
 # Compiled kernels contain exp and log1p: a change there has to give them another name in the cache.
@@ -50,21 +49,6 @@ class Layout(NamedTuple):
     def planar(self, trace: Trace) -> bool:
         """Whether a kernel goes through planes."""
         return trace.pooled or bool(self.per_plane)
-
-
-class Literals:
-    """Numbers as module-level constants of the kernel's dtype."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.known: dict[str, str] = {repr(1.0): "one", repr(0.0): "zero"}
-
-    def __call__(self, value: float) -> str:
-        text = repr(value) if math.isfinite(value) else f"float('{value}')"
-        if text not in self.known:
-            self.known[text] = f"number_{len(self.lines)}"
-            self.lines.append(f"{self.known[text]} = real({text})")
-        return self.known[text]
 
 
 def stored(trace: Trace, kept: tuple[Node, ...]) -> list[Node]:
@@ -100,7 +84,7 @@ def backward_arguments(found: Adjoint) -> list[str]:
 
 def forward_source(trace: Trace, kept: tuple[Node, ...], layout: Layout, dtype: str) -> str:
     """Source of `forward`."""
-    literals = Literals()
+    literals = Literals("real({})")
     given = _constants(trace, layout) | {trace.input: "n_x"}
     given |= {leaf: f"n_s_{name}" for name, leaf in trace.state.items()}
     used = set(needed([trace.output, *trace.new_state.values(), *kept]))
@@ -120,7 +104,7 @@ def forward_source(trace: Trace, kept: tuple[Node, ...], layout: Layout, dtype: 
 
 def backward_source(found: Adjoint, layout: Layout, dtype: str) -> str:
     """Source of `backward`. Step 0 stands apart: its state before is the initial one."""
-    literals = Literals()
+    literals = Literals("real({})")
     lines = _head("backward", backward_arguments(found), found.trace, layout)
     lines.append("    for t in range(last - 1, max(first, 1) - 1, -1):")
     lines += _adjoint_loops(found, layout, literals, first=False)
@@ -216,4 +200,5 @@ def _constants(trace: Trace, layout: Layout) -> dict[Node, str]:
 
 
 def _module(dtype: str, literals: Literals, lines: list[str]) -> str:
-    return HEADER.format(dtype=dtype, math=MATH) + "\n".join([*literals.lines, "", "", *lines]) + "\n"
+    # The header has 1 and 0.
+    return HEADER.format(dtype=dtype, math=MATH) + "\n".join([*literals.lines[2:], "", "", *lines]) + "\n"

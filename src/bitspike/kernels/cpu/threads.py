@@ -216,7 +216,8 @@ def _in_team(team: Any, job: _Job, threads: int) -> int:
         if next(left) == size() - 1:
             gone.release()
 
-    size = _team_size()
+    # OpenMP may start fewer threads than asked.
+    size = _openmp().omp_get_num_threads
     team(BODY(body), None, threads, 0)
     _here.clocks = clocks
     return shares[0]
@@ -245,11 +246,6 @@ def _team() -> Any:
     function = library.GOMP_parallel
     function.argtypes, function.restype = [BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
     return function
-
-
-def _team_size() -> Callable[[], int]:
-    """OpenMP may start fewer threads than asked."""
-    return _openmp().omp_get_num_threads  # type: ignore[no-any-return]
 
 
 @cache

@@ -71,8 +71,8 @@ def backward(
     """
     trace, steps, one_step = found.trace, gy.shape[0], gy.shape[1:]
     values, per_neuron = _constants(trace, constants, gy)
-    ends = {name: g.detach() for name, g in zip(trace.state, carries, strict=True) if g is not None}
-    ends = {name: ends[name] for name in found.carries if name in ends}
+    given = zip(trace.state, carries, strict=True)  # in the order of `found.carries`, which is that of the states
+    ends = {name: g.detach() for name, g in given if g is not None and name in found.carries}
     gx = _empty(gy, gy.shape) if found.input is not None else None
     if steps == 0:
         zeros = torch.zeros(one_step, dtype=gy.dtype, device=gy.device)

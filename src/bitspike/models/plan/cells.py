@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from bitspike.cells.lmu import hidden_current, raw_memory
+from bitspike.cells.lmu import LMUState, hidden_current, raw_memory
 from bitspike.cells.lmu_cell import Weights as LMUWeights
 from bitspike.kernels.feedback import run_with_feedback
 from bitspike.models.plan.nodes import REAL_BITS, Node
@@ -107,16 +107,6 @@ class Memory(Node):
         return torch.stack(states).flatten(2), m
 
 
-class CellState(NamedTuple):
-    """As `cells.lmu.LMUState`; memory, hidden: states of the quantisers, None without."""
-
-    h: Tensor
-    m: Tensor
-    held: Tensor
-    memory: Any
-    hidden: Any
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Legendre(Node):
     """The LMU (`cells.lmu`): x (T, B, F) to hidden states. matrices: as they meet the memory's states, `scale` folded
@@ -160,13 +150,13 @@ class Legendre(Node):
         """Weights that one input meets."""
         return len(self.matrices.e_x) + len(self.matrices.w_x)
 
-    def initial(self, batch: int) -> CellState:
+    def initial(self, batch: int) -> LMUState:
         """Zeros, and the first carries."""
         h, m = (self.a.new_zeros(batch, size) for size in self.matrices.w_m.shape)
         inner, outer = (None if q is None else q.initial(batch) for q in (self.memory, self.hidden))
-        return CellState(h, m, torch.zeros_like(m), inner, outer)
+        return LMUState(h, m, torch.zeros_like(m), inner, outer)
 
-    def run(self, state: CellState, *x: Tensor) -> tuple[Tensor, CellState]:
+    def run(self, state: LMUState, *x: Tensor) -> tuple[Tensor, LMUState]:
         """Hidden states of all steps."""
         h, m, held, inner, outer = state
         outputs = []
@@ -180,7 +170,7 @@ class Legendre(Node):
             if self.hidden is not None:
                 h, outer = self.hidden.advance(outer, h)
             outputs.append(h)
-        return torch.stack(outputs), CellState(h, m, held, inner, outer)
+        return torch.stack(outputs), LMUState(h, m, held, inner, outer)
 
 
 def _within(x: Tensor, bound: Tensor | None) -> Tensor:

@@ -14,6 +14,7 @@ from bitspike.models.plan.nodes import Input, Node
 
 State = dict[str, Any]
 HEADINGS = ("node", "kind", "reads", "shape", "weights", "bits", "fan-in", "fan-out", "constants")
+NUMBERS = ("weights", "fan-in", "fan-out")
 
 
 class Made(NamedTuple):
@@ -110,12 +111,8 @@ class Plan:
                     row["constants"],
                 ]
             )
-        kept = [i for i in range(len(HEADINGS)) if any(line[i] for line in lines[1:])]
-        widths = [max(len(line[i]) for line in lines) for i in kept]
-        right = {HEADINGS.index(name) for name in ("weights", "fan-in", "fan-out")}
-        return "\n".join(
-            "  ".join(
-                line[i].rjust(w) if i in right else line[i].ljust(w) for i, w in zip(kept, widths, strict=True)
-            ).rstrip()
-            for line in lines
-        )
+        columns = []
+        for column in zip(*lines, strict=True):
+            width, put = max(map(len, column)), str.rjust if column[0] in NUMBERS else str.ljust
+            columns += [[put(cell, width) for cell in column]] if any(column[1:]) else []
+        return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
