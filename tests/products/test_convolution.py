@@ -96,10 +96,10 @@ def test_false_claims_nan_strided_and_empty(way, name):
 @pytest.mark.parametrize("name", ["dense", "sparse"])
 def test_operators_are_well_formed_and_map_over_members(way, name):
     way(name)
-    from bitspike.products.conv_operator import convolution
+    from bitspike.products.operator import product
 
     x, w = measure.operand("spikes", (4, 3, 9, 7), 0.3), measure.operand("signs", (6, 3, 3, 3))
-    torch.library.opcheck(convolution, (x, w, "spikes", "signs", "exact", [1, 1, 0, 0, 1, 1, 1], True))
+    torch.library.opcheck(product, (x, w, "spikes", "signs", "exact", [1, 1, 0, 0, 1, 1, 1], True))
     members = torch.stack([w, -w])
 
     def loss(weight, f):

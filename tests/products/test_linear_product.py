@@ -170,10 +170,10 @@ def test_the_result_does_not_depend_on_the_number_of_threads(way):
 @pytest.mark.parametrize("name", ["dense", "sparse"])
 def test_operators_are_well_formed_and_map_over_members(way, name):
     way(name)
-    from bitspike.products.linear_operator import product
+    from bitspike.products.operator import product
 
     x, w = measure.operand("spikes", (20, 33), 0.3), measure.operand("signs", (16, 33))
-    torch.library.opcheck(product, (x, w, "spikes", "signs", "exact", True))
+    torch.library.opcheck(product, (x, w, "spikes", "signs", "exact", [], True))
     members = torch.stack([w, -w])
     mapped = torch.func.vmap(lambda weight: linear(x, weight, "spikes", "signs"))(members)
     assert torch.equal(mapped, torch.stack([x @ w.t(), -x @ w.t()]))

@@ -66,8 +66,6 @@ def run(
         [*(float(v) for v in (p.dt, p.tau_rc, p.tau_ref, p.height)), gain, offset, *synapse[1:]], dtype=np.float32
     )
     counts = np.zeros(-(-count // BLOCK), np.int64)
-    threads.run(
-        lambda lo, hi: advance(lo, hi, *over_time, *parts, synapse[0], numbers, counts),
-        len(counts), math.prod(shape), lanes=1,
-    )  # fmt: skip
+    given: list[Any] = [*over_time, *parts, synapse[0], numbers, counts]
+    threads.run(lambda lo, hi: advance(lo, hi, *given), len(counts), math.prod(shape), lanes=1)
     return y, state, int(counts.sum())

@@ -67,12 +67,9 @@ class _Rates(torch.autograd.Function):
         count, keeps = x.numel(), bool(ctx.needs_input_grad[0])
         y = empty((count,), torch.float32)
         slope = empty((count if keeps else 0,), torch.float32)
-        arrays = (array(x), y.numpy(), slope.numpy())
         keys = [np.uint32(word) for word in words]
-        threads.run(
-            lambda lo, hi: loops.rates(lo, hi, *arrays, int(keeps), kind, *keys, constants),
-            -(-count // (2 * HALF)), count, lanes=1,
-        )  # fmt: skip
+        given: list[Any] = [array(x), y.numpy(), slope.numpy(), int(keeps), kind, *keys, constants]
+        threads.run(lambda lo, hi: loops.rates(lo, hi, *given), -(-count // (2 * HALF)), count, lanes=1)
         ctx.save_for_backward(slope)
         ctx.dtype = x.dtype
         return y

@@ -30,7 +30,7 @@ from bitspike.kernels.dtypes import computing, given_back, once
 from bitspike.kernels.run import Chooser, run_on
 from bitspike.kernels.transforms import outside_graphs
 from bitspike.neurons.recordings import outputs_alone
-from bitspike.neurons.soft_lif import Curve, RateConstants, SoftIF, SoftLIF, rate_and_period
+from bitspike.neurons.soft_lif import Curve, SoftIF, SoftLIF, rate_and_period
 from bitspike.neurons.soft_lif_fused import NOISES, NoiseKind, fused, takes
 from bitspike.neurons.stochastic import Stochastic
 from bitspike.products.kinds import Kind
@@ -65,7 +65,7 @@ class Draw(NamedTuple):
 
 
 # The fields of `RateConstants`, and those of `Noise`.
-NoisyConstants: type[Any] = namedtuple("NoisyConstants", (*RateConstants._fields, "sigma", "tau_s"))
+NoisyConstants = namedtuple("NoisyConstants", "slope offset gamma log_gamma tau_ref tau_rc amplitude sigma tau_s")
 
 
 def filtered(t: Any, period: Any, p: Any, membrane: bool) -> Any:

@@ -1,10 +1,9 @@
 """Products of few-bit operands: exact in integers, as fast as the processor found takes them."""
 
 from bitspike.products.conv_methods import Geometry
-from bitspike.products.conv_operator import conv2d
 from bitspike.products.explain import explain_product
 from bitspike.products.kinds import KINDS, POLICIES, Kind, Policy
-from bitspike.products.linear_operator import linear
+from bitspike.products.operator import conv2d, linear
 from bitspike.products.processor import Capabilities, capabilities
 
 __all__ = [

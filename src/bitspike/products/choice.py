@@ -45,7 +45,7 @@ def plan(problem: Problem) -> Plan:
 def decide(problem: Any, methods: tuple[str, ...], measured: Callable[[], table.Seconds]) -> Plan:
     """The plan for a `Problem` or `ConvProblem`, to which these methods are allowed."""
     if not methods:
-        return Plan("float32", 0.0, why_float32(*problem[:4], problem.work))
+        return Plan("float32", 0.0, why_float32(problem))
     times = table.seconds(problem.name, measured)
     if times is None:
         dense = "int8" if "int8" in methods else "float32"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from bitspike.products.choice import Plan, decide
 from bitspike.products.conv_methods import Geometry
 from bitspike.products.kinds import Part, few_bit, fits_float32
 from bitspike.products.operands import to_int8
-from bitspike.products.problem import DENSITIES, WORK
+from bitspike.products.problem import DENSITIES, WORK, Problem
 from bitspike.products.processor import capabilities
 from bitspike.products.table import Seconds
 
@@ -48,6 +48,17 @@ class ConvProblem(NamedTuple):
         x = "x".join(map(str, (self.measured_batch(), *self.x_shape[1:])))
         w = "x".join(map(str, self.w_shape))
         return f"conv-{self.part}-{self.x_kind}-{self.weight_kind}-{x}-{w}-s{s0}.{s1}p{p0}.{p1}d{d0}.{d1}g{groups}"
+
+
+def problem_of(
+    part: Part, x_kind: str, weight_kind: str, policy: str, x_shape: Sequence[int], w_shape: Sequence[int],
+    form: list[int],
+) -> Problem | ConvProblem:  # fmt: skip
+    """A product to be made: a convolution where there is a form, else a linear one."""
+    if form:
+        shapes = (tuple(x_shape), tuple(w_shape))
+        return ConvProblem(part, x_kind, weight_kind, policy, *shapes, conv_methods.geometry_of(form))
+    return Problem(part, x_kind, weight_kind, policy, math.prod(x_shape[:-1]), w_shape[1], w_shape[0])
 
 
 def allowed(problem: ConvProblem) -> tuple[str, ...]:

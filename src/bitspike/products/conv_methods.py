@@ -44,6 +44,11 @@ class Geometry(NamedTuple):
         return self.stride == (1, 1) and self.dilation == (1, 1) and self.groups == 1 and inside
 
 
+def geometry_of(form: list[int]) -> Geometry:
+    """From its numbers, as operators know it."""
+    return Geometry((form[0], form[1]), (form[2], form[3]), (form[4], form[5]), form[6])
+
+
 def int8_available() -> bool:
     """Whether this torch has the quantised convolution."""
     return hasattr(torch.ops.onednn, "qconv_pointwise") and hasattr(torch.ops.onednn, "qconv_prepack")

@@ -6,7 +6,7 @@ A class of products is a part (forward, grad_input, grad_weight), the kinds, and
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bitspike.products.kinds import Part, few_bit, fits_float32, fits_int32
 from bitspike.products.processor import capabilities
@@ -68,17 +68,17 @@ def allowed(problem: Problem) -> tuple[str, ...]:
     return tuple(methods)
 
 
-def why_float32(part: Part, x_kind: str, weight_kind: str, policy: str, work: int) -> str:
-    """The reason why nothing but torch's product is allowed."""
-    if policy == "float32":
+def why_float32(problem: Any) -> str:
+    """The reason why nothing but torch's product is allowed, to a `Problem` or `ConvProblem`."""
+    if problem.policy == "float32":
         return "asked for by the policy"
-    if work < SMALL:
-        return f"small: {work} multiplications, conversions would cost more than they save"
-    if not few_bit(x_kind) and not few_bit(weight_kind):
+    if problem.work < SMALL:
+        return f"small: {problem.work} multiplications, conversions would cost more than they save"
+    if not few_bit(problem.x_kind) and not few_bit(problem.weight_kind):
         return "both operands are real"
     can = capabilities()
     if not can.integers or not can.compiled:
         return str(can)
-    if part == "grad_input" and policy == "exact":
+    if problem.part == "grad_input" and problem.policy == "exact":
         return "a real operand cut into integer digits keeps float32's error bound only at float32's own speed"
     return "no faster method is exact for these kinds"
