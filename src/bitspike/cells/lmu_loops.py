@@ -10,16 +10,51 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.extending import register_jitable
+from numba import types
+from numba.extending import overload, register_jitable
 
 from bitspike.kernels.cpu.compiled import Loop, compiled, joined
-from bitspike.kernels.cpu.half import put, value
 from bitspike.kernels.cpu.math import expm1
 
 
 def loose(function: Loop) -> Loop:
     """`joined`, for gradients: sums may take any order."""
     return compiled(function, fastmath={"contract", "reassoc"})
+
+
+def real(v: Any) -> Any:
+    """A number of a product: itself, or the float32 of bfloat16 bits."""
+    return v
+
+
+def put(a: Any, c: int, v: Any) -> None:
+    """a[c] = v, rounded to bfloat16 where a is of its bits."""
+    a[c] = v
+
+
+@overload(real, inline="always")
+def _real(v: Any) -> Any:
+    # Numba wants the implementation's parameter to be annotated as this one's.
+    def same(v: Any) -> Any:
+        return v
+
+    def widened(v: Any) -> Any:
+        return np.uint32(np.uint32(v) << np.uint32(16)).view(np.float32)
+
+    return widened if isinstance(v, types.Integer) else same
+
+
+@overload(put)
+def _put(a: Any, c: Any, v: Any) -> Any:
+    def same(a: Any, c: Any, v: Any) -> Any:
+        a[c] = v
+
+    def rounded(a: Any, c: Any, v: Any) -> Any:
+        bits = np.float32(v).view(np.uint32)
+        half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))  # to the nearest, ties to even
+        a[c] = np.uint16((bits + half) >> np.uint32(16))
+
+    return rounded if isinstance(a.dtype, types.Integer) else same
 
 
 @register_jitable
@@ -60,7 +95,7 @@ def _write(raw: Any, u: Any, by_h: Any, by_m: Any, b: Any, r: Any) -> None:
         s = (u[k] + by_h[k]) + by_m[k]
         given, to = raw[k * d : (k + 1) * d], r[k * d : (k + 1) * d]
         for i in range(d):
-            to[i] = value(given, i) + s * b[i]
+            to[i] = real(given[i]) + s * b[i]
 
 
 @register_jitable
@@ -106,7 +141,7 @@ def add_products(current: Any, by_h: Any, by_m: Any) -> None:
     for row in range(current.shape[0]):
         to, one, other = current[row], by_h[row], by_m[row]
         for c in range(len(to)):
-            to[c] = (to[c] + value(one, c)) + value(other, c)
+            to[c] = (to[c] + real(one[c])) + real(other[c])
 
 
 @register_jitable
@@ -162,10 +197,10 @@ def hidden_gradient(by_a: Any, gu: Any, e_h: Any, gy: Any, slope: Any, ga: Any, 
     for row in range(ga.shape[0]):
         g, given, above, steep = ga[row], by_a[row], gy[row], slope[row]
         for c in range(len(g)):
-            g[c] = value(given, c) + above[c]
+            g[c] = real(given[c]) + above[c]
         _add_signals(g, gu[row], e_h)
         for c in range(len(g)):
-            g[c] *= value(steep, c)
+            g[c] *= real(steep[c])
         _rounded(low, row, g)
 
 
@@ -186,7 +221,7 @@ def memory_gradient(
     for row in range(gm.shape[0]):
         g, one, other, open_ = gm[row], by_a[row], by_m[row], inside[row]
         for c in range(len(g)):
-            g[c] = value(one, c) + value(other, c)
+            g[c] = real(one[c]) + real(other[c])
         _add_signals(g, gu[row], e_m)
         for c in range(len(g)):
             g[c] = g[c] if open_[c] else zero
@@ -210,13 +245,13 @@ def chunk_step(k: int, by_h: Any, z: Any, lags: Any, u: Any, y: Any, to: int, lo
     for row in range(y.shape[0]):
         given, base, out, rounded = by_h[row], z[row, k], y[row], low[row, to]
         for s in range(signals):
-            total = value(given, hidden + s) + base[hidden + s]
+            total = real(given[hidden + s]) + base[hidden + s]
             for j in range(k):
                 for r in range(signals):
                     total += u[row, r, j] * lags[k - j, r, hidden + s]
             u[row, s, k] = total
         for c in range(hidden):
-            out[c] = value(given, c) + base[c]
+            out[c] = real(given[c]) + base[c]
         for j in range(k + 1):
             for r in range(signals):
                 size, response = u[row, r, j], lags[k - j, r]
@@ -245,11 +280,11 @@ def chunk_gradient(
         given, own, seen, rounded = by_next[row], gy[row], h[row, at], low[row, k]
         if is_slope:
             for c in range(hidden):
-                g[c] = (value(given, c) + own[c]) * value(seen, c)
+                g[c] = (real(given[c]) + own[c]) * real(seen[c])
         else:
             for c in range(hidden):
-                a = value(seen, c)
-                g[c] = (value(given, c) + own[c]) * (one - a * a)
+                a = real(seen[c])
+                g[c] = (real(given[c]) + own[c]) * (one - a * a)
         for c in range(hidden):
             put(rounded, c, g[c])
         for j in range(k + 1):
