@@ -115,6 +115,10 @@ def test_some_gestures_keep_their_numbers_and_get_classes_of_their_own(tmp_path:
     [
         ("12,100,200", "line 2: got 12,100,200, wanted a class from 1 to 11, and times that go on"),
         ("1,100,x", "line 2: got 1,100,x, wanted three whole numbers"),
+        (
+            "1,0,999999999999999",
+            "gestures of 999,999,999,999,999 us and clips of 500,000, wanted at most 100,000 clips",
+        ),
         ("1,9000000,9500000", "user01_lab.aedat: got no event from 9,000,000 to 9,500,000 us, wanted some"),
     ],
 )

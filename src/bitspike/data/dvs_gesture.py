@@ -34,6 +34,7 @@ GESTURES = (
 )  # fmt: skip
 COLUMNS = ["class", "startTime_usec", "endTime_usec"]
 LARGEST = 1 << 20  # bytes of a CSV of labels
+MOST = 100_000  # clips of a recording
 
 
 class Clips(NamedTuple):
@@ -117,7 +118,7 @@ def _clips(path: Path, length: int, several: bool) -> Clips:
     if table.stat().st_size > LARGEST:
         refuse(str(table), f"{table.stat().st_size:,} bytes", f"at most {LARGEST:,}")
     try:
-        rows = list(csv.reader(table.read_text().splitlines()))
+        rows = list(csv.reader(table.read_text("utf-8").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error):
         refuse(str(table), "a file that is no CSV", f"columns {', '.join(COLUMNS)}")
     if not rows or [name.strip() for name in rows[0]] != COLUMNS:
@@ -135,6 +136,8 @@ def _clips(path: Path, length: int, several: bool) -> Clips:
     for gesture, begin, end in found:
         size = min(length, end - begin)
         count = (end - begin) // size if several else 1
+        if len(clips) + count > MOST:
+            refuse(str(table), f"gestures of {end - begin:,} us and clips of {size:,}", f"at most {MOST:,} clips")
         clips += [(gesture, begin + k * size, begin + (k + 1) * size) for k in range(count)]
     return Clips(*np.array(clips, np.int64).reshape(-1, 3).T)
 
