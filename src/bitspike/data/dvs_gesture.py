@@ -132,7 +132,7 @@ def _clips(path: Path, length: int, several: bool) -> Clips:
         if not 1 <= gesture <= len(GESTURES) or not before <= begin < end:
             refuse(f"{table} line {number}", ",".join(row), "a class from 1 to 11, and times that go on")
         found.append((gesture - 1, begin, end))
-    clips = []
+    clips: list[tuple[int, int, int]] = []
     for gesture, begin, end in found:
         size = min(length, end - begin)
         count = (end - begin) // size if several else 1
