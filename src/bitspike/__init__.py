@@ -106,57 +106,33 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Device": "bitspike.energy",
-    "Energy": "bitspike.energy",
-    "LMU": "bitspike.cells",
-    "LevelCollector": "bitspike.energy",
-    "Local2d": "bitspike.layers",
-    "Measurement": "bitspike.reports.measurement",
-    "Monitor": "bitspike.neurons.recordings",
-    "Noise": "bitspike.neurons",
-    "Options": "bitspike.options",
-    "ParallelLMU": "bitspike.cells",
-    "Plan": "bitspike.models.plan",
-    "RateCurve": "bitspike.convert",
-    "RateNetwork": "bitspike.convert",
-    "Recipe": "bitspike.run.recipe",
-    "Recording": "bitspike.neurons.recordings",
-    "Run": "bitspike.run.finished",
-    "Session": "bitspike.run.session",
-    "SoftLIF": "bitspike.neurons",
-    "SoftNeuron": "bitspike.neurons",
-    "Spiking": "bitspike.convert",
-    "SpikingClassifier": "bitspike.run.estimator",
-    "SpikingRegressor": "bitspike.run.estimator",
-    "StepSchedule": "bitspike.neurons",
-    "Synapse": "bitspike.layers",
-    "TemporalQuantiser": "bitspike.neurons",
-    "accuracy_curve": "bitspike.convert",
-    "at_step": "bitspike.neurons",
-    "compare": "bitspike.reports",
-    "cross_validate": "bitspike.run.folds",
-    "dehybridise": "bitspike.convert",
-    "estimate_energy": "bitspike.energy",
-    "evaluate_spiking": "bitspike.studies.spiking",
-    "explain_backend": "bitspike.models.explain",
-    "fit": "bitspike.run.fit",
-    "fit_to_relu": "bitspike.neurons",
-    "hybridise": "bitspike.convert",
-    "load": "bitspike.run.finished",
-    "load_recipe": "bitspike.run.recipe_files",
-    "plan_of": "bitspike.models.plan",
-    "recipe_names": "bitspike.run.recipe_files",
-    "record": "bitspike.neurons.recordings",
-    "redraw_carry": "bitspike.neurons",
-    "redraw_units": "bitspike.neurons",
-    "register": "bitspike.registry",
-    "relu_to_spiking": "bitspike.convert",
-    "report": "bitspike.reports",
-    "set_step": "bitspike.neurons",
-    "spiking": "bitspike.convert",
-    "sweep": "bitspike.energy",
-    "train": "bitspike.run.start",
-    "write_results": "bitspike.run.results",
+    name: f"bitspike.{home}"
+    for home, known in {
+        "cells": "LMU ParallelLMU",
+        "convert": "RateCurve RateNetwork Spiking accuracy_curve dehybridise hybridise relu_to_spiking spiking",
+        "energy": "Device Energy LevelCollector estimate_energy sweep",
+        "layers": "Local2d Synapse",
+        "models.explain": "explain_backend",
+        "models.plan": "Plan plan_of",
+        "neurons": "Noise SoftLIF SoftNeuron StepSchedule TemporalQuantiser at_step fit_to_relu redraw_carry "
+        "redraw_units set_step",
+        "neurons.recordings": "Monitor Recording record",
+        "options": "Options",
+        "registry": "register",
+        "reports": "compare report",
+        "reports.measurement": "Measurement",
+        "run.estimator": "SpikingClassifier SpikingRegressor",
+        "run.finished": "Run load",
+        "run.fit": "fit",
+        "run.folds": "cross_validate",
+        "run.recipe": "Recipe",
+        "run.recipe_files": "load_recipe recipe_names",
+        "run.results": "write_results",
+        "run.session": "Session",
+        "run.start": "train",
+        "studies.spiking": "evaluate_spiking",
+    }.items()
+    for name in known.split()
 }
 
 
@@ -172,8 +148,7 @@ def __getattr__(name: str) -> Any:
             if error.name != f"bitspike.{name}":
                 raise
             raise AttributeError(f"module 'bitspike' has no attribute '{name}'") from None
-    module = importlib.import_module(home)
-    return getattr(module, name)
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

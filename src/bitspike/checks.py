@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
+
+
+def as_tensor(field: str, x: Any) -> Tensor:
+    """x as a tensor; what cannot be one is refused."""
+    try:
+        return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError):
+        refuse(field, type(x).__name__, "a tensor or an array of numbers")
 
 
 def check_finite(field: str, x: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -60,6 +61,13 @@ def check_whole(field: str, came: object, wanted: str = "a whole number, 1 or mo
     """Refuse what is no whole number of 1 or more."""
     if isinstance(came, bool) or not isinstance(came, int) or came < 1:
         refuse(field, came, wanted)
+
+
+def did_you_mean(name: object, known: Collection[str], cutoff: float = 0.6) -> str:
+    """The nearest of the names that are known as a question behind what was wanted; empty where none is near."""
+    # A file may have anything in the place of a name.
+    near = difflib.get_close_matches(str(name), known, 1, cutoff)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 @contextmanager

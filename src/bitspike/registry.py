@@ -14,7 +14,6 @@ are found.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import re
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import create_model
 
 from bitspike import plugins
-from bitspike.errors import BitspikeError, refuse
+from bitspike.errors import BitspikeError, did_you_mean, refuse
 from bitspike.options import Name, Options, derived
 
 
@@ -154,9 +153,7 @@ def entry(room: str, name: str, field: str = "") -> Entry:
 def wanted(room: str, name: str) -> str:
     """What would have been right in place of `name`, in words."""
     known = names(room)
-    # A file may have anything in the place of a name.
-    near = difflib.get_close_matches(str(name), known, 1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(name, known)
     gone = "".join(f"; the own files in '{folder}' are not there (--plugins DIR)" for folder in plugins.missing())
     return f"one of {', '.join(map(repr, known)) or 'none that is registered'}{hint}{gone}"
 

@@ -54,8 +54,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (recipes, init, train, evaluate, show, compare, report, predict, hybridise, results, events, doctor):
-    verb.register(app)
+for home in (recipes, init, train, evaluate, show, compare, report, predict, hybridise, results, events, doctor):
+    app.command(epilog=home.EXAMPLE)(getattr(home, home.__name__.rpartition(".")[2]))
 
 
 @app.callback(invoke_without_command=True)

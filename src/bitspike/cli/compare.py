@@ -7,28 +7,26 @@ from pathlib import Path
 
 import typer
 
+EXAMPLE = "Example: bitspike compare runs/digits-st runs/digits-bayes --out runs/digits.html"
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
 
-    @app.command(epilog="Example: bitspike compare runs/digits-st runs/digits-bayes --out runs/digits.html")
-    def compare(
-        runs: list[Path] = typer.Argument(..., help="Finished run folders."),
-        out: Path = typer.Option(Path("runs/compare.html"), "--out", help="The page to write."),
-        as_json: bool = typer.Option(False, "--json", help="Print every result instead of a table."),
-    ) -> None:
-        """Several runs in one table and on one page."""
-        from bitspike.paths import finished_run
+def compare(
+    runs: list[Path] = typer.Argument(..., help="Finished run folders."),
+    out: Path = typer.Option(Path("runs/compare.html"), "--out", help="The page to write."),
+    as_json: bool = typer.Option(False, "--json", help="Print every result instead of a table."),
+) -> None:
+    """Several runs in one table and on one page."""
+    from bitspike.paths import finished_run
 
-        for path in runs:
-            finished_run(path)
-        from bitspike.cli.table import show_table
-        from bitspike.reports import compare as draw
-        from bitspike.run.folder import RunFolder
+    for path in runs:
+        finished_run(path)
+    from bitspike.cli.table import show_table
+    from bitspike.reports import compare as draw
+    from bitspike.run.folder import RunFolder
 
-        if as_json:
-            typer.echo(json.dumps({str(path): RunFolder(path).result() for path in runs}))
-            return
-        page = draw(runs, out)
-        show_table(runs)
-        typer.echo(f"report: {page}")
+    if as_json:
+        typer.echo(json.dumps({str(path): RunFolder(path).result() for path in runs}))
+        return
+    page = draw(runs, out)
+    show_table(runs)
+    typer.echo(f"report: {page}")

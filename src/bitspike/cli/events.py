@@ -11,50 +11,46 @@ import typer
 EXAMPLE = "Example: bitspike events recording.aedat4 --out recording.html"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
+def events(
+    file: Path = typer.Argument(..., help="An event file: .bin, .aedat, .aedat4, .dat, .raw, .es, .h5."),
+    out: Path | None = typer.Option(None, "--out", help="Page to draw, with a moving preview (.html)."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object instead of lines."),
+    convert: Path | None = typer.Option(None, "--convert", help="Write the events into this file, by its ending."),
+    kind: str | None = typer.Option(None, "--format", help="Format of FILE (default: by its first bytes)."),
+    to: str | None = typer.Option(None, "--to", help="Format of --convert (default: by its ending)."),
+    recording: int | None = typer.Option(None, "--recording", min=0, help="Its number, in a file of many."),
+    size: tuple[int, int] | None = typer.Option(None, "--size", help="Height and width of the sensor."),
+    camera: str | None = typer.Option(None, "--camera", help="Of an AEDAT 2.0 that names none: DAVIS346, ..."),
+) -> None:
+    """Summary of an event file, a page that draws it, and the same events in another format."""
+    from bitspike.errors import refuse
 
-    @app.command(epilog=EXAMPLE)
-    def events(
-        file: Path = typer.Argument(..., help="An event file: .bin, .aedat, .aedat4, .dat, .raw, .es, .h5."),
-        out: Path | None = typer.Option(None, "--out", help="Page to draw, with a moving preview (.html)."),
-        as_json: bool = typer.Option(False, "--json", help="One JSON object instead of lines."),
-        convert: Path | None = typer.Option(None, "--convert", help="Write the events into this file, by its ending."),
-        kind: str | None = typer.Option(None, "--format", help="Format of FILE (default: by its first bytes)."),
-        to: str | None = typer.Option(None, "--to", help="Format of --convert (default: by its ending)."),
-        recording: int | None = typer.Option(None, "--recording", min=0, help="Its number, in a file of many."),
-        size: tuple[int, int] | None = typer.Option(None, "--size", help="Height and width of the sensor."),
-        camera: str | None = typer.Option(None, "--camera", help="Of an AEDAT 2.0 that names none: DAVIS346, ..."),
-    ) -> None:
-        """Summary of an event file, a page that draws it, and the same events in another format."""
-        from bitspike.errors import refuse
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        refuse("--out", f"'{out}'", "a path that ends in .html")
+    if to is not None and convert is None:
+        refuse("--to", to, "--convert FILE with it")
+    from bitspike.data.eventsummary import summarise
+    from bitspike.data.formats import open_events, write_events
 
-        if out is not None and out.suffix.lower() not in (".html", ".htm"):
-            refuse("--out", f"'{out}'", "a path that ends in .html")
-        if to is not None and convert is None:
-            refuse("--to", to, "--convert FILE with it")
-        from bitspike.data.eventsummary import summarise
-        from bitspike.data.formats import open_events, write_events
+    if convert is not None and convert.exists() and convert.samefile(file):
+        refuse("--convert", f"'{convert}'", "another file than the one that is read")
+    options: dict[str, Any] = {} if camera is None else {"camera": camera}
+    opened = open_events(file, format=kind, recording=recording, size=size, **options)
+    if opened.recordings != 1 and recording is None:
+        refuse("events", f"{opened.recordings:,} recordings in '{file}'", "--recording N, from 0")
+    found = summarise(opened)
+    written = []
+    if convert is not None:
+        written.append(f"converted: {write_events(convert, opened, to, size=found.sensor)}")
+    if out is not None:
+        from bitspike.reports.eventfile import write_events_page
 
-        if convert is not None and convert.exists() and convert.samefile(file):
-            refuse("--convert", f"'{convert}'", "another file than the one that is read")
-        options: dict[str, Any] = {} if camera is None else {"camera": camera}
-        opened = open_events(file, format=kind, recording=recording, size=size, **options)
-        if opened.recordings != 1 and recording is None:
-            refuse("events", f"{opened.recordings:,} recordings in '{file}'", "--recording N, from 0")
-        found = summarise(opened)
-        written = []
-        if convert is not None:
-            written.append(f"converted: {write_events(convert, opened, to, size=found.sensor)}")
-        if out is not None:
-            from bitspike.reports.eventfile import write_events_page
-
-            written.append(f"page: {write_events_page(found, out)}")
-        if as_json:
-            typer.echo(json.dumps(found.to_dict()))
-            return
-        for line in (*lines(found.to_dict()), *written):
-            typer.echo(line)
+        written.append(f"page: {write_events_page(found, out)}")
+    if as_json:
+        typer.echo(json.dumps(found.to_dict()))
+        return
+    for line in (*lines(found.to_dict()), *written):
+        typer.echo(line)
 
 
 def lines(said: dict[str, Any]) -> list[str]:

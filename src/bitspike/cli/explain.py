@@ -60,9 +60,8 @@ def _part(part: BaseModel, path: str) -> Iterator[Key]:
 def _options(given: dict[str, Any], path: str, name: str) -> Iterator[Key]:
     yield Key(path, "table", None, None, f"Of the data set {name}.", True)
     for option in described(registry.options("data", name, "data.set")):
-        yield Key(
-            f"{path}.{option.name}", option.type, option.default, given.get(option.name, option.default), option.text
-        )
+        value = given.get(option.name, option.default)
+        yield Key(f"{path}.{option.name}", option.type, option.default, value, option.text)
 
 
 def printed(recipe: Recipe) -> str:
@@ -72,16 +71,14 @@ def printed(recipe: Recipe) -> str:
         if key.table:
             lines += ["", f"[{key.path}]  {key.text}"]
             continue
-        shown = "left out" if key.value is None else "required" if key.value == "required" else _toml(key.value)
-        default = (
-            "left out" if key.default is None else key.default if key.default == "required" else _toml(key.default)
-        )
-        lines.append(f"{key.path} = {shown}  ({key.type}; {default})")
+        lines.append(f"{key.path} = {_toml(key.value)}  ({key.type}; {_toml(key.default)})")
         lines += textwrap.wrap(key.text, WIDTH, initial_indent="    ", subsequent_indent="    ")
     return "\n".join(lines)
 
 
 def _toml(value: Any) -> str:
+    if value is None or value == "required":
+        return value or "left out"
     if isinstance(value, BaseModel):
         return _toml(value.model_dump(exclude_none=True))
     return json.dumps(value, ensure_ascii=False, default=str)

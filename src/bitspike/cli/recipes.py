@@ -6,37 +6,35 @@ import json
 
 import typer
 
+EXAMPLE = "Example: bitspike recipes digits-st --explain"
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
 
-    @app.command(epilog="Example: bitspike recipes digits-st --explain")
-    def recipes(
-        name: str = typer.Argument("", help="Print this recipe; leave out to list all."),
-        resolved: bool = typer.Option(False, "--resolved", help="Print it with every default filled in."),
-        explain: bool = typer.Option(False, "--explain", help="Every key: type, default, value here, what it says."),
-        as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
-    ) -> None:
-        """List the recipes, or print one."""
-        from bitspike.run.recipe_files import load_recipe, print_recipe, recipe_names, recipe_text
+def recipes(
+    name: str = typer.Argument("", help="Print this recipe; leave out to list all."),
+    resolved: bool = typer.Option(False, "--resolved", help="Print it with every default filled in."),
+    explain: bool = typer.Option(False, "--explain", help="Every key: type, default, value here, what it says."),
+    as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
+) -> None:
+    """List the recipes, or print one."""
+    from bitspike.run.recipe_files import load_recipe, print_recipe, recipe_names, recipe_text
 
-        if name:
-            recipe = load_recipe(name)
-            if explain:
-                from bitspike.cli.explain import keys, printed
+    if name:
+        recipe = load_recipe(name)
+        if explain:
+            from bitspike.cli.explain import keys, printed
 
-                rows = [key._asdict() for key in keys(recipe) if not key.table]
-                typer.echo(json.dumps(rows, default=dict) if as_json else printed(recipe))
-                return
-            if as_json:
-                typer.echo(json.dumps(recipe.resolved()))
-            else:
-                typer.echo(print_recipe(recipe) if resolved else recipe_text(name), nl=False)
+            rows = [key._asdict() for key in keys(recipe) if not key.table]
+            typer.echo(json.dumps(rows, default=dict) if as_json else printed(recipe))
             return
-        found = [load_recipe(known) for known in recipe_names()]
         if as_json:
-            typer.echo(json.dumps([{"name": recipe.name, "about": recipe.about} for recipe in found]))
-            return
-        width = max(len(recipe.name) for recipe in found)
-        for recipe in found:
-            typer.echo(f"{recipe.name:<{width}}  {recipe.about}")
+            typer.echo(json.dumps(recipe.resolved()))
+        else:
+            typer.echo(print_recipe(recipe) if resolved else recipe_text(name), nl=False)
+        return
+    found = [load_recipe(known) for known in recipe_names()]
+    if as_json:
+        typer.echo(json.dumps([{"name": recipe.name, "about": recipe.about} for recipe in found]))
+        return
+    width = max(len(recipe.name) for recipe in found)
+    for recipe in found:
+        typer.echo(f"{recipe.name:<{width}}  {recipe.about}")

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
-COLUMNS = (
-    "run",
-    "data",
-    "accuracy",
-    "95 % interval",
-    "NLL",
-    "ECE",
-    "ECE scaled",
-    "RMSE",
-    "weight bits",
-    "spikes/inference",
-    "energy",
-)
+from bitspike.share import wilson
+
+# Where a column's number stands in result.json, and how it is written beside the number of test examples.
+COLUMNS: dict[str, tuple[str, Callable[[float, int], str]]] = {
+    "accuracy": ("test accuracy", lambda share, _: f"{share:.2%}"),
+    "95 % interval": ("test accuracy", lambda share, n: "{:.1%} to {:.1%}".format(*wilson(share, n)) if n > 0 else "-"),
+    "NLL": ("test nll", lambda value, _: f"{value:.3f}"),
+    "ECE": ("test ece", lambda value, _: f"{value:.3f}"),
+    "ECE scaled": ("test scaled ece", lambda value, _: f"{value:.3f}"),
+    "RMSE": ("test rmse", lambda value, _: f"{value:.3f}"),
+    "weight bits": ("bits weights_stored", lambda count, _: f"{count:,.0f}"),
+    "spikes/inference": ("energy network spikes", lambda count, _: f"{count:,.0f}"),
+    "energy": ("energy network joules_compute", lambda joules, _: f"{joules * 1e9:,.1f} nJ"),
+}
 
 
 def measured_on(path: Path) -> tuple[str, Any, int]:
@@ -36,36 +37,17 @@ def measured_on(path: Path) -> tuple[str, Any, int]:
         raise BitspikeError(f"'{path / 'environment.json'}': incomplete ({error})") from None
 
 
-def row(path: Path, data: str = "-") -> list[str]:
-    """A run's cells, in the order of COLUMNS; a dash where a number does not apply."""
+def row(path: Path, data: str, examples: int) -> list[str]:
+    """A run's cells: name, data and COLUMNS; a dash where a number does not apply."""
     from bitspike.run.folder import RunFolder
-    from bitspike.share import wilson
 
-    result: dict[str, Any] = RunFolder(path).result()
-    test, bits, energy = result["test"], result["bits"], result["energy"]
-
-    def number(value: Any, form: str) -> str:
-        return "-" if value is None else format(value, form)
-
-    accuracy, examples = test.get("accuracy"), measured_on(path)[2]
-    interval = "-"
-    if accuracy is not None and examples > 0:
-        interval = "{:.1%} to {:.1%}".format(*wilson(accuracy, examples))
-    joules = energy["network"]["joules_compute"]
-    spikes = energy["network"].get("spikes")
-    return [
-        path.name,
-        data,
-        number(accuracy, ".2%"),
-        interval,
-        number(test.get("nll"), ".3f"),
-        number(test.get("ece"), ".3f"),
-        number(test.get("scaled", {}).get("ece"), ".3f"),
-        number(test.get("rmse"), ".3f"),
-        number(bits.get("weights_stored"), ",.0f"),
-        number(spikes, ",.0f"),
-        "-" if joules is None else f"{joules * 1e9:,.1f} nJ",
-    ]
+    cells, result = [path.name, data], RunFolder(path).result()
+    for place, written in COLUMNS.values():
+        value: Any = result
+        for key in place.split():
+            value = value.get(key) if isinstance(value, dict) else None
+        cells.append("-" if value is None else written(value, examples))
+    return cells
 
 
 def show_table(paths: Sequence[Path]) -> None:
@@ -75,11 +57,12 @@ def show_table(paths: Sequence[Path]) -> None:
 
     found = [measured_on(path) for path in paths]
     mixed = len({str(which) for _, which, _ in found}) > 1
-    rows = [row(path, name if mixed else "-") for path, (name, _, _) in zip(paths, found, strict=True)]
-    kept = [i for i in range(len(COLUMNS)) if any(cells[i] != "-" for cells in rows)]
+    rows = [row(path, name if mixed else "-", n) for path, (name, _, n) in zip(paths, found, strict=True)]
+    titles = ["run", "data", *COLUMNS]
+    kept = [i for i in range(len(titles)) if any(cells[i] != "-" for cells in rows)]
     table = Table(box=None, pad_edge=False)
     for i in kept:
-        table.add_column(COLUMNS[i], justify="left" if i == 0 else "right", no_wrap=True)
+        table.add_column(titles[i], justify="left" if i == 0 else "right", no_wrap=True)
     for cells in rows:
         table.add_row(*(cells[i] for i in kept))
     console = Console(highlight=False)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitspike.data.base import filled
 from bitspike.data.tables import padded
 from bitspike.errors import BitspikeError, refuse
 
@@ -41,12 +42,12 @@ class Arrays:
     notes: tuple[str, ...]
 
 
-def _is_text_or_other(array: Array) -> bool:
-    """False for text of a damaged file: numbers above the last character, or halves of pairs."""
+def _is_broken_text(array: Array) -> bool:
+    """True for text of a damaged file: numbers above the last character, or halves of pairs."""
     if array.dtype.kind != "U" or array.size == 0:
-        return True
+        return False
     points = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(-1).view(np.uint32)
-    return not bool(((points > 0x10FFFF) | ((points >= 0xD800) & (points <= 0xDFFF))).any())
+    return bool(((points > 0x10FFFF) | ((points >= 0xD800) & (points <= 0xDFFF))).any())
 
 
 def read_npz(path: Path, *, target: bool, extra: tuple[str, ...] = (), padding: str | None = None) -> Arrays:
@@ -66,7 +67,7 @@ def read_npz(path: Path, *, target: bool, extra: tuple[str, ...] = (), padding: 
             arrays = {name: archive[name] for name in dict.fromkeys(taken)}
             if bare := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
                 refuse(f"{path} {bare[0]}", "a member that is no array", "an array saved by NumPy")
-            if wrong := [name for name, array in arrays.items() if not _is_text_or_other(array)]:
+            if wrong := [name for name, array in arrays.items() if _is_broken_text(array)]:
                 refuse(f"{path} {wrong[0]}", "text with characters that do not exist", "text")
     except BitspikeError:
         raise
@@ -81,7 +82,7 @@ def read_npz(path: Path, *, target: bool, extra: tuple[str, ...] = (), padding: 
     if x.dtype.kind not in "biuf" or x.ndim == 0 or x.size == 0:
         refuse(f"{path} {x_name}", f"{x.dtype} of shape {x.shape}", "numbers of shape (N, ...)")
     notes = []
-    if (x_name, y_name) not in (("x", "y"), ("x", None)) or counted not in (None, "lengths"):
+    if x_name != "x" or y_name not in ("y", None) or counted not in ("lengths", None):
         roles = {"x": x_name, "y": y_name, "lengths": counted}
         notes.append(f"{path.name}: " + ", ".join(f"{role} is '{name}'" for role, name in roles.items() if name))
     if target and (unread := [name for name in names if name not in arrays]):
@@ -94,17 +95,10 @@ def read_npz(path: Path, *, target: bool, extra: tuple[str, ...] = (), padding: 
     for name, some in others.items():
         if some.ndim == 0 or (len(some) != count and not (ragged and name == y_name and len(some) == len(x))):
             refuse(f"{path} {name}", f"shape {some.shape}", f"{count} rows, as many as {x_name}")
-        if some.dtype.kind == "f" and not np.isfinite(some).all():
-            _refuse_place(path, name, some)
-    inside = values if lengths is None else values[np.arange(values.shape[1]) < lengths[:, None]]
-    if inside.dtype.kind == "f" and not np.isfinite(inside).all():
-        _refuse_place(path, x_name, x if ragged else values, lengths)
-    tensor = as_numbers(values)
-    if lengths is not None and not ragged:
-        mask = torch.arange(tensor.shape[1]) < torch.from_numpy(lengths).unsqueeze(1)
-        tensor = torch.where(mask.view(*mask.shape, *(1,) * (tensor.ndim - 2)), tensor, torch.zeros_like(tensor))
+        check_finite(f"{path} {name}", some)
+    check_finite(f"{path} {x_name}", x if ragged else values, None if ragged else lengths)
     ends = None if lengths is None else torch.from_numpy(lengths)
-    return Arrays(tensor, x_name, ends, ragged, others, y_name, counted, tuple(notes))
+    return Arrays(filled(as_numbers(values), ends), x_name, ends, ragged, others, y_name, counted, tuple(notes))
 
 
 def _named(path: Path, names: list[str], known: tuple[str, ...], role: str) -> str:
@@ -131,19 +125,17 @@ def _sequences(
         wrong = int(np.argmax((given < 1) | (given > x.size)))
         refuse(f"{path} {name}[{wrong}]", given[wrong], "lengths from 1 to the steps there are")
     lengths = given.astype(np.int64)
-    longest = int(lengths.max())
-    if len(x) == len(lengths) and x.ndim >= 2 and longest <= x.shape[1] and len(x) != int(lengths.sum()):
+    longest, total = int(lengths.max()), int(lengths.sum())
+    if len(x) == len(lengths) and x.ndim >= 2 and longest <= x.shape[1] and len(x) != total:
         return x, lengths, False
-    if len(x) == int(lengths.sum()):
+    if len(x) == total:
         if len(lengths) * longest * (x.size // len(x)) > 2**31:
             came = f"{len(lengths)} sequences of up to {longest} steps"
             refuse(f"{path} {name}", came, "lengths that fit into memory when padded to the longest")
         rows = torch.from_numpy(np.ascontiguousarray(x))
         return padded(rows, torch.from_numpy(lengths), longest).numpy(), lengths, True
-    came = f"{len(lengths)} lengths up to {longest}, in sum {int(lengths.sum())}"
-    refuse(
-        f"{path} {name}", came, f"({len(x)},) up to T, or a sum of {len(x)}, as {x_name} of shape {x.shape} has rows"
-    )
+    wanted = f"({len(x)},) up to T, or a sum of {len(x)}, as {x_name} of shape {x.shape} has rows"
+    refuse(f"{path} {name}", f"{len(lengths)} lengths up to {longest}, in sum {total}", wanted)
 
 
 def _found_ends(path: Path, x_name: str, values: Array, padding: str) -> Array:
@@ -159,13 +151,16 @@ def _found_ends(path: Path, x_name: str, values: Array, padding: str) -> Array:
     return lengths.astype(np.int64)
 
 
-def _refuse_place(path: Path, name: str, values: Array, lengths: Array | None = None) -> None:
-    bad = ~np.isfinite(values)
-    if lengths is not None and len(values) == len(lengths):
-        inside = np.arange(values.shape[1]) < lengths[:, None]
-        bad &= inside.reshape(*inside.shape, *(1,) * (values.ndim - 2))
-    place = tuple(np.argwhere(bad)[0].tolist())
-    refuse(f"{path} {name}{list(place)}", values[place], "a finite number")
+def check_finite(field: str, values: Array, lengths: Array | None = None) -> None:
+    """Refuse the first number that is not finite, of sequences (N, T, ...) within their lengths (N,), by its place."""
+    if values.dtype.kind != "f" or (finite := np.isfinite(values)).all():
+        return
+    if lengths is not None:
+        behind = np.arange(values.shape[1]) >= lengths[:, None]
+        finite |= behind.reshape(*behind.shape, *(1,) * (values.ndim - 2))
+    if not finite.all():
+        place = tuple(np.argwhere(~finite)[0].tolist())
+        refuse(f"{field}{list(place)}", values[place], "a finite number")
 
 
 def as_numbers(values: Array) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -96,10 +96,6 @@ class FrontEnd:
             parts.append(10 * np.log10(FLOOR + power @ self.filters().T))
         return np.concatenate(parts).astype(np.float32)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as stored with a run."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Sounds:
@@ -152,8 +148,7 @@ def read_sounds(paths: Sequence[Path], asked: dict[str, Any]) -> Sounds:
         f"sound: {front_end.bands} mel bands of frames of {front_end.frame:g} ms every {front_end.hop:g} ms "
         f"at {front_end.rate:,} Hz"
     ]
-    other = sum(count for rate, count in rates.items() if rate != front_end.rate)
-    if other:
+    if other := len(found) - rates[front_end.rate]:
         notes.append(f"{other:,} of {len(found):,} sound files have another rate and are converted")
     if several := sum(channels > 1 for _, _, channels in found):
         notes.append(f"{several:,} of {len(found):,} sound files have several channels, which are averaged")

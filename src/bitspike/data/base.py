@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -109,6 +108,8 @@ class DataSet:
     @property
     def form(self) -> dict[str, Any]:
         """What `prepare` needs to read new input the same way; plain JSON values, stored with a run."""
+        some = {"aside": list(self.aside), "lengths": self.lengths, "padding": self.padding}
+        some |= {"per_step": self.per_step, "audio": self.audio}
         return {
             "input": self.input,
             "shape": list(self.shape),
@@ -117,11 +118,7 @@ class DataSet:
             "target": self.target,
             "columns": None if self.columns is None else list(self.columns),
             "target_column": self.target_column,
-            **({"aside": list(self.aside)} if self.aside else {}),
-            **({"lengths": True} if self.lengths else {}),
-            **({"padding": self.padding} if self.padding else {}),
-            **({"per_step": True} if self.per_step else {}),
-            **({"audio": self.audio} if self.audio else {}),
+            **{name: value for name, value in some.items() if value},
         }
 
     def class_weights(self) -> Tensor:
@@ -161,7 +158,33 @@ def select(x: Tensor | Events, y: Tensor, index: Tensor, chosen: Tensor, lengths
     return Split(x[chosen], y[chosen], index[chosen], None if lengths is None else lengths[chosen])
 
 
-def numbered(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> list[Split]:
-    """Splits whose examples are numbered through, one after the other."""
-    index = torch.arange(sum(len(x) for x in xs)).split([len(x) for x in xs])
-    return [Split(x, y, numbers) for x, y, numbers in zip(xs, ys, index, strict=True)]
+def drawn(
+    name: str, xs: list[Tensor], ys: list[Tensor], scale: dict[str, Any], classes: tuple[str, ...] = (), **more: Any
+) -> DataSet:
+    """A set drawn anew for each seed, of its parts (N, F) or (N, T, F); their examples are numbered through."""
+    index = torch.arange(sum(map(len, xs))).split([len(x) for x in xs])
+    train, validation, test = map(Split, xs, ys, index)
+    kind: Any = "classification" if classes else "regression"
+    form = "series" if xs[0].ndim == 3 else "vector"
+    steps = xs[0].shape[1] if form == "series" else None
+    shape = (xs[0].shape[-1],)
+    more |= {"input": form, "normalisation": scale}
+    return DataSet(name, kind, train, validation, test, classes, shape, steps, **more)
+
+
+def ends_of(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """The length (N,) of every sequence of x (N, T, ...)."""
+    return torch.full((len(x),), x.shape[1]) if lengths is None else lengths
+
+
+def filled(x: Tensor, lengths: Tensor | None, fill: float = 0.0) -> Tensor:
+    """Sequences x (N, T, ...) with `fill` behind their lengths (N,); as they are where all have T steps (None)."""
+    if lengths is None:
+        return x
+    inside = torch.arange(x.shape[1]) < lengths.unsqueeze(1)
+    return torch.where(inside.view(*inside.shape, *(1,) * (x.ndim - 2)), x, fill)
+
+
+def longer(x: Tensor, steps: int, fill: float = 0) -> Tensor:
+    """x (N, T, ...) with `fill` behind up to `steps`."""
+    return torch.cat([x, x.new_full((len(x), steps - x.shape[1], *x.shape[2:]), fill)], 1)

@@ -80,9 +80,8 @@ def _classes(path: Path, key: str) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, bytes | str) for name in names):
         refuse(f"{path} {key}", type(names).__name__, "a list of names")
     read = tuple(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name for name in names)
-    for name in read:
-        if not name.isprintable() or read.count(name) > 1:
-            refuse(f"{path} {key}", ascii(name), "names of their own that can be printed")
+    if wrong := [name for name in read if not name.isprintable() or read.count(name) > 1]:
+        refuse(f"{path} {key}", ascii(wrong[0]), "names of their own that can be printed")
     return read
 
 
@@ -122,4 +121,5 @@ def _built(
     total = sum(len(y) for _, y in parts.values())
     notes = (f"{from_jpeg} of {total:,} images come from JPEGs",) if from_jpeg else ()
     fitted = None if scale == "unit" else _channels
-    return images(name, joined(trained), tested, classes, digests, SIZES, notes, fitted, **asked)
+    trained_on = joined(trained)
+    return images(name, trained_on, tested, SIZES, asked, fitted, classes=classes, digests=digests, notes=notes)

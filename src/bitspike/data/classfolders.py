@@ -69,8 +69,7 @@ def listed(root: Path, classes: tuple[str, ...] | None = None) -> Files:
     if classes is not None:
         parts = [{}, _classes(root)]
     elif {"train", "test"} <= set(tops):
-        extra = sorted(set(tops) - {"train", "test"})
-        if extra:
+        if extra := sorted(set(tops) - {"train", "test"}):
             refuse(str(root), f"a folder {extra[0]!r} beside train and test", "only these two")
         tested_root = tops["test"]
         parts = [_classes(tops["train"]), _classes(tested_root)]
@@ -80,17 +79,11 @@ def listed(root: Path, classes: tuple[str, ...] | None = None) -> Files:
     if len(names) < 2:
         came = f"only the class {names[0]!r}" if names else "no class folders"
         refuse(str(root), came, "at least 2 folders, one per class")
-    unknown = [name for name in parts[-1] if name not in names]
-    if unknown:
+    if unknown := [name for name in parts[-1] if name not in names]:
         came = "a class without training files"
         refuse(str(tested_root / unknown[0]), came, f"one of {', '.join(names)}")
-    paths: list[Path] = []
-    labels: list[int] = []
-    for part in parts:
-        for number, name in enumerate(names):
-            files = part.get(name, [])
-            paths += files
-            labels += [number] * len(files)
+    every = [(path, number) for part in parts for number, name in enumerate(names) for path in part.get(name, [])]
+    paths, labels = [path for path, _ in every], [number for _, number in every]
     tested = sum(len(files) for files in parts[1].values()) if len(parts) == 2 else 0
     if len(parts) == 2 and not tested:
         refuse(str(tested_root), "no class folders", "the classes of train")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike.data import grouped, normalise
-from bitspike.data.base import DataSet, select
+from bitspike.data.base import DataSet, Split
 from bitspike.data.official import DIGITS
 from bitspike.data.sources import sha256_of_arrays
 
@@ -29,18 +29,9 @@ def digits(*, seed: int, fold: tuple[int, int] | None, validation: float, test: 
     images, y = raw_digits()
     raw = images.unsqueeze(1)
     normalisation = normalise.scaled_from(HIGHEST)
-    x, index = normalise.apply(raw, normalisation), torch.arange(len(y))
+    whole = Split(normalise.apply(raw, normalisation), y, torch.arange(len(y)))
     parts = grouped.divided(y, None, 0, fold, seed, validation, test, "digits")
+    digests = {"digits (scikit-learn)": sha256_of_arrays(raw, y)}
     return DataSet(
-        name="digits",
-        kind="classification",
-        train=select(x, y, index, parts.train),
-        validation=select(x, y, index, parts.validation),
-        test=select(x, y, index, parts.test),
-        classes=DIGITS,
-        shape=(1, 8, 8),
-        steps=None,
-        digests={"digits (scikit-learn)": sha256_of_arrays(raw, y)},
-        input="image",
-        normalisation=normalisation,
+        "digits", "classification", *parts.of(whole), DIGITS, (1, 8, 8), None, digests, "image", normalisation
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bitspike.data import grouped, splits, targets
-from bitspike.data.base import DataSet, Events, select
+from bitspike.data.base import DataSet, Events, Split, filled, longer
 from bitspike.data.found import Found, joined
 from bitspike.data.normalise import Kind, apply, fitted
 from bitspike.data.ownfiles import read_files
@@ -64,7 +64,9 @@ def own_folder(
         meant = targets.meaning(found.y, how.target)
         if other is not None:
             found, meant = _with_test(found, meant, read_table(other, how))
-    parts = _parts(found, meant, seed, validation, TEST if test is None else test, fold)
+    groups = None if found.groups is None else grouped.numbered(found.groups)
+    share = TEST if test is None else test
+    parts = grouped.divided(strata(meant), groups, found.tested, fold, seed, validation, share, found.source)
     return data_set(found, meant, parts, normalise or "minmax")
 
 
@@ -89,7 +91,7 @@ def _with_test(found: Found, meant: targets.Targets, other: Found) -> tuple[Foun
         if y.ndim != meant.y.ndim:
             refuse(other.y.field, f"labels of shape {tuple(y.shape)}", f"labels as in {found.source}")
         if y.ndim == 2:
-            y, known = (_longer(some, x.shape[1]) for some in (y, meant.y))
+            y, known = (longer(some, x.shape[1], targets.NO_STEP) for some in (y, meant.y))
             meant = replace(meant, y=known)
     else:
         y = torch.from_numpy(targets.numbers_of(other.y))
@@ -99,22 +101,8 @@ def _with_test(found: Found, meant: targets.Targets, other: Found) -> tuple[Foun
     digests = {**found.digests, (f"{name} (test)" if name in found.digests else name): other.digests[name]}
     groups = None if found.groups is None or other.groups is None else [*found.groups, *other.groups]
     notes = (*found.notes, *(note for note in other.notes if note not in found.notes))
-    found = replace(
-        found, x=x, lengths=lengths, groups=groups, tested=len(other.x), digests=digests, notes=notes
-    )  # fmt: skip
+    found = replace(found, x=x, lengths=lengths, groups=groups, tested=len(other.x), digests=digests, notes=notes)
     return found, replace(meant, y=torch.cat([meant.y, y]))
-
-
-def _longer(y: Tensor, steps: int) -> Tensor:
-    return torch.cat([y, y.new_full((len(y), steps - y.shape[1]), targets.NO_STEP)], 1)
-
-
-def _parts(
-    found: Found, meant: targets.Targets, seed: int, validation: float, test: float, fold: tuple[int, int] | None
-) -> splits.Parts:
-    """Stratified by class, by group where there are groups."""
-    groups = None if found.groups is None else grouped.numbered(found.groups)
-    return grouped.divided(strata(meant), groups, found.tested, fold, seed, validation, test, found.source)
 
 
 def strata(meant: targets.Targets) -> Tensor:
@@ -132,16 +120,12 @@ def data_set(found: Found, meant: targets.Targets, parts: splits.Parts, kind: Ki
     normalisation = found.normalisation
     if normalisation is None:
         assert isinstance(x, Tensor)
-        inside = None
         values = x[parts.train]
         if found.lengths is not None:
-            inside = torch.arange(x.shape[1]) < found.lengths.unsqueeze(1)
-            values = values[inside[parts.train]]
+            values = values[torch.arange(x.shape[1]) < found.lengths[parts.train].unsqueeze(1)]
         # Pixels of an array share one range; a border pixel of constant value has none of its own.
         normalisation = fitted(values, kind, per_feature=len(shape) == 1, clip=True)
-        x = apply(x, normalisation)
-        if inside is not None:
-            x = torch.where(inside.view(*inside.shape, *(1,) * len(shape)), x, torch.zeros_like(x))
+        x = filled(apply(x, normalisation), found.lengths)
     scaling = None if meant.classes else fitted(meant.y[parts.train], "minmax", per_feature=True, clip=False)
     y = meant.y if scaling is None else apply(meant.y, scaling)
     steps = x.shape[1] if found.time and isinstance(x, Tensor) else None
@@ -149,28 +133,12 @@ def data_set(found: Found, meant: targets.Targets, parts: splits.Parts, kind: Ki
         short, long = int(found.lengths.min()), int(found.lengths.max())
         notes.append(f"sequences of {short} to {long} steps; what lies behind an end is not learned from or measured")
     notes += _equal(found.x, parts)
-    index = torch.arange(len(y))
-    made = [select(x, y, index, rows, found.lengths) for rows in (parts.train, parts.validation, parts.test)]
+    made = parts.of(Split(x, y, torch.arange(len(y)), found.lengths))
+    kind_of_y: Any = "classification" if meant.classes else "regression"
+    more = {name: getattr(found, name) for name in ("columns", "target_column", "aside", "padding", "audio")}
+    more |= {"target": scaling, "notes": tuple(notes), "lengths": found.lengths is not None}
     return DataSet(
-        name="folder",
-        kind="classification" if meant.classes else "regression",
-        train=made[0],
-        validation=made[1],
-        test=made[2],
-        classes=meant.classes,
-        shape=shape,
-        steps=steps,
-        digests=found.digests,
-        input=found.input,
-        normalisation=normalisation,
-        target=scaling,
-        notes=tuple(notes),
-        columns=found.columns,
-        target_column=found.target_column,
-        aside=found.aside,
-        lengths=found.lengths is not None,
-        padding=found.padding,
-        audio=found.audio,
+        "folder", kind_of_y, *made, meant.classes, shape, steps, found.digests, found.input, normalisation, **more
     )
 
 

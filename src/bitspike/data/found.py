@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.data.base import Events, InputKind
+from bitspike.data.base import Events, InputKind, ends_of, longer
 from bitspike.data.targets import Given
 from bitspike.errors import refuse
 
@@ -44,22 +44,11 @@ class Found:
         """Of one example, without time."""
         return tuple(self.x.shape) if isinstance(self.x, Events) else tuple(self.x.shape[2 if self.time else 1 :])
 
-    def lengths_or_all(self) -> Tensor:
-        """The length of every sequence."""
-        assert isinstance(self.x, Tensor)
-        return torch.full((len(self.x),), self.x.shape[1]) if self.lengths is None else self.lengths
-
-
-def longer(x: Tensor, steps: int) -> Tensor:
-    """x (N, T, ...) with zeros behind up to `steps`."""
-    return x if x.shape[1] == steps else torch.cat([x, x.new_zeros(len(x), steps - x.shape[1], *x.shape[2:])], 1)
-
 
 def joined(one: Found, other: Found) -> tuple[Tensor, Tensor | None, Found]:
     """x, lengths and the second table with its columns in the order of the first; both must be of one kind."""
-    x, y = one.x, other.x
-    assert isinstance(x, Tensor)
-    assert isinstance(y, Tensor)
+    x: Any = one.x
+    y: Any = other.x
     if one.columns is not None and other.columns is not None and one.columns != other.columns:
         if set(one.columns) != set(other.columns) or len(one.columns) != x.shape[-1]:
             refuse(other.source, f"columns {', '.join(other.columns)}", f"those of {one.source}")
@@ -70,9 +59,9 @@ def joined(one: Found, other: Found) -> tuple[Tensor, Tensor | None, Found]:
     if (one.groups is None) != (other.groups is None):
         refuse(other.source, "no groups", f"those of {one.source}")
     lengths = None
-    if one.time and (one.lengths is not None or other.lengths is not None):
-        lengths = torch.cat([one.lengths_or_all(), other.lengths_or_all()])
     if one.time:
+        if one.lengths is not None or other.lengths is not None:
+            lengths = torch.cat([ends_of(x, one.lengths), ends_of(y, other.lengths)])
         steps = max(x.shape[1], y.shape[1])
         x, y = longer(x, steps), longer(y, steps)
     dtype = torch.promote_types(x.dtype, y.dtype)

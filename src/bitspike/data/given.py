@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 from torch.utils.data._utils.collate import default_collate
 
 from bitspike.data import targets
-from bitspike.data.arrays import as_numbers
-from bitspike.data.base import DataSet, Events, Split
+from bitspike.data.arrays import as_numbers, check_finite
+from bitspike.data.base import DataSet, Events, InputKind, Split
 from bitspike.data.folder import TEST, data_set, strata
 from bitspike.data.found import Found
 from bitspike.data.givenevents import joined, on_one_sensor, recorded
@@ -69,11 +69,7 @@ def pairs(data: Any, field: str) -> Pairs:
         return _recordings(*found, field, batch)
     if isinstance(data, TensorDataset):
         data = data.tensors
-    elif (
-        not isinstance(data, tuple | list | Tensor | np.ndarray)
-        and hasattr(data, "__getitem__")
-        and hasattr(data, "__len__")
-    ):
+    elif not isinstance(data, tuple | list | Tensor | np.ndarray) and {"__getitem__", "__len__"} <= set(dir(data)):
         data = _stacked(data, field)
     if not isinstance(data, tuple | list) or len(data) != 2:
         came = f"{len(data)} things" if isinstance(data, tuple | list) else type(data).__name__
@@ -83,10 +79,8 @@ def pairs(data: Any, field: str) -> Pairs:
         refuse(f"{field} x", f"{x.dtype} of shape {x.shape}", "numbers of shape (N, *features) or (N, T, *features)")
     if y.ndim == 0 or len(y) != len(x):
         refuse(f"{field} y", f"shape {y.shape}", f"({len(x)}, ...): a target for each of the {len(x)} examples of x")
-    for name, some in (("x", x), ("y", y)):
-        if some.dtype.kind == "f" and not np.isfinite(some).all():
-            place = tuple(np.argwhere(~np.isfinite(some))[0].tolist())
-            refuse(f"{field} {name}{list(place)}", some[place], "a finite number")
+    check_finite(f"{field} x", x)
+    check_finite(f"{field} y", y)
     return Pairs(as_numbers(x), y, field, batch)
 
 
@@ -177,16 +171,12 @@ def given(
     except ValueError:
         refuse("y", ", ".join(str(one.y.shape) for one in every), "targets of one form in all parts")
     mask = y >= 0 if time and y.dtype.kind in "iu" and y.ndim == 2 and y.shape[1] == x.shape[1] else None
-    found = Found(
-        source="data",
-        x=x,
-        y=targets.of_array(y, "data y", mask),
-        input="events" if isinstance(x, Events) else "series" if time else "vector",
-        normalisation=dict(NONE) if isinstance(x, Events) else None,
-        digests={one.field: one.digest() for one in every},
-        time=time,
-    )
-    meant = _named(found, classes) if classes is not None else targets.meaning(found.y, _kind(found.y))
+    meant_by, digests = targets.of_array(y, "data y", mask), {one.field: one.digest() for one in every}
+    form: InputKind = "events" if isinstance(x, Events) else "series" if time else "vector"
+    found = Found("data", x, meant_by, form, digests, time, normalisation=dict(NONE) if form == "events" else None)
+    # Classes of whole numbers and texts, values of real numbers: the dtype says which.
+    kind: targets.Target = "value" if meant_by.values.dtype.kind == "f" else "class"
+    meant = targets.meaning(meant_by, kind) if classes is None else _named(meant_by, classes)
     parts = _parts(strata(meant), [len(one.x) for one in every], others.keys(), validation, test, seed)
     made = replace(data_set(found, meant, parts, "none"), name="given")
     notes = [*made.notes, *made.missing_classes(), *equal_examples(made)]
@@ -234,29 +224,23 @@ def labelled(data: Any, form: dict[str, Any], classes: tuple[str, ...], field: s
         refuse(f"{field} x", f"shape {tuple(x.shape)}", f"(N, {', '.join(map(str, shape))}), as in training")
     mask = found.y >= 0 if form.get("per_step") and found.y.shape == tuple(x.shape[:2]) else None
     given = targets.of_array(found.y, f"{field} y", mask)
-    y = (
-        targets.classified(given, classes)
-        if classes
-        else apply(torch.from_numpy(targets.numbers_of(given)), form["target"])
-    )
+    if classes:
+        y = targets.classified(given, classes)
+    else:
+        y = apply(torch.from_numpy(targets.numbers_of(given)), form["target"])
     if y.ndim != (2 if form.get("per_step") or not classes else 1):
         refuse(f"{field} y", f"shape {tuple(y.shape)}", "targets as in training, for each example or for each step")
     return Split(x.float() if isinstance(x, Tensor) else x, y, torch.arange(len(y))), found.digest()
 
 
-def _kind(y: targets.Given) -> targets.Target:
-    """Classes of whole numbers and texts, values of real numbers: the dtype says which."""
-    return "value" if y.values.dtype.kind == "f" else "class"
-
-
-def _named(found: Found, classes: Sequence[str]) -> targets.Targets:
+def _named(y: targets.Given, classes: Sequence[str]) -> targets.Targets:
     names = tuple(map(str, classes))
     if len(set(names)) != len(names) or len(names) < 2:
         refuse("classes", names, "at least 2 names, each once")
-    flat = found.y.flat()
+    flat = y.flat()
     if flat.dtype.kind not in "iu" or flat.ndim != 1 or not 0 <= flat.min() <= flat.max() < len(names):
         refuse("data y", f"{flat.dtype} from {flat.min()} to {flat.max()}", f"class numbers 0 to {len(names) - 1}")
-    return targets.Targets(torch.from_numpy(found.y.values.astype(np.int64)), names)
+    return targets.Targets(torch.from_numpy(y.values.astype(np.int64)), names)
 
 
 def _parts(labels: Tensor, counts: list[int], apart: Any, validation: Any, test: Any, seed: int) -> Parts:
@@ -270,8 +254,5 @@ def _parts(labels: Tensor, counts: list[int], apart: Any, validation: Any, test:
         return Parts(*rows)
     name = "test" if "validation" in apart else "validation"
     inner = split(known, seed, share[name], None, f"data, for {name}")
-    return (
-        Parts(inner.train, inner.validation, rows[1])
-        if name == "validation"
-        else Parts(inner.train, rows[1], inner.validation)
-    )
+    others = (inner.validation, rows[1])
+    return Parts(inner.train, *(others if name == "validation" else reversed(others)))

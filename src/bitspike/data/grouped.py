@@ -52,8 +52,12 @@ def handed_out(y: Tensor, groups: Tensor, shares: Sequence[float], seed: int, fi
     return [torch.cat([members[g] for g in some]).sort().values for some in chosen]
 
 
-def split_by_group(y: Tensor, groups: Tensor, seed: int, validation: float, test: float | None, field: str) -> Parts:
-    """As `splits.split`, with no group in two parts; the shares are met as far as whole groups allow."""
+def split_by_group(
+    y: Tensor, groups: Tensor | None, seed: int, validation: float, test: float | None, field: str
+) -> Parts:
+    """`splits.split`; where there are groups, none is in two parts, and shares are met as far as whole groups allow."""
+    if groups is None:
+        return split(y, seed, validation, test, field)
     total = len(y)
     tested = 0 if test is None else count_of(test, total, f"{field} test share")
     held = count_of(validation, total - tested, f"{field} validation share")
@@ -64,17 +68,14 @@ def split_by_group(y: Tensor, groups: Tensor, seed: int, validation: float, test
 
 def fold_of(y: Tensor, groups: Tensor | None, folds: int, seed: int, field: str) -> Tensor:
     """The fold 0 .. folds - 1 in which each of the N examples is tested."""
+    out = torch.empty(len(y), dtype=torch.int64)
     if groups is not None:
-        parts = handed_out(y, groups, [1 / folds] * folds, seed, f"{field} (--folds {folds})")
-        out = torch.empty(len(y), dtype=torch.int64)
-        for number, rows in enumerate(parts):
+        for number, rows in enumerate(handed_out(y, groups, [1 / folds] * folds, seed, f"{field} (--folds {folds})")):
             out[rows] = number
         return out
     if folds > len(y):
         refuse("data.folds", folds, f"at most the {len(y)} examples of {field}")
-    order = torch.cat(shuffled_by_class(y, seed, "folds"))
-    out = torch.empty(len(y), dtype=torch.int64)
-    out[order] = torch.arange(len(y)) % folds
+    out[torch.cat(shuffled_by_class(y, seed, "folds"))] = torch.arange(len(y)) % folds
     return out
 
 
@@ -85,10 +86,7 @@ def fold_parts(
     number, folds = fold
     inside = fold_of(y, groups, folds, seed, field) == number - 1
     rest = torch.nonzero(~inside).flatten()
-    if groups is None:
-        parts = split(y[rest], seed, validation, None, field)
-    else:
-        parts = split_by_group(y[rest], groups[rest], seed, validation, None, field)
+    parts = split_by_group(y[rest], None if groups is None else groups[rest], seed, validation, None, field)
     return Parts(rest[parts.train], rest[parts.validation], torch.nonzero(inside).flatten())
 
 
@@ -109,9 +107,6 @@ def divided(
     both = set() if groups is None or not tested else set(groups[:known].tolist()) & set(groups[known:].tolist())
     if both:
         refuse(field, f"{len(both)} groups that are in the test file too", "no group in both files")
-    share = None if tested else test
-    if groups is None:
-        parts = split(y[:known], seed, validation, share, field)
-    else:
-        parts = split_by_group(y[:known], groups[:known], seed, validation, share, field)
+    share, groups = None if tested else test, None if groups is None else groups[:known]
+    parts = split_by_group(y[:known], groups, seed, validation, share, field)
     return Parts(parts.train, parts.validation, torch.arange(known, len(y)) if tested else parts.test)

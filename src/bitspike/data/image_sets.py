@@ -28,23 +28,17 @@ class Pictures:
     notes: tuple[str, ...]
 
 
-def _heads(paths: Sequence[Path]) -> list[Head]:
-    heads = []
-    for path in paths:
-        with opened(path) as (_, head):
-            heads.append(head)
-    return heads
+def _head(path: Path) -> Head:
+    with opened(path) as (_, head):
+        return head
 
 
 def read_set(
-    paths: Sequence[Path],
-    size: tuple[int, int] | None = None,
-    channels: int | None = None,
-    white: float | None = None,
+    paths: Sequence[Path], size: tuple[int, int] | None, channels: int | None, white: float | None
 ) -> Pictures:
     """The images of a set, resized to `size` (height, width; default the commonest), with 1 or 3 `channels`
     (default 3 if any has colour). white: the pixel that becomes 1, for depths other than 8 bits."""
-    heads = _heads(paths)
+    heads = [_head(path) for path in paths]
     notes = []
     sizes = Counter((head.height, head.width) for head in heads)
     height, width = size or sizes.most_common(1)[0][0]
@@ -89,12 +83,10 @@ def _white(depth: str, largest: float, given: float | None, where: Path) -> floa
         return given
     if depth in WHITE:
         return WHITE[depth]
-    for white in FOUND_WHITES[depth]:
-        if largest <= white:
-            return white
-    refuse(
-        str(where), f"{depth} pixels up to {largest:g}", "up to 65535, or data.options.white, the pixel that is white"
-    )
+    if fitting := [white for white in FOUND_WHITES[depth] if largest <= white]:
+        return fitting[0]
+    wanted = "up to 65535, or data.options.white, the pixel that is white"
+    refuse(str(where), f"{depth} pixels up to {largest:g}", wanted)
 
 
 def _background(paths: Sequence[Path], heads: Sequence[Head]) -> str | None:

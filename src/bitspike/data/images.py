@@ -15,6 +15,7 @@ The setting is stored with a run, so that one file is later read exactly as the 
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -102,20 +103,20 @@ def _head(image: Image, path: Path) -> Head:
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo and its small copies
         frames = getattr(image, "n_frames", 2)
         refuse(str(path), f"{frames} pictures (an animation or a stack)", "one picture (save the one that is meant)")
-    how = _decoder(image)
-    if (
-        image.mode not in ("I", "F")
-        and not image.mode.startswith("I;16")
-        and (
-            any(isinstance(part, str) and ";16" in part for part in how)
-            # A PPM's decoder is told the largest value.
-            or (image.format == "PPM" and any(isinstance(part, int) and part > 255 for part in how))
-        )
-    ):
+    deep_grey = image.mode.startswith("I;16")
+    # What Pillow tells the decoder of the file's pixels; a PPM's is told the largest value.
+    tiles: Any = getattr(image, "tile", ())
+    most = 255 if image.format == "PPM" else math.inf
+    how = [part for tile in tiles for part in _parts(tile[3]) if isinstance(part, str | int)]
+    deep = any(";16" in part if isinstance(part, str) else part > most for part in how)
+    if image.mode not in ("I", "F") and not deep_grey and deep:
         refuse(str(path), "16-bit colour or transparency", "8 bits, or 16-bit grey (Pillow would drop the lower 8)")
-    if image.format == "TIFF" and image.mode == "L" and SIGNED in _parts(_tag(image, TAG_OF_SAMPLE_FORMAT)):
+    tags: Any = getattr(image, "tag_v2", {})
+    if image.format == "TIFF" and image.mode == "L" and SIGNED in _parts(tags.get(TAG_OF_SAMPLE_FORMAT)):
         refuse(str(path), "8-bit pixels with a sign", "pixels from 0 on")
-    depth = "16-bit" if _is_16_bit(image) else DEPTHS.get(image.mode, "8-bit")
+    # A PGM of more than 8 bits comes as "I", stretched to 16 bits.
+    whole = image.mode == "I" and image.format in ("PPM", "PNG")
+    depth = "16-bit" if deep_grey or whole else DEPTHS.get(image.mode, "8-bit")
     transparent = bool(image.has_transparency_data)
     if transparent and depth != "8-bit":
         refuse(str(path), f"a transparent {depth} image", "an opaque one, or 8 bits")
@@ -128,35 +129,12 @@ def _parts(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _tag(image: Image, number: int) -> Any:
-    tags: Any = getattr(image, "tag_v2", {})
-    return tags.get(number)
-
-
-def _is_16_bit(image: Image) -> bool:
-    # A PGM of more than 8 bits comes as "I", stretched to 16 bits.
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
-
-
-def _decoder(image: Image) -> list[Any]:
-    """What Pillow tells the decoder of the file's pixels."""
-    tiles: Any = getattr(image, "tile", ())
-    return [part for tile in tiles for part in _parts(tile[3])]
-
-
 def _orientation(image: Image) -> int:
     """1 to 8 as in EXIF. A PNG is asked only if it has one: Pillow would decode its pixels to look for it."""
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
         return 1
     found = image.getexif().get(TAG_OF_ORIENTATION, 1)
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def _upright(image: Image) -> Image:
-    from PIL import ImageOps
-
-    image.load()
-    return ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
 
 
 def _flat(image: Image, background: str) -> Image:
@@ -187,16 +165,17 @@ def opaque(image: Image) -> bool:
     return bool(lowest == 255)
 
 
-def read_image(path: Path, shape: tuple[int, int, int], setting: Setting | None = None) -> Tensor:
+def read_image(path: Path, shape: tuple[int, int, int], setting: Setting) -> Tensor:
     """One image as float32 (C, H, W) in [0, 1], C 1 (grey) or 3 (RGB), resized bilinearly."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    setting = setting or Setting()
     channels, height, width = shape
     with opened(path) as (image, head):
         if head.depth != setting.depth:
             refuse(str(path), f"{head.depth} pixels", f"{setting.depth}, as in training")
-        image = _upright(image)
+        image.load()
+        if _orientation(image) > 1:
+            image = ImageOps.exif_transpose(image)
         if head.depth != "8-bit":
             found = numbers(image, path).astype(np.float32)
             if found.size and found.max() > setting.white:
@@ -216,7 +195,7 @@ def read_image(path: Path, shape: tuple[int, int, int], setting: Setting | None 
     return pixels.movedim(-1, 0).contiguous()
 
 
-def read_images(paths: Sequence[Path], shape: tuple[int, int, int], setting: Setting | None = None) -> Tensor:
+def read_images(paths: Sequence[Path], shape: tuple[int, int, int], setting: Setting) -> Tensor:
     """Images as float32 (N, C, H, W) in [0, 1]."""
     needed, there = 4.0 * len(paths) * np.prod(shape, dtype=np.float64), _memory()
     if needed > there / 2:

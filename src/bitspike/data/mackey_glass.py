@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from bitspike.data import normalise
-from bitspike.data.base import DataSet, numbered
+from bitspike.data.base import DataSet, drawn
 from bitspike.data.sources import sha256_of_arrays
 from bitspike.draws import generator
 
 PARTS, SETTLE = 10, 300
+OUTSIDE = "every example is a series of its own; values beyond the training range lie outside [0, 1]"
 
 
 def series(history: Tensor, steps: int, tau: float = 17.0) -> Tensor:
@@ -53,22 +54,7 @@ def mackey_glass(
         raw.append(series(history, SETTLE + steps + ahead, tau)[:, SETTLE:])
     # One scale for input and target: they are values of the same signal.
     scale = normalise.fitted(raw[0][:, :steps].reshape(-1, 1), "minmax", per_feature=True, clip=False)
-    train, valid, test = numbered(
-        [normalise.apply(x[:, :steps].unsqueeze(-1), scale) for x in raw],
-        [normalise.apply(x[:, -1:], scale) for x in raw],
-    )
-    return DataSet(
-        name="mackey-glass",
-        kind="regression",
-        train=train,
-        validation=valid,
-        test=test,
-        classes=(),
-        shape=(1,),
-        steps=steps,
-        digests={"mackey-glass (generated)": sha256_of_arrays(*raw)},
-        input="series",
-        normalisation=scale,
-        target=scale,
-        notes=("every example is a series of its own; values beyond the training range lie outside [0, 1]",),
-    )
+    xs = [normalise.apply(x[:, :steps].unsqueeze(-1), scale) for x in raw]
+    ys = [normalise.apply(x[:, -1:], scale) for x in raw]
+    digests = {"mackey-glass (generated)": sha256_of_arrays(*raw)}
+    return drawn("mackey-glass", xs, ys, scale, digests=digests, target=scale, notes=(OUTSIDE,))

@@ -19,42 +19,20 @@ from bitspike.data.sources import cache_folder, download, find_folder, sha256_of
 from bitspike.errors import BitspikeError, refuse
 from bitspike.tables.data import MNIST, FashionMNIST
 
-FILES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
+MNIST_DIGESTS = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+FILES = tuple(MNIST_DIGESTS)
 SIZES = (60_000, 10_000)
 SIDE = 28
-MNIST_DIGESTS = dict(
-    zip(
-        FILES,
-        (
-            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        ),
-        strict=True,
-    )
-)
 MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-CLOTHES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 class Raw(NamedTuple):
@@ -101,8 +79,7 @@ def _found(name: str, names: Sequence[str], folder: Path | None) -> list[Path] |
         return None
     paths = []
     for file in FILES:
-        forms = [home / file, home / file.removesuffix(".gz")]
-        present = [path for path in forms if path.is_file()]
+        present = [path for path in (home / file, home / file.removesuffix(".gz")) if path.is_file()]
         if not present:
             refuse(name, f"no {file} in {home}", "the four idx files, .gz or not")
         paths.append(present[0])
@@ -125,14 +102,12 @@ def _read(images: Path, labels: Path, classes: int) -> tuple[Tensor, Tensor]:
 def _raw(paths: list[Path], classes: int, listed: dict[str, str]) -> Raw:
     """The files; a note for each that is not as `listed`."""
     digests = {path.name: sha256_of_file(path) for path in paths}
-    notes = tuple(
-        f"{file} has another SHA-256 than the published file"
-        for file, digest in digests.items()
-        if file in listed and digest != listed[file]
-    )
+    other = [file for file, digest in digests.items() if digest != listed.get(file, digest)]
+    notes = tuple(f"{file} has another SHA-256 than the published file" for file in other)
     trained, tested = (_read(paths[k], paths[k + 1], classes) for k in (0, 2))
     return Raw(trained, tested, digests, notes)
 
 
 def _built(name: str, raw: Raw, classes: tuple[str, ...], asked: dict[str, Any]) -> DataSet:
-    return images(name, raw.trained, raw.tested, classes, raw.digests, SIZES, raw.notes, **asked)
+    more: dict[str, Any] = {"classes": classes, "digests": raw.digests, "notes": raw.notes}
+    return images(name, raw.trained, raw.tested, SIZES, asked, None, **more)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,9 @@ from bitspike.data import normalise, splits
 from bitspike.data.base import DataSet, Split
 
 HIGHEST = 255.0
+
+
+Pair = tuple[Tensor, Tensor]
 
 
 class Parts(NamedTuple):
@@ -36,19 +38,14 @@ def parts_of(
 
 
 def images(
-    name: str,
-    trained: tuple[Tensor, Tensor],
-    tested: tuple[Tensor, Tensor],
-    classes: tuple[str, ...],
-    digests: dict[str, str],
-    sizes: tuple[int, int],
-    notes: tuple[str, ...] = (),
-    fitted: Callable[[Tensor], dict[str, Any]] | None = None,
-    **sizes_asked: Any,
+    name: str, trained: Pair, tested: Pair, sizes: tuple[int, int], asked: dict[str, Any], fitted: Any, **more: Any
 ) -> DataSet:
-    """A data set of pixels uint8 (N, C, H, W) and labels (N,); in [0, 1], or as `fitted` says of the training part."""
+    """A data set of pixels uint8 (N, C, H, W) and labels (N,); in [0, 1], or as `fitted` has it of the training part.
+
+    sizes: of the official parts; asked: of `parts_of`; more: classes, digests and notes of the data set.
+    """
     (x, y), (x_test, y_test) = trained, tested
-    parts = parts_of(name, y, y_test, sizes, **sizes_asked)
+    parts = parts_of(name, y, y_test, sizes, **asked)
     form = normalise.scaled_from(HIGHEST) if fitted is None else fitted(x[parts.trained[parts.inner.train]])
 
     def made(x: Tensor, y: Tensor, chosen: Tensor, first: int = 0) -> Split:
@@ -57,27 +54,16 @@ def images(
         values = values.div_(HIGHEST) if fitted is None else normalise.apply(values, form)
         return Split(values, y[chosen], first + chosen)
 
-    return DataSet(
-        name=name,
-        kind="classification",
-        train=made(x, y, parts.trained[parts.inner.train]),
-        validation=made(x, y, parts.trained[parts.inner.validation]),
-        test=made(x_test, y_test, parts.tested, len(y)),
-        classes=classes,
-        shape=tuple(x.shape[1:]),
-        steps=None,
-        digests=digests,
-        input="image",
-        normalisation=form,
-        subset=parts.subset,
-        notes=notes,
-    )
+    train, validation = (made(x, y, parts.trained[rows]) for rows in (parts.inner.train, parts.inner.validation))
+    more |= {"shape": tuple(x.shape[1:]), "steps": None, "input": "image", "normalisation": form}
+    test = made(x_test, y_test, parts.tested, len(y))
+    return DataSet(name, "classification", train, validation, test, subset=parts.subset, **more)
 
 
 DIGITS = tuple(str(digit) for digit in range(10))
 
 
-def joined(parts: Any) -> tuple[Tensor, Tensor]:
+def joined(parts: Any) -> Pair:
     """Pairs (x, y) as one."""
     xs, ys = zip(*parts, strict=True)
     return torch.cat(xs), torch.cat(ys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from bitspike.data import classfolders
 from bitspike.data.audio import read_sounds
+from bitspike.data.base import longer
 from bitspike.data.classfolders import IN_WORDS, Files
 from bitspike.data.eventfiles import recordings
-from bitspike.data.found import Found, longer
+from bitspike.data.found import Found
 from bitspike.data.image_sets import read_set
 from bitspike.data.normalise import NONE
 from bitspike.data.sources import sha256_of_files
@@ -51,26 +53,16 @@ def _read(files: Files, pictures: dict[str, Any], sound: dict[str, Any], common:
         if value is not None:
             refuse(f"folder option {option}", value, f"it left out (these are {IN_WORDS[files.kind]}s)")
     if files.kind == "sound":
-        return _sounds(files, sound, common)
+        # Sequences; also where all are equally long, as new files may be shorter.
+        steps = sound.pop("steps")
+        made = read_sounds(files.paths, sound)
+        longest, end = int(made.lengths.max()), asdict(made.front_end)
+        if steps is not None and steps < longest:
+            refuse("folder option steps", steps, f"at least {longest}, the frames of the longest sound")
+        common |= {"x": longer(made.x, steps or longest), "time": True, "lengths": made.lengths, "notes": made.notes}
+        return Found(input="series", audio=end, **common)
     if files.kind == "events":
         x, notes = recordings(files.paths, size)
         return Found(x=x, input="events", normalisation=dict(NONE), notes=notes, **common)
     seen = read_set(files.paths, size, pictures["channels"], pictures["white"])
     return Found(x=seen.x, input="image", normalisation=seen.setting.normalisation(), notes=seen.notes, **common)
-
-
-def _sounds(files: Files, asked: dict[str, Any], common: dict[str, Any]) -> Found:
-    """Sequences; also where all are equally long, as new files may be shorter."""
-    made = read_sounds(files.paths, {name: value for name, value in asked.items() if name != "steps"})
-    longest, steps = int(made.lengths.max()), asked["steps"]
-    if steps is not None and steps < longest:
-        refuse("folder option steps", steps, f"at least {longest}, the frames of the longest sound")
-    return Found(
-        x=longer(made.x, steps or longest),
-        input="series",
-        time=True,
-        lengths=made.lengths,
-        audio=made.front_end.to_dict(),
-        notes=made.notes,
-        **common,
-    )

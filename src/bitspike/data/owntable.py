@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from bitspike.data import tables, targets
 from bitspike.data.arrays import Arrays, read_npz
-from bitspike.data.found import Found, longer
+from bitspike.data.base import InputKind, longer
+from bitspike.data.found import Found
 from bitspike.data.sources import sha256_of_file
 from bitspike.errors import refuse
 
@@ -56,13 +58,8 @@ def read_table(path: Path, how: Reading) -> Found:
                 refuse("folder option steps", steps, longest)
             x = x[:, :steps]
         found = replace(found, x=longer(x, steps))
-    return _checked_steps(found)
-
-
-def _checked_steps(found: Found) -> Found:
-    """Without lengths where every sequence has all steps."""
-    if found.lengths is not None and bool((found.lengths == found.x.shape[1]).all()):
-        return replace(found, lengths=None)
+        if found.lengths is not None and bool((found.lengths == steps).all()):
+            return replace(found, lengths=None)
     return found
 
 
@@ -86,18 +83,9 @@ def _from_npz(path: Path, how: Reading) -> Found:
         if some.ndim != 1 or some.dtype.kind not in "biufUS":
             refuse(f"{path} {how.group}", f"{some.dtype} of shape {some.shape}", "a name or number per example (N,)")
         groups = [str(value) for value in some.tolist()]
-    return Found(
-        source=str(path),
-        x=x,
-        y=npz_targets(path, arrays, x, time, how),
-        input="series" if time else "vector",
-        digests={path.name: sha256_of_file(path)},
-        time=time,
-        lengths=arrays.lengths,
-        groups=groups,
-        padding=how.padding,
-        notes=arrays.notes,
-    )
+    y, digests = npz_targets(path, arrays, x, time, how), {path.name: sha256_of_file(path)}
+    form: InputKind = "series" if time else "vector"
+    return Found(str(path), x, y, form, digests, time, arrays.lengths, groups, how.padding, notes=arrays.notes)
 
 
 def npz_targets(path: Path, arrays: Arrays, x: Tensor, time: bool, how: Reading) -> targets.Given:
@@ -154,32 +142,35 @@ def _from_csv(path: Path, how: Reading) -> Found:
         notes.append(by)
     field = f"{path} column {rows.header[column] if rows.header else column + 1}"
     named = rows.header is not None and rows.header[column].lower() in ("label", "class")
-    found = Found(
-        source=str(path),
-        x=torch.empty(0),
-        y=targets.Given(np.empty(0), field, str),
-        input="series" if long or how.time or how.steps else "vector",
-        digests={path.name: sha256_of_file(path)},
-        time=bool(long or how.time or how.steps),
-        columns=names,
-        target_column={"name": name, "position": None if long else column},
-        aside=tuple(rows.header[i] for i in (*([] if group is None else [group]), *counting)) if rows.header else (),
-    )
+    lengths, time = None, bool(long or how.time or how.steps)
     if long:
-        return _long(found, rows, columns, column, group, how, tuple(notes), named)
-    if how.per_step:
-        refuse("folder option per_step", "true", f"false: {path} has no columns example and t")
-    if not columns:
-        refuse(str(path), "a single column", "columns of x and one of y, divided by , ; tab or |")
-    x = rows.numbers(columns)
-    if found.time:
-        if len(columns) % (how.steps or 1):
-            refuse("folder option steps", how.steps, f"a divisor of the {len(columns)} columns of x in {path}")
-        x = x.reshape(len(x), how.steps or len(columns), -1)
-    cells = [cells[column] for cells in rows.cells]
-    y = targets.of_cells(cells, field, lambda i: rows.place(i, column), named=named)
-    groups = None if group is None else [cells[group] for cells in rows.cells]
-    return replace(found, x=x, y=y, groups=groups, notes=tuple(notes))
+        series = tables.long_series(rows, columns)
+        x, steps = series.x, series.x.shape[1]
+        if not bool((series.lengths == steps).all()):
+            lengths = series.lengths
+        elif how.steps not in (None, steps):
+            refuse("folder option steps", how.steps, f"{steps}, the time steps of each example in {path}")
+        y = long_targets(rows, series, column, field, how.per_step, named)
+        groups = None if group is None else series.constant(rows, group, "")
+        notes += series.notes
+    else:
+        if how.per_step:
+            refuse("folder option per_step", "true", f"false: {path} has no columns example and t")
+        if not columns:
+            refuse(str(path), "a single column", "columns of x and one of y, divided by , ; tab or |")
+        x = rows.numbers(columns)
+        if time:
+            if len(columns) % (how.steps or 1):
+                refuse("folder option steps", how.steps, f"a divisor of the {len(columns)} columns of x in {path}")
+            x = x.reshape(len(x), how.steps or len(columns), -1)
+        cells = [cells[column] for cells in rows.cells]
+        y = targets.of_cells(cells, field, lambda i: rows.place(i, column), named=named)
+        groups = None if group is None else [cells[group] for cells in rows.cells]
+    beside = [*([] if group is None else [group]), *counting]
+    more: dict[str, Any] = {"columns": names, "target_column": {"name": name, "position": None if long else column}}
+    more |= {"aside": tuple(rows.header[i] for i in beside) if rows.header else (), "notes": tuple(notes)}
+    form: InputKind = "series" if time else "vector"
+    return Found(str(path), x, y, form, {path.name: sha256_of_file(path)}, time, lengths, groups, **more)
 
 
 def _without_index(path: Path, rows: tables.Rows, columns: list[int]) -> tuple[list[int], list[int], list[str]]:
@@ -213,29 +204,6 @@ def _target_column(path: Path, rows: tables.Rows, how: Reading) -> tuple[int, st
         last -= 1
     called = repr(rows.header[last]) if rows.header else last + 1
     return last, f"{path.name}: the target is the last column, {called}; target_column = ... chooses another"
-
-
-def _long(
-    found: Found,
-    rows: tables.Rows,
-    columns: list[int],
-    column: int,
-    group: int | None,
-    how: Reading,
-    notes: tuple[str, ...],
-    named: bool,
-) -> Found:
-    series = tables.long_series(rows, columns)
-    steps, lengths = series.x.shape[1], series.lengths
-    same = bool((lengths == steps).all())
-    if same and how.steps is not None and steps != how.steps:
-        came = f"{steps}, the time steps of each example in {found.source}"
-        refuse("folder option steps", how.steps, came)
-    y = long_targets(rows, series, column, found.y.field, how.per_step, named)
-    groups = None if group is None else series.constant(rows, group, "")
-    return replace(
-        found, x=series.x, y=y, lengths=None if same else lengths, groups=groups, notes=(*notes, *series.notes)
-    )
 
 
 def long_targets(

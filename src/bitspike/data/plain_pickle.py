@@ -13,7 +13,8 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -136,45 +137,38 @@ class _Reader(pickle.Unpickler):
 
 def _checked(content: bytes) -> bytes:
     """The program itself, once every operation of it has been looked at."""
-    for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+    for done, (operation, argument, _) in enumerate(pickletools.genops(content)):
         if operation.name in REFUSED:
             raise pickle.UnpicklingError(f"operation {operation.name}")
-        if count >= OPERATIONS:
+        if done >= OPERATIONS:
             raise pickle.UnpicklingError(f"more than {OPERATIONS:,} operations")
-        if operation.name in PLACES and isinstance(argument, int) and argument > count:
-            raise pickle.UnpicklingError(f"place {argument} in a memory of {count}")
+        if operation.name in PLACES and isinstance(argument, int) and argument > done:
+            raise pickle.UnpicklingError(f"place {argument} in a memory of {done}")
     return content
 
 
-class _Walk:
+def _plain(value: Any, steps: Iterator[int], depth: int = 0) -> Any:
     """The content with its arrays made and text keys as str; anything that is not plain data is refused."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def plain(self, value: Any, depth: int = 0) -> Any:
-        """The value as plain data."""
-        self.steps += 1
-        if self.steps > OPERATIONS or depth > DEPTH:
-            raise pickle.UnpicklingError("parts within parts without end")
-        if isinstance(value, dict):
-            return {_text(key): self.plain(entry, depth + 1) for key, entry in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(self.plain(entry, depth + 1) for entry in value)
-        if isinstance(value, _Array):
-            return value.array()
-        if isinstance(value, int) and value.bit_length() > LONGEST_NUMBER:
-            raise pickle.UnpicklingError(f"a number of {value.bit_length():,} bits")
-        if value is None or isinstance(value, bool | int | float | str | bytes):
-            return value
-        raise pickle.UnpicklingError(f"a {type(value).__name__.strip('_').lower()}")
+    if next(steps) > OPERATIONS or depth > DEPTH:
+        raise pickle.UnpicklingError("parts within parts without end")
+    if isinstance(value, dict):
+        return {_text(key): _plain(entry, steps, depth + 1) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(entry, steps, depth + 1) for entry in value)
+    if isinstance(value, _Array):
+        return value.array()
+    if isinstance(value, int) and value.bit_length() > LONGEST_NUMBER:
+        raise pickle.UnpicklingError(f"a number of {value.bit_length():,} bits")
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value
+    raise pickle.UnpicklingError(f"a {type(value).__name__.strip('_').lower()}")
 
 
 def read_plain_pickle(path: Path) -> Any:
     """The content of a pickle file, keys of dicts as str; Python 2's text comes as bytes."""
     try:
         content = _checked(path.read_bytes())
-        return _Walk().plain(_Reader(content, str(path)).load())
+        return _plain(_Reader(content, str(path)).load(), count(1))
     except BitspikeError:
         raise
     except OSError as error:

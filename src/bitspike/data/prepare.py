@@ -11,15 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitspike.data import audio, classfolders, tables, targets
+from bitspike.data import audio, classfolders, owntable, tables, targets
 from bitspike.data.arrays import read_npz
-from bitspike.data.base import Events, Split
+from bitspike.data.base import Events, Split, ends_of, filled, longer
 from bitspike.data.eventfiles import recordings
 from bitspike.data.formats import suffixes
-from bitspike.data.found import longer
 from bitspike.data.images import SUFFIXES, Setting, read_images
 from bitspike.data.normalise import apply
-from bitspike.data.owntable import Reading, long_targets, npz_targets
 from bitspike.errors import refuse
 
 STANDARD_INPUT = "-"
@@ -29,7 +27,7 @@ STANDARD_INPUT = "-"
 class _New:
     """Raw x (N, *shape) or (N, T, *shape), what each example is called, its lengths if they differ, and its target."""
 
-    x: Tensor | Events
+    x: Any
     names: list[str]
     lengths: Tensor | None = None
     y: targets.Given | None = None
@@ -46,10 +44,7 @@ def prepare(source: Path | str, form: dict[str, Any]) -> tuple[Tensor | Events, 
     is refused. Sequences of different lengths are NaN behind their ends.
     """
     new = _read(source, form, None)
-    x = _normalised(new, form)
-    if isinstance(x, Tensor) and new.lengths is not None:
-        x = torch.where(_inside(x, new.lengths), x, torch.full_like(x, torch.nan))
-    return x, new.names
+    return _normalised(new, form, torch.nan), new.names
 
 
 def prepare_labelled(source: Path | str, form: dict[str, Any], classes: tuple[str, ...]) -> tuple[Split, list[str]]:
@@ -60,19 +55,16 @@ def prepare_labelled(source: Path | str, form: dict[str, Any], classes: tuple[st
     new = _read(source, form, classes)
     if new.y is None:
         refuse(str(source), "no target", "a labelled file (a column of the target, y, or class folders)")
-    x, count = _normalised(new, form), len(new.names)
-    if isinstance(x, Tensor) and new.lengths is not None:
-        x = torch.where(_inside(x, new.lengths), x, torch.zeros_like(x))
     if classes:
         y = targets.classified(new.y, classes)
         if (y.ndim == 2) != bool(form.get("per_step")):
             refuse(new.y.field, f"labels of shape {tuple(y.shape)}", "labels as in training, per example or per step")
         if y.ndim == 2 and y.shape[1] < form["steps"]:
-            y = torch.cat([y, y.new_full((count, form["steps"] - y.shape[1]), targets.NO_STEP)], 1)
+            y = longer(y, form["steps"], targets.NO_STEP)
     else:
         values, target = torch.from_numpy(targets.numbers_of(new.y)), form["target"]
         y = values.float() if target is None else apply(values, target)
-    return Split(x, y, torch.arange(count), new.lengths), new.names
+    return Split(_normalised(new, form, 0), y, torch.arange(len(new.names)), new.lengths), new.names
 
 
 def ends(x: Tensor) -> Tensor:
@@ -81,13 +73,12 @@ def ends(x: Tensor) -> Tensor:
     return (torch.arange(1, x.shape[1] + 1, device=x.device) * filled).amax(1)
 
 
-def _inside(x: Tensor, lengths: Tensor) -> Tensor:
-    inside = torch.arange(x.shape[1]) < lengths.unsqueeze(1)
-    return inside.view(*inside.shape, *(1,) * (x.ndim - 2))
-
-
-def _normalised(new: _New, form: dict[str, Any]) -> Tensor | Events:
-    return new.x if new.ready or isinstance(new.x, Events) else apply(new.x, form["normalisation"])
+def _normalised(new: _New, form: dict[str, Any], behind: float) -> Tensor | Events:
+    """x as a data set has it, with `behind` where sequences have ended."""
+    if new.ready or isinstance(new.x, Events):
+        raw: Tensor | Events = new.x
+        return raw
+    return filled(apply(new.x, form["normalisation"]), new.lengths, behind)
 
 
 def _read(source: Path | str, form: dict[str, Any], classes: tuple[str, ...] | None) -> _New:
@@ -101,64 +92,38 @@ def _read(source: Path | str, form: dict[str, Any], classes: tuple[str, ...] | N
     if not path.exists():
         refuse(str(path), "no such file or folder", f"input to {'measure on' if labelled else 'predict'}")
     paths = [path]
+    each, words = _taken(form)
+    taken = each if form["input"] == "events" else each | owntable.SUFFIXES
     if path.is_dir():
         if classes:
             return _from_class_folders(path, form, classes)
-        paths = sorted(child for child in path.iterdir() if child.suffix.lower() in _suffixes(form))
+        paths = sorted(child for child in path.iterdir() if child.suffix.lower() in taken)
         if not paths:
-            refuse(str(path), "a folder without such files", f"files {_in_words(form)}")
-    wrong = [child for child in paths if child.suffix.lower() not in _suffixes(form)]
-    if wrong:
-        refuse(str(wrong[0]), f"a {wrong[0].suffix or 'nameless'} file", f"{_in_words(form)}")
-    if all(child.suffix.lower() in _files_of(form) for child in paths):
+            refuse(str(path), "a folder without such files", f"files {words}")
+    if wrong := [child for child in paths if child.suffix.lower() not in taken]:
+        refuse(str(wrong[0]), f"a {wrong[0].suffix or 'nameless'} file", words)
+    if all(child.suffix.lower() in each for child in paths):
         return _from_files(paths, form)
-    parts = [_from_file(child, form, labelled) for child in paths]
+    parts = []
+    for child in paths:
+        suffix = child.suffix.lower()
+        table = _from_npz if suffix == ".npz" else _from_csv
+        parts.append(_from_files([child], form) if suffix in each else table(child, form, labelled))
     if len(parts) == 1:
         return parts[0]
-    return _New(torch.cat([_tensor(part) for part in parts]), [n for part in parts for n in part.names], _ends(parts))
+    known = any(part.lengths is not None for part in parts)
+    lengths = torch.cat([ends_of(part.x, part.lengths) for part in parts]) if known else None
+    return _New(torch.cat([part.x for part in parts]), [n for part in parts for n in part.names], lengths)
 
 
-def _tensor(new: _New) -> Tensor:
-    assert isinstance(new.x, Tensor)
-    return new.x
-
-
-def _ends(parts: list[_New]) -> Tensor | None:
-    if all(part.lengths is None for part in parts):
-        return None
-    every = [torch.full((len(p.names),), _tensor(p).shape[1]) if p.lengths is None else p.lengths for p in parts]
-    return torch.cat(every)
-
-
-def _files_of(form: dict[str, Any]) -> frozenset[str]:
-    """Suffixes of the files of which each is one example."""
-    if form["input"] == "events":
-        return suffixes()
+def _taken(form: dict[str, Any]) -> tuple[frozenset[str], str]:
+    """Suffixes of the files of which each is one example, and in words what this network reads."""
+    kind = form["input"]
     if form.get("audio"):
-        return audio.SUFFIXES
-    return SUFFIXES if form["input"] == "image" else frozenset()
-
-
-def _suffixes(form: dict[str, Any]) -> frozenset[str]:
-    arrays = frozenset() if form["input"] == "events" else frozenset({".npz", ".csv", ".tsv"})
-    return arrays | _files_of(form)
-
-
-def _in_words(form: dict[str, Any]) -> str:
-    wanted = {"events": ", ".join(sorted(suffixes())), "image": "an image, .npz or .csv"}.get(
-        form["input"], ".npz or .csv"
-    )
-    if form.get("audio"):
-        return f"{audio.IN_WORDS}, .npz or .csv of mel bands"
-    return f"{wanted} (this network reads {form['input']} input)"
-
-
-def _from_file(path: Path, form: dict[str, Any], labelled: bool) -> _New:
-    if path.suffix.lower() == ".npz":
-        return _from_npz(path, form, labelled)
-    if path.suffix.lower() in _files_of(form):
-        return _from_files([path], form)
-    return _from_csv(path, form, labelled)
+        return audio.SUFFIXES, f"{audio.IN_WORDS}, .npz or .csv of mel bands"
+    each = suffixes() if kind == "events" else SUFFIXES if kind == "image" else frozenset()
+    words = {"events": ", ".join(sorted(each)), "image": "an image, .npz or .csv"}.get(kind, ".npz or .csv")
+    return each, f"{words} (this network reads {kind} input)"
 
 
 def _example_shape(form: dict[str, Any]) -> tuple[int, ...]:
@@ -182,9 +147,9 @@ def _from_files(paths: list[Path], form: dict[str, Any]) -> _New:
 
 def _from_class_folders(root: Path, form: dict[str, Any], classes: tuple[str, ...]) -> _New:
     files = classfolders.listed(root, classes)
-    wrong = [path for path in files.paths if path.suffix.lower() not in _files_of(form)]
-    if wrong:
-        refuse(str(wrong[0]), f"a {wrong[0].suffix} file", _in_words(form))
+    each, words = _taken(form)
+    if wrong := [path for path in files.paths if path.suffix.lower() not in each]:
+        refuse(str(wrong[0]), f"a {wrong[0].suffix} file", words)
     new = _from_files(files.paths, form)
     labels = np.array([classes[number] for number in files.y.tolist()])
     return replace(new, y=targets.of_array(labels, str(root)))
@@ -201,7 +166,7 @@ def _images(paths: list[Path], form: dict[str, Any]) -> Tensor:
 def _fitted(x: Tensor, lengths: Tensor | None, form: dict[str, Any], field: str) -> tuple[Tensor, Tensor | None]:
     """Sequences x (N, T', *shape) with the T of training, and their lengths where training had different ones."""
     steps = form["steps"]
-    known = torch.full((len(x),), x.shape[1]) if lengths is None else lengths
+    known = ends_of(x, lengths)
     if form.get("lengths"):
         if int(known.max()) > steps:
             came = f"a sequence of {int(known.max())} steps"
@@ -232,8 +197,8 @@ def _from_npz(path: Path, form: dict[str, Any], labelled: bool) -> _New:
     else:
         refuse(field, f"shape {tuple(x.shape)}", f"(N, {', '.join(map(str, wanted))})")
     kind: targets.Target = "class" if form["target"] is None else "value"
-    how = Reading(time=form["steps"] is not None, target=kind)
-    y = npz_targets(path, replace(arrays, lengths=lengths), x, how.time, how) if labelled else None
+    how = owntable.Reading(time=form["steps"] is not None, target=kind)
+    y = owntable.npz_targets(path, replace(arrays, lengths=lengths), x, how.time, how) if labelled else None
     return _New(x, [f"{path}[{i}]" for i in range(len(x))], lengths, y)
 
 
@@ -257,7 +222,10 @@ def _from_csv(path: Path | None, form: dict[str, Any], labelled: bool) -> _New:
             refuse(rows.source, f"{x.shape[2]} values at each time step", f"{prod(wanted[1:])}, as in training")
         x, lengths = _fitted(x.reshape(*x.shape[:2], *wanted[1:]), series.lengths, form, rows.source)
         names = [f"{rows.source} example {label}" for label in series.names]
-        y = _long_target(rows, series, _target(rows, known, None), form) if labelled else None
+        y = None
+        if labelled and (column := _target(rows, known, None)) is not None:
+            field, each = f"{rows.source} column {column + 1}", bool(form.get("per_step"))
+            y = owntable.long_targets(rows, series, column, field, each)
         return _New(x, names, lengths, y)
     if rows.header and trained is not None and len(trained) == prod(wanted):
         columns = tables.pick(rows, trained, aside)
@@ -284,11 +252,3 @@ def _target(rows: tables.Rows, known: set[str], extra: int | None) -> int | None
         if len(found) == 1:
             return found[0]
     return extra
-
-
-def _long_target(
-    rows: tables.Rows, series: tables.Series, column: int | None, form: dict[str, Any]
-) -> targets.Given | None:
-    if column is None:
-        return None
-    return long_targets(rows, series, column, f"{rows.source} column {column + 1}", bool(form.get("per_step")))

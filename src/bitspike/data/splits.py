@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bitspike.data.base import Split
 from bitspike.draws import generator
 from bitspike.errors import refuse
 
@@ -22,6 +23,10 @@ class Parts:
     train: Tensor
     validation: Tensor
     test: Tensor
+
+    def of(self, whole: Split) -> tuple[Split, Split, Split]:
+        """The three parts of all examples."""
+        return whole[self.train], whole[self.validation], whole[self.test]
 
 
 def count_of(share: float, total: int, field: str) -> int:
@@ -67,11 +72,8 @@ def split(y: Tensor, seed: int, validation: float, test: float | None, field: st
     if int(validated.sum()) == 0 or (test is not None and int(tested.sum()) == 0):
         refuse(field, f"{len(y)} examples", f"at least {2 if test is None else 3} of some class, to split")
     first, second = tested.tolist(), (tested + validated).tolist()
-    return Parts(
-        train=torch.cat([g[b:] for g, b in zip(groups, second, strict=True)]).sort().values,
-        validation=torch.cat([g[a:b] for g, a, b in zip(groups, first, second, strict=True)]).sort().values,
-        test=torch.cat([g[:a] for g, a in zip(groups, first, strict=True)]).sort().values,
-    )
+    pieces = [(g[b:], g[a:b], g[:a]) for g, a, b in zip(groups, first, second, strict=True)]
+    return Parts(*(torch.cat(part).sort().values for part in zip(*pieces, strict=True)))
 
 
 def subset(y: Tensor, size: int | None, seed: int, field: str) -> Tensor:

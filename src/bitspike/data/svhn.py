@@ -34,7 +34,8 @@ def svhn(*, folder: Path | None, seed: int, extra: bool, **asked: Any) -> DataSe
         parts["extra"] = _read(_found("extra_32x32.mat", folder))
     digests = {f"{part}_32x32.mat": sha256_of_arrays(x, y) for part, (x, y) in parts.items()}
     tested = parts.pop("test")
-    made = images("svhn", joined(parts.values()), tested, DIGITS, digests, SIZES, seed=seed, **asked)
+    asked["seed"] = seed
+    made = images("svhn", joined(parts.values()), tested, SIZES, asked, None, classes=DIGITS, digests=digests)
     return replace(made, subset=None) if extra else made
 
 
@@ -67,8 +68,6 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
         if name not in content:
             refuse(str(path), f"a file without {name}", "X (32, 32, 3, N) and y (N, 1)")
     X, y = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
-    if X.dtype != np.uint8 or X.ndim != 4 or X.shape[:3] != (32, 32, 3):
-        refuse(f"{path} X", f"{X.dtype} of shape {X.shape}", "uint8 of shape (32, 32, 3, N)")
     if len(y) != X.shape[3]:
         refuse(f"{path} y", f"{len(y)} labels", f"{X.shape[3]}, one for each image")
     wrong = next((i for i, label in enumerate(y.tolist()) if label not in range(1, 11)), None)

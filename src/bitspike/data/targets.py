@@ -84,10 +84,14 @@ def sorted_names(names: Iterable[str]) -> list[str]:
 def of_cells(cells: Sequence[str] | Array, field: str, place: Callable[[int], str], **more: Any) -> Given:
     """Targets of a CSV column; an empty cell is refused."""
     values = np.asarray(cells, dtype=object)
-    given = Given(values, field, place, cells=True, **more)
-    empty = np.array([not text.strip() for text in given.flat().tolist()])
+    return _said(Given(values, field, place, cells=True, **more), "an empty cell", "a number or a class name")
+
+
+def _said(given: Given, came: str, wanted: str) -> Given:
+    """Texts none of which is empty."""
+    empty = np.array([not text.strip() for text in given.flat().ravel().tolist()])
     if empty.any():
-        refuse(place(int(np.argmax(empty))), "an empty cell", "a number or a class name")
+        refuse(given.place(int(np.argmax(empty))), came, wanted)
     return given
 
 
@@ -105,21 +109,17 @@ def of_array(values: Array, field: str, mask: Array | None = None) -> Given:
     if values.dtype.kind == "b":
         values = values.astype(np.int64)
     given = Given(values, field, lambda i: f"{field}[{i}]", mask=mask)
-    if values.dtype.kind == "U":
-        empty = np.array([not text.strip() for text in given.flat().ravel().tolist()])
-        if empty.any():
-            refuse(given.place(int(np.argmax(empty))), "an empty text", "a class name")
-    return given
+    return _said(given, "an empty text", "a class name") if values.dtype.kind == "U" else given
 
 
 def names_of(given: Given) -> list[str]:
     """The name of each label in `given.flat()`: the text itself, or a whole number's digits."""
     flat = given.flat()
+    wanted = "one name or whole number per example, as target = 'class' says"
     if flat.ndim != 1:
-        came = f"shape {given.values.shape}"
-        refuse(given.field, came, "one name or whole number per example, as target = 'class' says")
+        refuse(given.field, f"shape {given.values.shape}", wanted)
     if flat.dtype.kind == "f" and not (flat == np.round(flat)).all():
-        refuse(given.field, "fractional numbers", "one name or whole number per example, as target = 'class' says")
+        refuse(given.field, "fractional numbers", wanted)
     return [value if isinstance(value, str) else str(int(value)) for value in flat.tolist()]
 
 
@@ -168,10 +168,9 @@ def classified(given: Given, classes: tuple[str, ...]) -> Tensor:
     """y int64 (N,) or (N, T) of labels among `classes`; another one is refused by its place and name."""
     number = {name: i for i, name in enumerate(classes)}
     labels = names_of(given)
-    for i, label in enumerate(labels):
-        if label not in number:
-            near = f" such as {', '.join(map(repr, classes[:8]))}" if len(classes) > 8 else f" {', '.join(classes)}"
-            refuse(given.place(i), f"{label!r}, which is no class of training", f"one of{near}")
+    if wrong := [i for i, label in enumerate(labels) if label not in number]:
+        near = f" such as {', '.join(map(repr, classes[:8]))}" if len(classes) > 8 else f" {', '.join(classes)}"
+        refuse(given.place(wrong[0]), f"{labels[wrong[0]]!r}, which is no class of training", f"one of{near}")
     y = torch.tensor([number[label] for label in labels], dtype=torch.int64)
     if given.mask is None:
         return y

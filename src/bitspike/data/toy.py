@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bitspike.data import normalise
-from bitspike.data.base import DataSet, numbered
+from bitspike.data.base import DataSet, drawn
 from bitspike.data.sources import sha256_of_arrays
 from bitspike.draws import generator, seed_of
 
@@ -33,21 +33,9 @@ def two_moons(*, seed: int, validation: int, train_size: int, test_size: int, no
         raw.append(torch.from_numpy(points))
         targets.append(torch.from_numpy(labels).long())
     normalisation = normalise.fitted(raw[0], "minmax", per_feature=True, clip=False)
-    train, valid, test = numbered([normalise.apply(points, normalisation) for points in raw], targets)
-    return DataSet(
-        name="two-moons",
-        kind="classification",
-        train=train,
-        validation=valid,
-        test=test,
-        classes=("upper", "lower"),
-        shape=(2,),
-        steps=None,
-        digests={"two-moons (generated)": sha256_of_arrays(*raw, *targets)},
-        input="vector",
-        normalisation=normalisation,
-        notes=(OUTSIDE,),
-    )
+    digests = {"two-moons (generated)": sha256_of_arrays(*raw, *targets)}
+    xs = [normalise.apply(points, normalisation) for points in raw]
+    return drawn("two-moons", xs, targets, normalisation, ("upper", "lower"), digests=digests, notes=(OUTSIDE,))
 
 
 def two_moons_grid() -> Tensor:
@@ -75,21 +63,6 @@ def regression_1d(*, seed: int, noise: float) -> DataSet:
     xs, ys = [x.unsqueeze(1) for x in xs], [y.unsqueeze(1) for y in ys]
     normalisation = normalise.fitted(xs[2], "minmax", per_feature=True, clip=False)
     target = normalise.fitted(ys[2], "minmax", per_feature=True, clip=False)
-    train, valid, test = numbered(
-        [normalise.apply(x, normalisation) for x in xs], [normalise.apply(y, target) for y in ys]
-    )
-    return DataSet(
-        name="regression-1d",
-        kind="regression",
-        train=train,
-        validation=valid,
-        test=test,
-        classes=(),
-        shape=(1,),
-        steps=None,
-        digests={"regression-1d (generated)": sha256_of_arrays(*xs, *ys)},
-        input="vector",
-        normalisation=normalisation,
-        target=target,
-        notes=(LEAK,),
-    )
+    digests = {"regression-1d (generated)": sha256_of_arrays(*xs, *ys)}
+    xs, ys = [normalise.apply(x, normalisation) for x in xs], [normalise.apply(y, target) for y in ys]
+    return drawn("regression-1d", xs, ys, normalisation, digests=digests, target=target, notes=(LEAK,))

@@ -133,12 +133,7 @@ class BackpropLearner(Learner):
         self.model.train()
         self.optimisation.zero_grad()
         lengths = lengths_of(events)
-        totals = torch.tensor(
-            [float(self._count(targets, counted, len(events)))], dtype=torch.float64, device=events.device
-        )
-        if several_processes():
-            dist.all_reduce(totals)
-        count = float(totals[0])
+        (count,) = _over_processes(events, self._count(targets, counted, len(events)))
         progress = min(self.updates / self.optimisation.total_updates, 1.0)
         if self.steps:
             set_step(self.model, self.steps, progress)
@@ -157,11 +152,10 @@ class BackpropLearner(Learner):
         if self.task == "classification" and scores is not None:
             wanted = targets.flatten()
             hits = float((answers(scores) == (wanted[wanted >= 0] if len(wanted) > len(targets) else wanted)).sum())
-        totals = torch.tensor([loss_sum, hits], dtype=torch.float64, device=events.device)
+        loss_sum, hits = _over_processes(events, loss_sum, hits)
         if several_processes():
-            dist.all_reduce(totals)
             self._reduce_gradients()
-        mean_loss = float(totals[0]) / count
+        mean_loss = loss_sum / count
         with ends_at(lengths):
             self.check_finite(mean_loss, events, lambda: self.model(events))
         self.add_prior_gradient(self.rho)
@@ -171,7 +165,7 @@ class BackpropLearner(Learner):
         self.updates += 1
         metrics = {"loss": mean_loss, "examples": count, "rate_factor": factor}
         if self.task == "classification":
-            metrics["accuracy"] = float(totals[1]) / count
+            metrics["accuracy"] = hits / count
         return metrics
 
     def _count(self, targets: Tensor, counted: Tensor | None, steps: int) -> int:
@@ -222,6 +216,14 @@ class BackpropLearner(Learner):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.model.eval()
+
+
+def _over_processes(events: Tensor, *values: float) -> list[float]:
+    """Sums of what each process has found."""
+    totals = torch.tensor(values, dtype=torch.float64, device=events.device)
+    if several_processes():
+        dist.all_reduce(totals)
+    return [float(total) for total in totals]
 
 
 def over_time(model: nn.Module, events: Tensor) -> Tensor | None:

@@ -144,10 +144,8 @@ class Learner(ABC):
         if one_hot and bool((targets.sum(1) == 1).all()):
             class_targets("batch targets", targets, len(scores), classes)
         if targets.shape != (len(scores), steps):
-            refuse(
-                "batch targets", tuple(targets.shape),
-                f"({len(scores)},), or ({len(scores)}, {steps}) for each step",
-            )  # fmt: skip
+            wanted = f"({len(scores)},), or ({len(scores)}, {steps}) for each step"
+            refuse("batch targets", tuple(targets.shape), wanted)
         whole = not targets.is_floating_point() and targets.dtype != torch.bool and targets.numel() > 0
         if whole and (least := int(targets.min())) < -1:
             refuse("batch targets", f"class {least}", "classes 0 or more, -1 for a step without one")

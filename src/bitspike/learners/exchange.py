@@ -46,11 +46,9 @@ def _statistics(model: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
 def exchanged(model: nn.Module) -> Roles:
     """Copies of what is sent, by role and name."""
     sent: Roles = {role: {n: p.detach().clone() for n, p in some.items()} for role, some in _parameters(model).items()}
-    sums = {}
-    for name, (mean, var) in _statistics(model).items():
-        m = mean.double()
-        sums[name] = torch.stack([torch.ones_like(m), m, var.double(), m.square()])
-    return {**sent, "statistic": sums}
+    sums = {name: (mean.double(), var.double()) for name, (mean, var) in _statistics(model).items()}
+    stacked = {name: torch.stack([torch.ones_like(m), m, var, m.square()]) for name, (m, var) in sums.items()}
+    return {**sent, "statistic": stacked}
 
 
 @torch.no_grad()
@@ -69,9 +67,9 @@ def receive(model: nn.Module, sent: Mapping[str, Mapping[str, Tensor]]) -> None:
             if (place := places[role].get(name)) is None:
                 refuse(f"received {role}", repr(name), "a name that `exchanged` gives")
             shape = (4, *place[0].shape) if isinstance(place, tuple) else tuple(place.shape)
-            if tuple(tensor.shape) != shape or not bool(torch.isfinite(tensor).all()):
-                came = tuple(tensor.shape) if tuple(tensor.shape) != shape else "numbers that are not finite"
-                refuse(f"received {role} '{name}'", came, f"finite numbers {shape}")
+            if (came := tuple(tensor.shape)) != shape or not bool(torch.isfinite(tensor).all()):
+                said = came if came != shape else "numbers that are not finite"
+                refuse(f"received {role} '{name}'", said, f"finite numbers {shape}")
             if not isinstance(place, tuple):
                 taken.append((place, tensor))
                 continue

@@ -190,20 +190,17 @@ class OnlineLearner(Learner):
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser, update count, and the states carried in the middle of a stream."""
-        carried = (
-            None if self.carried is None else [[t.clone() for t in (*s.traces, *s.refractory)] for s in self.carried]
-        )
+        states = self.carried
+        carried = None if states is None else [[t.clone() for t in (*s.traces, *s.refractory)] for s in states]
         return {**super().state_dict(), "seen": self.seen, "carried": carried}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up `state_dict()`."""
         super().load_state_dict(state)
         self.seen = int(state["seen"])
-        carried = state["carried"]
-        if carried is None:
-            self.carried = None
-        else:
-            each = ([t.clone() for t in layer] for layer in carried)
+        self.carried = None
+        if state["carried"] is not None:
+            each = ([t.clone() for t in layer] for layer in state["carried"])
             self.carried = [LocalState(Traces(p, q), Refractory(r, s)) for p, q, r, s in each]
 
 

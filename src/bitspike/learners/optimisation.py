@@ -95,11 +95,8 @@ class OptimiserChoice:
             found[fitting[0] if fitting and parameter.ndim > 1 else None].append(parameter)
         if unused := [path for path in self.decay if path not in used]:
             refuse(f"{field_name} decay", repr(unused[0]), f"a path that fits one of {', '.join(parameters)}")
-        return [
-            {"params": some} if path is None else {"params": some, "weight_decay": self.decay[path]}
-            for path, some in found.items()
-            if some
-        ]
+        decays: dict[str | None, dict[str, float]] = {path: {"weight_decay": self.decay[path]} for path in self.decay}
+        return [{"params": some, **decays.get(path, {})} for path, some in found.items() if some]
 
 
 class Optimisation:

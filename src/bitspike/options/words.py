@@ -12,6 +12,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+LIMITS: dict[type, str] = {Gt: "above", Ge: "from", Lt: "below", Le: "to"}
+
 
 class Option(NamedTuple):
     """An option: its name, its type in words, its default (None: chosen by what is found), its text."""
@@ -52,17 +54,6 @@ def in_words(hint: Any) -> str:
 def limits_in_words(extras: Iterable[Any]) -> list[str]:
     """The bounds that metadata set, in words."""
     limits = [limit for extra in extras for limit in (extra, *getattr(extra, "metadata", ()))]
-    return [words for limit in limits for words in _limits(limit)]
-
-
-def _limits(limit: Any) -> list[str]:
-    """The bound that a piece of metadata sets, in words."""
-    if isinstance(limit, Gt):
-        return [f"above {limit.gt:g}"]
-    if isinstance(limit, Ge):
-        return [f"from {limit.ge:g}"]
-    if isinstance(limit, Lt):
-        return [f"below {limit.lt:g}"]
+    bounds = [(kind, getattr(limit, kind.__name__.lower())) for limit in limits if (kind := type(limit)) in LIMITS]
     # Bounds so far out only keep absurd numbers from the arithmetic.
-    bound: Any = limit.le if isinstance(limit, Le) else 1e12
-    return [f"to {bound:g}"] if bound < 1e12 else []
+    return [f"{LIMITS[kind]} {bound:g}" for kind, bound in bounds if bound < 1e12]

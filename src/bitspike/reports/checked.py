@@ -55,36 +55,22 @@ VALUES: tuple[tuple[frozenset[str], type | tuple[type, ...], str], ...] = (
 )
 # What the lists hold.
 ENTRIES: dict[str, tuple[type, str]] = {
-    "over_time": (dict, "a table"),
-    "windows": (dict, "a table"),
-    "by_layer": (dict, "a table"),
-    "assumptions": (str, "text"),
-    "warnings": (str, "text"),
+    **dict.fromkeys(("over_time", "windows", "by_layer"), (dict, "a table")),
+    **dict.fromkeys(("assumptions", "warnings"), (str, "text")),
 }
 # Numbers, or one for each layer, bin or step.
 PLURAL = _names("accuracy confidence counts spikes rates neurons layers bits test validation steps limit")
 
-# Arrays of the .npz files: dimensions, and bounds of their values; None: any.
-Bounds = tuple[float, float] | None
-SHARE: Bounds = (-1e-3, 1 + 1e-3)
-ARRAYS: dict[str, tuple[tuple[int, ...], Bounds]] = {
-    "probabilities": ((3, 4), SHARE),
-    "prediction": ((3, 4), None),
-    "targets": ((1, 2, 3), None),
-    "index": ((1,), None),
-    "temperature": ((0,), None),
-    "inputs": ((2,), None),
-    "train_inputs": ((2,), None),
-    "train_targets": ((1, 2, 3), None),
-    "raster_inputs": ((3,), None),
-    "raster_images": ((3,), None),
-    "raster_targets": ((1, 2, 3), None),
-    "raster_index": ((1,), None),
-    "grid_x": ((2,), None),
-    "grid_probability": ((2,), SHARE),
-    "epochs": ((1,), None),
-    "edges": ((1,), SHARE),
+# Arrays of the .npz files by the dimensions that they may have, and those that hold shares.
+DIMENSIONS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("temperature",), (0,)),
+    **dict.fromkeys(("index", "raster_index", "epochs", "edges"), (1,)),
+    **dict.fromkeys(("inputs", "train_inputs", "grid_x", "grid_probability"), (2,)),
+    **dict.fromkeys(("raster_inputs", "raster_images"), (3,)),
+    **dict.fromkeys(("probabilities", "prediction"), (3, 4)),
+    **dict.fromkeys(("targets", "train_targets", "raster_targets"), (1, 2, 3)),
 }
+SHARES = _names("probabilities grid_probability edges")
 
 
 def text_of(path: Path) -> str:
@@ -101,8 +87,6 @@ def toml_of(path: Path) -> dict[str, Any]:
     """A recipe: its sections are tables."""
     try:
         found = tomllib.loads(text_of(path))
-    except tomllib.TOMLDecodeError as error:
-        refuse(str(path), f"broken TOML ({error})", "a resolved recipe")
     except (ValueError, RecursionError) as error:
         refuse(str(path), f"broken TOML ({_brief(error)})", "a resolved recipe")
     for key in ("data", "model", "weights", "encoder", "evaluation", "training"):
@@ -125,11 +109,7 @@ def environment_of(path: Path) -> dict[str, Any]:
         refuse(f"{path} data", _said(data), "a table")
     examples, classes = data.get("examples", {}), data.get("classes")
     for part, count in (examples if isinstance(examples, dict) else {"": examples}).items():
-        if (
-            isinstance(count, bool)
-            or not isinstance(count, int | float | None)
-            or (count is not None and not count >= 0)
-        ):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int | float) or not count >= 0):
             refuse(f"{path} data.examples {part}", _said(count), "a count")
     if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str | int) for name in classes)):
         refuse(f"{path} data.classes", _said(classes), "a list of names")
@@ -205,7 +185,7 @@ def _said(value: object) -> str:
 
 
 def _brief(error: BaseException) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:80]
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def arrays_of(path: Path) -> dict[str, Array]:
@@ -251,29 +231,20 @@ def _sound(place: str, name: str, array: Array) -> None:
     """Refuse values that are no numbers, not finite or out of bounds, and other numbers of dimensions."""
     if array.dtype.kind not in "biuf":
         refuse(place, f"values of type {array.dtype}", "numbers")
-    wanted = ((2,), None) if name.startswith("counts/") else ARRAYS.get(name)
-    if name.removeprefix("raster_").isdigit() or name == "raster_events":
-        wanted = (tuple(range(3, 9)), None)
-    if wanted is None:
+    counts, spikes = name.startswith("counts/"), name.removeprefix("raster_").isdigit() or name == "raster_events"
+    dimensions = tuple(range(3, 9)) if spikes else (2,) if counts else DIMENSIONS.get(name)
+    if dimensions is None:
         return
-    dimensions, bounds = wanted
     if array.ndim not in dimensions:
         words = " or ".join(map(str, dimensions)) if len(dimensions) < 5 else f"{dimensions[0]} or more"
         refuse(place, f"shape {array.shape}", f"{words} dimension{'' if words == '1' else 's'}")
     if array.ndim and 0 in array.shape:
         refuse(place, f"shape {array.shape}", "an array with entries")
     most = min(LARGEST, float(np.finfo(array.dtype).max)) if array.dtype.kind == "f" else LARGEST
-    low, high = bounds or (-most, most)
-    if name.startswith("counts/"):
-        low = 0
+    low, high = (-1e-3, 1 + 1e-3) if name in SHARES else (0 if counts else -most, most)
     # NaN fails both comparisons.
     inside = (array >= low) & (array <= high)
     if not inside.all():
         at = tuple(int(k) for k in np.argwhere(~inside)[0])
-        value = float(array[at])
-        limits = f"from {max(low, 0):g} to {min(high, 1):g}" if bounds else "finite, and none beyond 1e60"
-        if name.startswith("counts/"):
-            limits = "counts"
-        refuse(
-            f"{place}{list(at) if at else ''}", f"{value:g}", f"numbers {limits}" if bounds else f"numbers, {limits}"
-        )
+        limits = " from 0 to 1" if name in SHARES else ", counts" if counts else ", finite, and none beyond 1e60"
+        refuse(f"{place}{list(at) if at else ''}", f"{float(array[at]):g}", f"numbers{limits}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,6 +34,15 @@ COLUMNS = (
 )
 
 
+LEARNED = "What each run reached after every epoch on examples it does not learn from."
+KEPT = (
+    "On the dashed line a network is right as often as it says; below it is over-confident, above it under-confident. "
+    "The larger a dot, the more answers it stands for: hollow ones are few, and a line joins only bins of one answer "
+    "in a hundred and more."
+)
+WAITED = "The answer of each network if it is stopped after so many time steps, on test examples."
+
+
 def compare(runs: Sequence[Path], out: Path) -> Path:
     """Write a page that draws the runs over one another to `out` and return its path.
 
@@ -56,7 +64,7 @@ def compare(runs: Sequence[Path], out: Path) -> Path:
         Path(out),
         "compare.html.jinja",
         labels=labels,
-        key=[_swatch(label, look) for label, look in zip(labels, looks, strict=True)],
+        key=[Swatch(label, style.VARIABLES[k], DASHES[d]) for label, (k, d) in zip(labels, looks, strict=True)],
         data=data,
         differing=differing,
         warnings=[(label, line) for label, run in zip(labels, found, strict=True) for line in run.warnings],
@@ -78,10 +86,8 @@ def _differing(runs: Sequence[RunData]) -> str:
     ):
         known = [value for value in values if value not in (None, "")]
         if len(known) > 1:
-            sizes = (
-                f" ({', '.join(f'{size:,} examples' for size in sorted(map(int, known)))})" if "parts" in what else ""
-            )
-            return f"{what} of {names[0]}{sizes}"
+            counts = ", ".join(f"{size:,} examples" for size in sorted(map(int, known))) if "parts" in what else ""
+            return f"{what} of {names[0]}" + (f" ({counts})" if counts else "")
     return ""
 
 
@@ -96,8 +102,7 @@ def _printed(run: RunData, key: str) -> str:
     return repr(sorted(found.items()) if isinstance(found, dict) else found) if found else ""
 
 
-@dataclass(frozen=True)
-class Swatch:
+class Swatch(NamedTuple):
     """A run's name with its ink (a name of the page's) and its dashes as in SVG."""
 
     label: str
@@ -105,9 +110,7 @@ class Swatch:
     dashes: str
 
 
-def _swatch(label: str, look: figures.Look) -> Swatch:
-    colour, dashes = look
-    return Swatch(label, style.VARIABLES[colour], {"-": "", "--": "6 3", ":": "2 2", "-.": "6 2 2 2"}[dashes])
+DASHES = {"-": "", "--": "6 3", ":": "2 2", "-.": "6 2 2 2"}
 
 
 def _labels(runs: Sequence[RunData]) -> list[str]:
@@ -170,44 +173,24 @@ def _sections(runs: Sequence[RunData], labels: Sequence[str], looks: Sequence[fi
 
     regression = runs[0].is_regression
     score, word = ("rmse", "Root-mean-square error") if regression else ("accuracy", "Accuracy")
-    made = []
-
-    lines = [(label, *run.curve("validation", score)) for label, run in named]
-    losses = [(label, *run.curve("validation", "nll")) for label, run in named]
-    drawn = [
-        drawn_of(shown, title, "epoch", share)
-        for shown, title, share in (
-            ([line for line in lines if len(line[1])], f"{word} on validation", not regression),
-            ([line for line in losses if len(line[1])], "Negative log-likelihood on validation", False),
-        )
-        if shown
-    ]
-    if drawn:
-        caption = "What each run reached after every epoch on examples it does not learn from."
-        made.append(Section("learning", "How they learned", caption, drawn))
-
-    drawn = []
+    learned, kept, waited = [], [], []
+    for name, title in ((score, word), ("nll", "Negative log-likelihood")):
+        lines = [(label, *run.curve("validation", name)) for label, run in named]
+        if shown := [line for line in lines if len(line[1])]:
+            learned.append(drawn_of(shown, f"{title} on validation", "epoch", name == "accuracy"))
     shipped = [(label, b) for label, run in named if (b := run.shipped_reliability()) is not None]
     scaled = {label for label, run in named if abs(run.temperature - 1) > 1e-6}
     raw = [(label, b) for label, run in named if (b := run.reliability()) is not None and label in scaled]
     for bins, title in ((shipped, "As shipped"), (raw, "Before temperature scaling")):
         if bins:
-            drawn.append(figures.reliability_over(bins, title, [look_of[label] for label, _ in bins]))
-    if drawn:
-        caption = (
-            "On the dashed line a network is right as often as it says; below it is over-confident, above it "
-            "under-confident. The larger a dot, the more answers it stands for: hollow ones are few, and a "
-            "line joins only bins of one answer in a hundred and more."
-        )
-        made.append(Section("reliability", "Do they keep their word?", caption, drawn))
-
-    drawn = []
+            kept.append(figures.reliability_over(bins, title, [look_of[label] for label, _ in bins]))
     for name, title in ((score, word), ("nll" if regression else "ece", "NLL" if regression else "ECE")):
         steps = [(label, *run.over_time(name)) for label, run in named]
-        shown = [line for line in steps if len(line[1]) > 1]
-        if shown:
-            drawn.append(drawn_of(shown, title, "time steps seen", name == "accuracy"))
-    if drawn:
-        caption = "The answer of each network if it is stopped after so many time steps, on test examples."
-        made.append(Section("time", "What waiting brings", caption, drawn))
-    return made
+        if shown := [line for line in steps if len(line[1]) > 1]:
+            waited.append(drawn_of(shown, title, "time steps seen", name == "accuracy"))
+    made = [
+        Section("learning", "How they learned", LEARNED, learned),
+        Section("reliability", "Do they keep their word?", KEPT, kept),
+        Section("time", "What waiting brings", WAITED, waited),
+    ]
+    return [section for section in made if section.drawn]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bitspike import registry
@@ -57,7 +58,7 @@ def accounts(run: RunData) -> list[Account]:
 
 def account(title: str, found: Mapping[str, Any]) -> Account:
     """One account; what its assumptions say is not counted comes first."""
-    said = assumptions(found)
+    said = found.get("assumptions") or []
     missing = [line for line in said if line.lower().startswith("not counted")]
     rest = [line for line in said if line not in missing]
     every = costs_of(found), winning(found), devices(found), layers(found)
@@ -80,10 +81,14 @@ def in_short(found: Mapping[str, Any]) -> Table:
         (f"and of memory ({level.replace('_', ' ')})", [number(each, level) for each in memory] if level else []),
     ):
         if any(value is not None for value in values):
-            other = values[1] if len(values) > 1 else None
-            rows.append([label, *(si(value, "J") for value in values), ratio(values[0], other)])
+            rows.append(_row(label, values, "J"))
     than = "against the second column" if len(sides) > 1 else ""
     return Table(["one answer", *shown.values(), than], rows, str(found.get("label") or "analytic, not measured"))
+
+
+def _row(label: str, values: Sequence[float | None], unit: str) -> list[str]:
+    """A reading of each side, and how the first stands to the second."""
+    return [label, *(si(value, unit) for value in values), ratio(values[0], values[1] if len(values) > 1 else None)]
 
 
 def _operations(side: Mapping[str, Any]) -> str:
@@ -123,10 +128,8 @@ def costs_of(found: Mapping[str, Any]) -> Table:
     rows = []
 
     def row(label: str, values: Iterable[float | None], unit: str) -> None:
-        values = list(values)
-        if any(value for value in values):
-            other = values[1] if len(values) > 1 else None
-            rows.append([label, *(si(value, unit) for value in values), ratio(values[0], other)])
+        if any(values := list(values)):
+            rows.append(_row(label, values, unit))
 
     for key, label in OPERATIONS.items():
         row(label, (number(side, key) for side in sides), "")
@@ -134,12 +137,11 @@ def costs_of(found: Mapping[str, Any]) -> Table:
     for level in traffic[0]:
         row(f"memory traffic: {level}", (each.get(level) for each in traffic), "B")
     row("energy, compute only", (number(side, "joules_compute") for side in sides), "J")
-    skipped = [None, number(sides[1], "joules_compute_zeros_skipped") if len(sides) > 2 else None]
-    skipped = [number(sides[0], "joules_compute"), *skipped[1 : len(sides) - 1]]
+    skipped = [number(side, "joules_compute_zeros_skipped") for side in sides[1:-1]]
     skipped.append(number(sides[-1], "joules_compute_input_zeros_skipped"))
-    if any(value is not None for value in skipped[1:]):
+    if any(value is not None for value in skipped):
         what = "the same, zeros skipped (float32: of the input)" if len(sides) > 2 else "zeros of the input skipped"
-        row(what, skipped, "J")
+        row(what, [number(sides[0], "joules_compute"), *skipped], "J")
     row("energy of neuron updates", (number(side, "joules_neurons") for side in sides), "J")
     with_memory = [_flat(section(side, "joules_with_memory")) for side in sides]
     for level in with_memory[0]:
@@ -183,7 +185,7 @@ def _shown(found: Mapping[str, Any], sets: Mapping[str, Any]) -> dict[str, str]:
         pairs = {key: number(sets, key, "opponent") for key in sets if key.startswith(f"{name} / ")}
         priced = {key: value for key, value in pairs.items() if value is not None}
         if priced:
-            key = min(priced, key=lambda each: priced[each])
+            key = min(priced, key=priced.__getitem__)
             shown[key] = f"{name}; the opponent on {key.partition(' / ')[2]}"
     return shown
 
@@ -208,8 +210,7 @@ def devices(found: Mapping[str, Any]) -> Table | None:
 
 def layers(found: Mapping[str, Any]) -> Table | None:
     """Operations layer by layer."""
-    listed = found.get("by_layer")
-    rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
+    rows = found.get("by_layer") or []
     wanted = {
         "dense": "connections", "weight_bits": "bits each", "activation_bits": "bits sent", "mac": "MAC", "ac": "AC",
         "add_real": "real additions", "spikes_per_synapse": "spikes per synapse",
@@ -217,23 +218,16 @@ def layers(found: Mapping[str, Any]) -> Table | None:
     columns = [key for key in wanted if any(number(row, key) is not None for row in rows)]
     if not columns:
         return None
-    cells = [[str(row.get("name", NONE)), *(_cell(row, key) for key in columns)] for row in rows]
+    written = {"spikes_per_synapse": _short}
+    cells = [
+        [str(row.get("name", NONE)), *(written.get(key, partial(si, unit=""))(number(row, key)) for key in columns)]
+        for row in rows
+    ]
     return Table(["layer", *(wanted[key] for key in columns)], cells)
-
-
-def _cell(row: Mapping[str, Any], key: str) -> str:
-    value = number(row, key)
-    return _short(value) if key == "spikes_per_synapse" else si(value, "")
 
 
 def _short(value: float | None) -> str:
     return NONE if value is None else f"{value:.3g}"
-
-
-def assumptions(found: Mapping[str, Any]) -> list[str]:
-    """Every assumption of the energy estimate."""
-    said = found.get("assumptions")
-    return [str(line) for line in said] if isinstance(said, list) else []
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, float]:

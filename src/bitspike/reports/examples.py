@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bitspike.errors import refuse
@@ -26,9 +28,8 @@ def regression(run: RunData) -> Section | None:
         learned = None
         if x is not None and y is not None:
             if x.shape != y.shape or x.shape[1] != 1:
-                refuse(
-                    f"{run.path / 'predictions.npz'} train_targets", f"shape {y.shape}", "that of train_inputs (n, 1)"
-                )
+                field = f"{run.path / 'predictions.npz'} train_targets"
+                refuse(field, f"shape {y.shape}", "that of train_inputs (n, 1)")
             learned = (x[:, 0], y[:, 0])
         name = next(iter(_columns(run)), "x")
         drawn = [figures.spread_over_x(inputs[:, 0], mean[:, 0], spread[:, 0], targets[:, 0], learned, name)]
@@ -38,12 +39,9 @@ def regression(run: RunData) -> Section | None:
             "Where there was nothing to learn from, the bands should open."
         )
         return Section("regression", "Prediction and doubt", caption, drawn, wide=True)
-    drawn = [
-        figures.predicted_against_true(
-            mean[:, k], spread[:, k], targets[:, k], f"Output {k + 1}" if size > 1 else "Predicted against true"
-        )
-        for k in range(min(size, 4))
-    ]
+    titles = [f"Output {k + 1}" for k in range(min(size, 4))] if size > 1 else ["Predicted against true"]
+    shown = zip(mean.T, spread.T, targets.T, titles, strict=False)
+    drawn = [figures.predicted_against_true(*each) for each in shown]
     caption = "A dot on the dashed line is predicted exactly; its whisker is the spread the network admits to."
     return Section("regression", "Prediction and doubt", caption, drawn)
 
@@ -150,16 +148,16 @@ def _samples(run: RunData) -> tuple[list[pictures.Sample], list[str]]:
     images = images if images is not None and len(images) == count else None
     steady = given is not None and (given == given[:1]).all()
     # A mark for "not zero" tells nothing of real numbers; nor does a picture's current that never changes.
-    if given is not None or (INPUT in spikes and _steady_current(run, spikes[INPUT])):
+    direct, marks = section(run.recipe, "encoder").get("name") == "direct", spikes.get(INPUT)
+    if given is not None or (direct and marks is not None and bool((marks == marks[:1]).all())):
         if len(spikes) > 1:
             spikes.pop(INPUT, None)
         given = None if images is not None and steady else given
     classes = run.classes(probabilities.shape[2] if probabilities is not None else 0)
+    labels = targets if targets is not None and targets.ndim == 1 else ()
     samples = [
         pictures.Sample(
-            _label(classes, targets[s])
-            if targets is not None and targets.ndim == 1 and s < len(targets)
-            else f"{s + 1}",
+            _label(classes, labels[s]) if s < len(labels) else f"{s + 1}",
             None if images is None else images[s],
             {name: events[:, :, s] for name, events in spikes.items()},
             _belief(run, probabilities, None if index is None or s >= len(index) else int(index[s])),
@@ -168,13 +166,8 @@ def _samples(run: RunData) -> tuple[list[pictures.Sample], list[str]]:
         for s in range(min(count, MOST_SAMPLES))
     ]
     if any(sample.belief is None for sample in samples):
-        samples = [pictures.Sample(s.label, s.image, s.spikes, None, s.given) for s in samples]
+        samples = [replace(sample, belief=None) for sample in samples]
     return samples, classes
-
-
-def _steady_current(run: RunData, events: Array) -> bool:
-    """True for the marks of a current that never changes, of a run without its values."""
-    return section(run.recipe, "encoder").get("name") == "direct" and bool((events == events[:1]).all())
 
 
 def _spikes(run: RunData, key: str) -> Array:

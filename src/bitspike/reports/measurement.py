@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from bitspike.reports.rundata import RunData
 from bitspike.reports.sections import Section
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None] | None
 
 
 class Measurement:
@@ -26,9 +26,7 @@ class Measurement:
         """Whether it can be made of this `Run`."""
         return True
 
-    def measure(
-        self, run: Any, part: str, data: Path | None = None, progress: Progress | None = None
-    ) -> dict[str, Any]:
+    def measure(self, run: Any, part: str, data: Path | None = None, progress: Progress = None) -> dict[str, Any]:
         """Plain values, to be stored as `file`. part: train, validation or test; progress: examples done, and all."""
         raise NotImplementedError
 

@@ -44,20 +44,11 @@ def report(run: Path) -> Path:
 def sections_of(run: RunData) -> list[Section]:
     """Every figure the run has data for, in reading order."""
     first: Makers = (sections.learning, sections.reliability, sections.time_steps)
-    then: Makers = (
-        examples.regression,
-        examples.series,
-        sections.plane,
-        examples.raster,
-        sections.weights,
-        sections.confusion,
-    )
-    measured = [
-        section
-        for name, found in run.measured.items()
-        if found
-        for section in registry.find("measurement", name).sections(run, found)
-    ]
+    then: Makers = (examples.regression, examples.series, sections.plane, examples.raster)
+    then += (sections.weights, sections.confusion)
+    measured: list[Section] = []
+    for name, found in run.measured.items():
+        measured += registry.find("measurement", name).sections(run, found) if found else []
     return [*_made(first, run), *measured, *_made(then, run)]
 
 
@@ -83,13 +74,8 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
     """Fill a template of this package, escaping all text, and write it in one move."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    engine = Environment(
-        loader=PackageLoader("bitspike.reports", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    engine = Environment(loader=PackageLoader("bitspike.reports", "."), autoescape=True, undefined=StrictUndefined)
+    engine.trim_blocks = engine.lstrip_blocks = True
     # Not Jinja's `capitalize`, which makes the other letters small.
     engine.filters["sentence"] = lambda line: f"{line[:1].upper()}{line[1:].rstrip('.')}."
     kinds = {"light": style.LIGHT, "dark": style.DARK, "paper": style.PRINT}

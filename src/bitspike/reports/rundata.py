@@ -126,16 +126,11 @@ class RunData:
 
     def curve(self, split: str, name: str) -> tuple[Array, Array]:
         """Epochs and values of one reading, both (E',): only the epochs that have it."""
-        found = [(number(e, "epoch"), number(e, split, name)) for e in self.epochs]
-        pairs = [(e, v) for e, v in found if e is not None and v is not None]
-        return np.array([e for e, _ in pairs]), np.array([v for _, v in pairs])
+        return _known(self.epochs, "epoch", split, name)
 
     def over_time(self, name: str) -> tuple[Array, Array]:
         """Time steps and the test reading after each of them."""
-        rows = self.result.get("over_time")
-        found = [(number(r, "step"), number(r, name)) for r in rows] if isinstance(rows, list) else []
-        pairs = [(s, v) for s, v in found if s is not None and v is not None]
-        return np.array([s for s, _ in pairs]), np.array([v for _, v in pairs])
+        return _known(self.result.get("over_time") or [], "step", name)
 
     def shipped_reliability(self) -> Reliability | None:
         """The bins of what is shipped: after temperature scaling, where a run has it."""
@@ -143,7 +138,7 @@ class RunData:
 
     def reliability(self, key: str = "reliability") -> Reliability | None:
         """The bins under `key` of result.json, or None; refuses bins that do not fit together."""
-        bins = section(self.result, key)
+        bins, where = section(self.result, key), f"{self.path / 'result.json'} {key}"
         if not bins:
             return None
         try:
@@ -152,19 +147,17 @@ class RunData:
                 for name in ("edges", "count", "accuracy", "confidence")
             )
         except (KeyError, TypeError, ValueError):
-            refuse(f"{self.path / 'result.json'} {key}", "unreadable bins", "edges, count, accuracy, confidence")
+            refuse(where, "unreadable bins", "edges, count, accuracy, confidence")
         if not len(edges) - 1 == len(count) == len(accuracy) == len(confidence):
-            refuse(f"{self.path / 'result.json'} {key}", "lists of other lengths", "K+1 edges and K bins")
+            refuse(where, "lists of other lengths", "K+1 edges and K bins")
         if np.isnan(edges).any() or (np.diff(edges) <= 0).any() or not (count >= 0).all():
-            refuse(f"{self.path / 'result.json'} {key}", "edges that do not rise, or no counts", "K+1 edges and K bins")
+            refuse(where, "edges that do not rise, or no counts", "K+1 edges and K bins")
         if not count.sum() > 0:
             return None
         filled = count > 0
         shares = np.concatenate([accuracy[filled], confidence[filled]])
         if not ((shares >= 0) & (shares <= 1 + 1e-9)).all():
-            refuse(
-                f"{self.path / 'result.json'} {key}", "a share outside 0 to 1", "shares in every bin that has answers"
-            )
+            refuse(where, "a share outside 0 to 1", "shares in every bin that has answers")
         return Reliability(edges, count, accuracy, confidence)
 
     def array(self, name: str, ndim: int) -> Array | None:
@@ -173,6 +166,13 @@ class RunData:
         if found is not None and found.ndim != ndim:
             refuse(f"{self.path / 'predictions.npz'} {name}", f"shape {found.shape}", f"{ndim} dimensions")
         return found
+
+
+def _known(rows: list[dict[str, Any]], at: str, *keys: str) -> tuple[Array, Array]:
+    """Places and values (R,) of one reading: only the rows that have both."""
+    found = [(number(row, at), number(row, *keys)) for row in rows]
+    pairs = np.array([pair for pair in found if None not in pair], dtype=float).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def number(values: object, *keys: str) -> float | None:
@@ -199,11 +199,10 @@ def read_run(path: Path) -> RunData:
         refuse("run", path, "a folder written by `bitspike train`")
     if not any((path / name).is_file() for name in ("result.json", "metrics.jsonl")):
         refuse("run", f"{path} without result.json or metrics.jsonl", "a folder written by `bitspike train`")
-    recipe_text = _read(path / "recipe.toml", checked.text_of, "")
     return RunData(
         path=path,
+        recipe_text=_read(path / "recipe.toml", checked.text_of, ""),
         recipe=_read(path / "recipe.toml", checked.toml_of, {}),
-        recipe_text=recipe_text,
         environment=_read(path / "environment.json", checked.environment_of, {}),
         epochs=_read(path / "metrics.jsonl", checked.json_lines_of, []),
         history=_read(path / "history.npz", checked.arrays_of, {}),

@@ -193,12 +193,7 @@ def confusion(run: RunData) -> Section | None:
     key = None
     if len(classes) > figures.NAMED:
         caption += " The classes are numbered; the key is below."
-        rows = [(str(k + 1), name, counts[k, k], counts[k].sum()) for k, name in enumerate(classes)]
-        key = Table(
-            ["number", "class", "right", "of"], [[k, name, whole(right), whole(of)] for k, name, right, of in rows]
-        )
-    wide = len(counts) > 16
-    drawn = [figures.confusion(counts, classes)]
-    return Section(
-        "confusion", "What it takes for what", caption, drawn, wide=wide, table=key, folded="Key to the classes"
-    )
+        rows = [[str(k + 1), c, whole(counts[k, k]), whole(counts[k].sum())] for k, c in enumerate(classes)]
+        key = Table(["number", "class", "right", "of"], rows)
+    drawn, wide = [figures.confusion(counts, classes)], len(counts) > 16
+    return Section("confusion", "What it takes for what", caption, drawn, wide, key, "Key to the classes")

@@ -74,10 +74,8 @@ def soft_rates(run: RunData) -> AsSpikes | None:
     rows = _rows(where, found, "over_time", "time", "accuracy")
     at, curve = ([float(row[name]) for row in rows] for name in ("time", "accuracy"))
     _rows(where, found, "windows", "start", "end", "accuracy")
-    layers = [
-        Layer(str(row.get("name", k)), row["neurons"], row["rate"])
-        for k, row in enumerate(_rows(where, found, "layers", "neurons", "rate"), 1)
-    ]
+    rows = _rows(where, found, "layers", "neurons", "rate")
+    layers = [Layer(str(row.get("name", k)), row["neurons"], row["rate"]) for k, row in enumerate(rows, 1)]
     return AsSpikes(found, accuracy, trained, 1000 * np.array(at), np.array(curve), layers, number(found, "mean_rate"))
 
 
@@ -110,7 +108,8 @@ def soft_table(of: AsSpikes) -> Table:
     time, dt, tau = (number(found, name) for name in ("time", "dt", "tau_s"))
     steps = f"{time / dt:,.0f} of {_ms(dt)} ms" if time is not None and dt else NONE
     synapse = f"{found['synapse']}, {_ms(tau)} ms" if found.get("synapse") else "none"
-    shared = [synapse, steps, whole(number(found, "spikes")), _hertz(of.mean_rate)]
+    rate = NONE if of.mean_rate is None else f"{of.mean_rate:.1f}\u202fHz"
+    shared = [synapse, steps, whole(number(found, "spikes")), rate]
     rows = []
     for row in found.get("windows") or [{"accuracy": of.accuracy}]:
         window = f"{_ms(row['start'])} to {_ms(row['end'])} ms" if "end" in row else NONE
@@ -149,19 +148,13 @@ def _ms(seconds: float | None) -> str:
     return NONE if seconds is None else f"{1000 * seconds:g}"
 
 
-def _hertz(rate: float | None) -> str:
-    return NONE if rate is None else f"{rate:.1f}\u202fHz"
-
-
 @styled
 def over_time(of: AsSpikes, window: tuple[float, float] | None) -> Figure:
     """Accuracy as spikes over the ms an image has been seen; dashed: as trained; shaded: the window, in ms."""
     figure, axes = panel()
     if window is not None:
         axes.axvspan(*window, color=ORANGE, alpha=0.16, linewidth=0)
-    marker = "o" if len(of.at) <= 40 else ""
-    axes.plot(of.at, of.curve, color=BLUE, marker=marker, markersize=3.2, label="as spikes")
-    axes.axhline(of.trained, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="as trained")
+    _lines(axes, of, dots=40)
     axes.set(xlabel="ms of an image seen", title="Accuracy over time", xlim=(0, 1.02 * float(of.at[-1])))
     return _beside(figure, axes, of, "ms")
 
@@ -171,15 +164,19 @@ def over_steps(of: AsSpikes) -> Figure:
     """Accuracy as spikes over steps; dashed: as trained; shaded: the point below it; dotted: from where it is kept."""
     figure, axes = panel()
     axes.axhspan(of.trained - POINT, of.trained, color=ORANGE, alpha=0.25, linewidth=0)
-    marker = "o" if len(of.at) <= 12 else ""
-    axes.plot(of.at, of.curve, color=BLUE, marker=marker, markersize=3.2, label="as spikes")
-    axes.axhline(of.trained, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="as trained")
+    _lines(axes, of, dots=12)
     if (within := number(of.found, "within_a_point")) is not None:
         axes.axvline(within, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set(xlabel="steps seen", title="Accuracy over steps")
     return _beside(figure, axes, of, "steps")
+
+
+def _lines(axes: Axes, of: AsSpikes, dots: int) -> None:
+    marker = "o" if len(of.at) <= dots else ""
+    axes.plot(of.at, of.curve, color=BLUE, marker=marker, markersize=3.2, label="as spikes")
+    axes.axhline(of.trained, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="as trained")
 
 
 def _beside(figure: Figure, axes: Axes, of: AsSpikes, unit: str) -> Figure:
@@ -224,9 +221,7 @@ class SoftRates(Measurement):
     def __init__(self, **how: Any) -> None:
         self.how = how
 
-    def measure(
-        self, run: Any, part: str, data: Path | None = None, progress: Progress | None = None
-    ) -> dict[str, Any]:
+    def measure(self, run: Any, part: str, data: Path | None = None, progress: Progress = None) -> dict[str, Any]:
         """See `studies.spiking`."""
         from bitspike.studies.spiking import evaluate_spiking
 
@@ -264,9 +259,8 @@ class SoftRates(Measurement):
             drawn.append(over_time(of, window))
             caption += " The line is its answer had the image ended there"
             if window is not None:
-                caption += (
-                    f", over the last {window[1] - window[0]:g} ms; shaded is the window of the answer in the table"
-                )
+                last = f"{window[1] - window[0]:g} ms"
+                caption += f", over the last {last}; shaded is the window of the answer in the table"
             caption += ". Dashed: as trained."
         if of.layers:
             drawn.append(layer_rates(of.layers, "spikes per second and neuron (Hz)", "\u202fHz"))
@@ -291,9 +285,7 @@ class Relus(Measurement):
 
         return is_relu_run(run)
 
-    def measure(
-        self, run: Any, part: str, data: Path | None = None, progress: Progress | None = None
-    ) -> dict[str, Any]:
+    def measure(self, run: Any, part: str, data: Path | None = None, progress: Progress = None) -> dict[str, Any]:
         """See `studies.relu_spiking`."""
         from bitspike.studies.relu_spiking import evaluate_rates
 

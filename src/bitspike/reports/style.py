@@ -32,19 +32,8 @@ BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#b84f00", "#00795a", "#8f6000"
 SKY, PURPLE, GREY, PAPER = "#27788a", "#a34d7f", "#6f7277", "#fdfcf9"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK, GREY)
 DASHES = ("-", "--", ":", "-.")
-VARIABLES = {
-    INK: "ink",
-    MUTED: "muted",
-    RULE: "rule",
-    BLUE: "blue",
-    VERMILION: "vermilion",
-    GREEN: "green",
-    ORANGE: "orange",
-    SKY: "sky",
-    PURPLE: "purple",
-    GREY: "grey",
-    PAPER: "paper",
-}
+VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", BLUE: "blue", VERMILION: "vermilion", GREEN: "green"}
+VARIABLES |= {ORANGE: "orange", SKY: "sky", PURPLE: "purple", GREY: "grey", PAPER: "paper"}
 LIGHT = {"raised": "#f6f4ee", **{name: ink for ink, name in VARIABLES.items()}}
 DARK = {
     "paper": "#16181b", "raised": "#1f2226", "ink": "#e4e2dc", "muted": "#a0a4a9", "rule": "#383c41", "grey": "#9599a0",
@@ -72,16 +61,11 @@ RC: Any = {
     "figure.facecolor": "none",
     "grid.color": RULE,
     "grid.linewidth": 0.6,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
+    **{f"{axis}tick.color": GREY for axis in "xy"},
+    **{f"{axis}tick.labelcolor": MUTED for axis in "xy"},
+    **{f"{axis}tick.labelsize": 8.5 for axis in "xy"},
+    **{f"{axis}tick.major.width": 0.7 for axis in "xy"},
+    **{f"{axis}tick.major.size": 3 for axis in "xy"},
     "lines.linewidth": 1.7,
     "lines.solid_capstyle": "round",
     "legend.frameon": False,
@@ -175,10 +159,8 @@ def ends(axes: Axes, labels: Sequence[tuple[str, float, str]], least: float = 0.
     # Too high a stack comes down as a whole, and then squeezes from above.
     places -= max(0.0, places[-1] - 1)
     for k, place in zip(order, places, strict=True):
-        name, _, colour = labels[k]
-        axes.text(
-            1.015, place, short(name, 26), color=colour, transform=axes.transAxes, va="center", ha="left", fontsize=8.5
-        )
+        (name, _, colour), where = labels[k], axes.transAxes
+        axes.text(1.015, place, short(name, 26), color=colour, transform=where, va="center", ha="left", fontsize=8.5)
 
 
 def ink_image(axes: Axes, strength: Array, colour: str, **how: Any) -> None:

@@ -49,8 +49,9 @@ class Tile:
 def tiles(run: RunData) -> list[Tile]:
     """The key numbers, those that are there."""
     test, bits = section(run.result, "test"), section(run.result, "bits")
-    network, opponent = _compute(run, "network"), _compute(run, "opponent")
-    twin = opponent if opponent is not None else _compute(run, "non_spiking_twin")
+    sides = ("network", "opponent", "non_spiking_twin")
+    network, opponent, twin = (number(run.result, "energy", side, "joules_compute") for side in sides)
+    twin = twin if opponent is None else opponent
     shipped, raw = run.shipped_reading, number(test, "ece")
     after = f"{_bins(run)} bins"
     if abs(run.temperature - 1) > 1e-6 and raw is not None:
@@ -59,20 +60,18 @@ def tiles(run: RunData) -> list[Tile]:
     other = "without spikes" if opponent is None else "without spikes at the same bits"
     spikes = counted_spikes(bits)
     than = f"as {other}" if saving.startswith("about") else f"than {other}"
+    each = "value" if run.is_regression else "example"
+    stored, epochs = number(bits, "weights_stored"), number(run.result, "epochs") or len(run.epochs)
     every = [
         Tile("Accuracy", percent(number(test, "accuracy")), _beside(run, "accuracy") or _tested(run)),
         Tile("RMSE", fixed(number(test, "rmse"), 4), _beside(run, "rmse") or _tested(run)),
         Tile("Calibration error (ECE)", fixed(number(shipped, "ece")), after),
-        Tile(
-            "Negative log-likelihood",
-            fixed(number(shipped, "nll")),
-            f"nats per {'value' if run.is_regression else 'example'}; lower is better",
-        ),
+        Tile("Negative log-likelihood", fixed(number(shipped, "nll")), f"nats per {each}; lower is better"),
         Tile("Brier score", fixed(number(shipped, "brier")), "0 is perfect"),
-        Tile("Weights to ship", amount(number(bits, "weights_stored")), _bits(bits)),
+        Tile("Weights to ship", amount(stored), f"{whole(stored)} bits"),
         Tile("Spikes per neuron", fixed(spikes, 2), "in one presentation"),
         Tile("Energy of an answer", si(network, "J"), f"{saving} {than}; analytic" if saving else "analytic"),
-        Tile("Training", duration(number(run.result, "seconds")), _trained(run)),
+        Tile("Training", duration(number(run.result, "seconds")), f"{epochs:.0f} epochs" if epochs else ""),
     ]
     return [tile for tile in every if tile.value != NONE]
 
@@ -106,16 +105,6 @@ def _bins(run: RunData) -> int:
 
 def _tested(run: RunData) -> str:
     return f"of {whole(run.test_size)} unseen examples" if run.test_size else "on unseen examples"
-
-
-def _trained(run: RunData) -> str:
-    epochs = number(run.result, "epochs") or len(run.epochs)
-    return f"{epochs:.0f} epochs" if epochs else ""
-
-
-def _bits(bits: Mapping[str, Any]) -> str:
-    stored = number(bits, "weights_stored")
-    return f"{whole(stored)} bits" if stored is not None else ""
 
 
 def readings(run: RunData) -> Table | None:
@@ -171,10 +160,6 @@ def counted_spikes(bits: Mapping[str, Any]) -> float | None:
     """Spikes per neuron and presentation; None where nothing that spikes or counts ran."""
     spikes = number(bits, "spikes_per_neuron")
     return None if spikes == 0 and not number(bits, "average") else spikes
-
-
-def _compute(run: RunData, side: str) -> float | None:
-    return number(section(run.result, "energy"), side, "joules_compute")
 
 
 def environment(run: RunData) -> list[tuple[str, str]]:

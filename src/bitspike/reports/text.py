@@ -89,15 +89,12 @@ def said_and_right(bins: Reliability, said: float = 0.9, least: int = 20) -> str
     """'When it says about 90 % it is right 92 % of the time'; the averages where too few answers say `said`."""
     inside = (bins.edges[:-1] <= said) & (said < bins.edges[1:]) & (bins.count >= least)
     if inside.any():
-        return (
-            f"When it says about {percent(said, 0)} it is right {percent(float(bins.accuracy[inside][0]), 0)} "
-            "of the time."
-        )
+        right = percent(float(bins.accuracy[inside][0]), 0)
+        return f"When it says about {percent(said, 0)} it is right {right} of the time."
     filled = bins.count > 0
     share = bins.count[filled] / bins.count.sum()
-    mean = float(share @ bins.confidence[filled])
-    right = float(share @ bins.accuracy[filled])
-    return f"On average it says {percent(mean)} and is right {percent(right)} of the time."
+    mean, right = (percent(float(share @ values[filled])) for values in (bins.confidence, bins.accuracy))
+    return f"On average it says {mean} and is right {right} of the time."
 
 
 def _network(run: RunData) -> str:

@@ -65,9 +65,7 @@ def load_data(recipe: Recipe, folder: Path | None = None) -> Any:
 def form_of(dataset: Any) -> Form:
     """The form of a loaded data set."""
     values = dataset.train.y.shape[1] if dataset.kind == "regression" else 1
-    return Form(
-        dataset.kind, tuple(dataset.classes), tuple(dataset.shape), dataset.steps, dataset.form["input"], values
-    )
+    return Form(dataset.kind, tuple(dataset.classes), tuple(dataset.shape), dataset.steps, dataset.input, values)
 
 
 def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
@@ -185,14 +183,7 @@ def build_learner(
         return OptimiserChoice(part.name, lr, part.options, part.decay)
 
     latent = None if recipe.latent_optimizer is None else choice(recipe.latent_optimizer)
-    learner: Learner = registry.make(
-        recipe.learner,
-        model=model,
-        optimisation=Optimisation(model, choice(recipe.optimizer), latent, schedule, total_updates),
-        task=form.task,
-        seed=recipe.seed,
-        class_weights=class_weights,
-        model_options=recipe.model,
-        epochs=epochs,
-    )
+    given: dict[str, Any] = {"model": model, "task": form.task, "seed": recipe.seed, "class_weights": class_weights}
+    given["optimisation"] = Optimisation(model, choice(recipe.optimizer), latent, schedule, total_updates)
+    learner: Learner = registry.make(recipe.learner, model_options=recipe.model, epochs=epochs, **given)
     return learner

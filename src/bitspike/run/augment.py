@@ -16,12 +16,13 @@ def check_augmentation(part: DataPart, x: Any) -> None:
     """Refuse what cannot be done to training examples x."""
     shape = tuple(x.shape[1:]) if isinstance(x, Tensor) else "events"
     images = isinstance(x, Tensor) and x.ndim == 4
-    if part.shift and not (images and min(x.shape[2:]) > 2 * part.shift):
+    side = min(x.shape[2:]) if images else 0
+    if part.shift and side <= 2 * part.shift:
         wanted = "0, or less than half the side of images (C, H, W)"
         refuse("data.shift", f"{part.shift} on examples of {shape}", wanted)
     if part.flip and not images:
         refuse("data.flip", f"true on examples of {shape}", "false, or images (C, H, W)")
-    if part.crop and not (images and min(x.shape[2:]) >= part.crop):
+    if part.crop and side < part.crop:
         refuse("data.crop", f"{part.crop} on examples of {shape}", "0, or at most the side of images (C, H, W)")
 
 

@@ -35,9 +35,20 @@ def baselines(dataset: DataSet, outputs: Tensor) -> tuple[dict[str, Any], list[s
 
     outputs: class probabilities (N, C), or values (N, D) and their spread in the data's own units (N, 2D).
     """
-    if dataset.kind == "classification":
-        return _classes(_by_step(dataset) if dataset.per_step else dataset, outputs)
-    return _values(dataset, outputs)
+    by_class = dataset.kind == "classification"
+    dataset = _by_step(dataset) if dataset.per_step else dataset
+    left_out = _too_large(dataset, len(dataset.classes) if by_class else 1)
+    compare, untrained, linear = (_classes, "majority", "logistic") if by_class else (_values, "mean", "ridge")
+    readings: dict[str, Any] = {}
+    lines = []
+    for name in (untrained,) if left_out else (untrained, linear):
+        readings[name], lead, line = compare(dataset, outputs, name)
+        # A network that is not beyond chance better than no network at all has learned nothing that shows.
+        if lead < -1 or (name == untrained and lead <= 1):
+            lines.append(line)
+    if left_out:
+        readings["left_out"] = left_out
+    return readings, lines
 
 
 def _by_step(dataset: DataSet) -> DataSet:
@@ -51,69 +62,45 @@ def _by_step(dataset: DataSet) -> DataSet:
     return replace(dataset, train=steps(dataset.train), test=steps(dataset.test))
 
 
-def _classes(dataset: DataSet, outputs: Tensor) -> tuple[dict[str, Any], list[str]]:
-    y, wanted = dataset.train.y, dataset.test.y
-    counts = torch.bincount(y, minlength=len(dataset.classes)).double()
-    common = int(counts.argmax())
-    shares = ((counts + 1) / (counts + 1).sum()).expand(len(wanted), -1)
-    forecasts = {"majority": shares}
-    left_out = _too_large(dataset, len(dataset.classes))
-    if not left_out:
-        forecasts["logistic"] = _logistic(dataset)
-    readings: dict[str, Any] = {}
-    lines = []
-    hits = outputs.argmax(-1).cpu() == wanted
-    for name, forecast in forecasts.items():
-        reading = metrics.classification(forecast, wanted)
-        readings[name] = {key: reading[key] for key in ("accuracy", "nll")}
-        lead = lead_of(hits.double() - (forecast.argmax(-1) == wanted).double())
-        # A network that is not beyond chance better than no network at all has learned nothing that shows.
-        if lead < -1 or (name == "majority" and lead <= 1):
-            label = f"always answering {dataset.classes[common]!r}" if name == "majority" else LABELS[name]
-            lines.append(
-                f"{label} is right on {reading['accuracy']:.1%} of the {len(wanted):,} test examples, "
-                f"this network on {float(hits.double().mean()):.1%}"
-            )
-    if left_out:
-        readings["left_out"] = left_out
-    return readings, lines
+def _classes(dataset: DataSet, outputs: Tensor, name: str) -> tuple[dict[str, Any], float, str]:
+    """Reading of an opponent, the network's lead over it, and both in a line."""
+    wanted, label = dataset.test.y, LABELS.get(name)
+    if name == "majority":
+        counts = torch.bincount(dataset.train.y, minlength=len(dataset.classes)).double()
+        forecast = ((counts + 1) / (counts + 1).sum()).expand(len(wanted), -1)
+        label = f"always answering {dataset.classes[int(counts.argmax())]!r}"
+    else:
+        forecast = _logistic(dataset)
+    reading = metrics.classification(forecast, wanted)
+    ours, theirs = ((found.argmax(-1).cpu() == wanted).double() for found in (outputs, forecast))
+    line = (
+        f"{label} is right on {reading['accuracy']:.1%} of the {len(wanted):,} test examples, "
+        f"this network on {float(ours.mean()):.1%}"
+    )
+    return {key: reading[key] for key in ("accuracy", "nll")}, lead_of(ours - theirs), line
 
 
-def _values(dataset: DataSet, outputs: Tensor) -> tuple[dict[str, Any], list[str]]:
-    wanted = restore(dataset.test.y, dataset.target).double()
-    train = restore(dataset.train.y, dataset.target).double()
-    forecasts = {"mean": train.mean(0).expand_as(wanted)}
-    left_out = _too_large(dataset, 1)
-    if not left_out:
-        forecasts["ridge"] = _ridge(dataset, train)
-    readings: dict[str, Any] = {}
-    lines = []
-    ours = (outputs.chunk(2, -1)[0].double().cpu() - wanted).square().mean(-1)
-    for name, forecast in forecasts.items():
-        theirs = (forecast - wanted).square().mean(-1)
-        readings[name] = {"rmse": float(theirs.mean().sqrt())}
-        lead = standard_errors(theirs - ours)
-        if lead < -1 or (name == "mean" and lead <= 1):
-            lines.append(
-                f"{LABELS[name]} has an RMSE of {readings[name]['rmse']:.4g} on the {len(wanted):,} test examples, "
-                f"this network {float(ours.mean().sqrt()):.4g}"
-            )
-    if left_out:
-        readings["left_out"] = left_out
-    return readings, lines
+def _values(dataset: DataSet, outputs: Tensor, name: str) -> tuple[dict[str, Any], float, str]:
+    """As `_classes`, of values."""
+    wanted, train = (restore(part.y, dataset.target).double() for part in (dataset.test, dataset.train))
+    forecast = train.mean(0).expand_as(wanted) if name == "mean" else _ridge(dataset, train)
+    values = outputs.chunk(2, -1)[0].double().cpu()
+    ours, theirs = ((found - wanted).square().mean(-1) for found in (values, forecast))
+    rmse = float(theirs.mean().sqrt())
+    line = (
+        f"{LABELS[name]} has an RMSE of {rmse:.4g} on the {len(wanted):,} test examples, "
+        f"this network {float(ours.mean().sqrt()):.4g}"
+    )
+    return {"rmse": rmse}, standard_errors(theirs - ours), line
 
 
 def _too_large(dataset: DataSet, outputs: int) -> str:
     """Why no linear opponent is fitted; empty where one is."""
-    examples, features = len(dataset.train), _width(dataset.train)
+    x = dataset.train.x
+    examples, features = len(dataset.train), math.prod(x.shape if isinstance(x, Events) else x.shape[1:])
     if examples > MOST_EXAMPLES or examples * features * outputs > MOST_PRODUCTS:
         return f"no linear baseline was fitted to {examples:,} examples of {features:,} values"
     return ""
-
-
-def _width(split: Split) -> int:
-    x = split.x
-    return math.prod(x.shape) if isinstance(x, Events) else math.prod(x.shape[1:])
 
 
 def flattened(split: Split) -> np.ndarray[Any, Any]:
@@ -128,28 +115,29 @@ def flattened(split: Split) -> np.ndarray[Any, Any]:
     return counts.reshape(len(x), -1).double().numpy()
 
 
-def _standardised(dataset: DataSet) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _fitted(dataset: DataSet, model: Any, y: Any) -> Any:
+    """A linear model of the standardised training inputs."""
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(flattened(dataset.train))
-    return scaler.transform(flattened(dataset.train)), scaler.transform(flattened(dataset.test))
+    with warnings.catch_warnings():
+        # It may stop at its limit of steps: an opponent that is nearly at its optimum.
+        warnings.simplefilter("ignore")
+        return make_pipeline(StandardScaler(), model).fit(flattened(dataset.train), y)
 
 
 def _logistic(dataset: DataSet) -> Tensor:
     """Class probabilities (N, C) of the test part."""
     from sklearn.linear_model import LogisticRegression
 
-    train, test = _standardised(dataset)
-    probabilities = torch.zeros(len(test), len(dataset.classes), dtype=torch.float64)
-    known = np.unique(dataset.train.y.numpy())
+    probabilities = torch.zeros(len(dataset.test), len(dataset.classes), dtype=torch.float64)
+    y = dataset.train.y.numpy()
+    known = np.unique(y)
     if len(known) < 2:
         probabilities[:, int(known[0])] = 1.0
         return probabilities
-    with warnings.catch_warnings():
-        # It may stop at its limit of steps: an opponent that is nearly at its optimum.
-        warnings.simplefilter("ignore")
-        fitted = LogisticRegression(max_iter=500).fit(train, dataset.train.y.numpy())
-    probabilities[:, torch.from_numpy(known)] = torch.from_numpy(fitted.predict_proba(test))
+    fitted = _fitted(dataset, LogisticRegression(max_iter=500), y)
+    probabilities[:, torch.from_numpy(known)] = torch.from_numpy(fitted.predict_proba(flattened(dataset.test)))
     return probabilities
 
 
@@ -157,6 +145,5 @@ def _ridge(dataset: DataSet, values: Tensor) -> Tensor:
     """Values (N, D) of the test part."""
     from sklearn.linear_model import RidgeCV
 
-    train, test = _standardised(dataset)
-    fitted = RidgeCV(np.logspace(-3, 3, 13)).fit(train, values.numpy())
-    return torch.from_numpy(np.asarray(fitted.predict(test)).reshape(len(test), -1))
+    fitted = _fitted(dataset, RidgeCV(np.logspace(-3, 3, 13)), values.numpy())
+    return torch.from_numpy(np.asarray(fitted.predict(flattened(dataset.test))).reshape(len(dataset.test), -1))

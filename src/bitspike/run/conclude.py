@@ -64,13 +64,8 @@ def conclude(
     seconds += time.monotonic() - started
     result.update(epochs=session.epoch, kept_epoch=session.epoch if kept is None else kept, seconds=round(seconds, 3))
     if session.place.rank == 0:
-        shipped = {
-            "recipe_hash": recipe.recipe_hash(),
-            "model": dict(session.model.state_dict()),
-            "temperature": evaluation.shipped.temperature,
-            "noise": evaluation.shipped.noise,
-            "samples": evaluation.shipped.samples,
-        }
+        shipped: dict[str, Any] = {"recipe_hash": recipe.recipe_hash(), "model": dict(session.model.state_dict())}
+        shipped |= {name: getattr(evaluation.shipped, name) for name in ("temperature", "noise", "samples")}
         save_checkpoint(folder.checkpoints, "shipped", shipped)
         drawn = shown(session.dataset, session.test, evaluation.arrays["raster_index"])
         folder.write_arrays("predictions.npz", evaluation.arrays | drawn)

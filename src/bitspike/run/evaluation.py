@@ -93,11 +93,13 @@ class Evaluation:
             result["reliability_scaled"] = metrics.confidence_histogram(scaled, targets, bins=bins)
         result["baselines"], result["warnings"] = baselines(dataset, outputs[-1])
         result["warnings"] += uncounted(self.learner.model)
-        result.update(self._cost())
+        cost = energy_of(self.recipe, self.learner, self.test, self.shipped.samples)
+        result["bits"] = bits(self.learner.model, cost.counts, draws=cost.draws)
+        result["energy"] = cost.to_dict()
         if levels is not None:
             result["bits"] |= level_bits(self.learner.model, levels)
-        self._keep(outputs, targets)
         name = "probabilities" if self.task == "classification" else "prediction"
+        self._keep(name, outputs, targets)
         self.arrays[f"validation_{name}"] = last[self.shipped.answer].float().numpy()
         self.arrays["validation_targets"] = held_targets.numpy()
         return result
@@ -106,18 +108,14 @@ class Evaluation:
         """Readings of an ensemble, of MAP weights and of one draw; one of the first two is shipped."""
         found = {}
         for name, samples in (("ensemble", self.recipe.evaluation.draws), ("map", 0), ("single_draw", 1)):
-            if samples != self.shipped.samples:
-                outputs_now = predictions(self.learner, self.test, samples)[0][-1]
-            else:
-                outputs_now = outputs[-1]
-            found[f"test_{name}"] = summary(self.task, self._noisy(outputs_now), targets, self.recipe.evaluation.bins)
+            again = samples != self.shipped.samples
+            now = (predictions(self.learner, self.test, samples)[0] if again else outputs)[-1]
+            found[f"test_{name}"] = summary(self.task, self._noisy(now), targets, self.recipe.evaluation.bins)
         return found
 
     def _noisy(self, outputs: Tensor) -> Tensor:
         """Regression: add the fitted noise to the ensemble's spread."""
-        if self.task == "classification":
-            return outputs
-        return with_noise(outputs, self.shipped.noise)
+        return outputs if self.task == "classification" else with_noise(outputs, self.shipped.noise)
 
     def _reading(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         bins = self.recipe.evaluation.bins
@@ -131,32 +129,17 @@ class Evaluation:
             reading["noise"] = self.shipped.noise
         return reading
 
-    def _cost(self) -> dict[str, Any]:
-        """Bits and energy, of what is shipped."""
-        found = energy_of(self.recipe, self.learner, self.test, self.shipped.samples)
-        return {
-            "bits": bits(self.learner.model, found.counts, draws=found.draws),
-            "energy": found.to_dict(),
-        }
-
-    def _keep(self, outputs: Tensor, targets: Tensor) -> None:
-        name = "probabilities" if self.task == "classification" else "prediction"
-        kept = self._noisy(outputs)
-        self.arrays = {name: kept.float().numpy(), "targets": targets.numpy(), "index": self._index()}
+    def _keep(self, name: str, outputs: Tensor, targets: Tensor) -> None:
+        x, y, index = self.test.split.x, self.test.split.y, self.test.split.index
+        if self.task == "classification" and y.ndim == 2:
+            index = index.repeat_interleave((y >= 0).sum(1))  # the example that each target is of
+        self.arrays = {name: self._noisy(outputs).float().numpy(), "targets": targets.numpy(), "index": index.numpy()}
         self.arrays["temperature"] = np.asarray(self.shipped.temperature)
-        x = self.test.split.x
         if self.task == "regression" and isinstance(x, Tensor):
             self.arrays["inputs"] = x.flatten(1).float().numpy()
         self._keep_raster(samples=4)
         if self.task == "classification" and isinstance(x, Tensor) and tuple(x.shape[1:]) == (2,):
             self._keep_map()
-
-    def _index(self) -> np.ndarray[Any, Any]:
-        """The example that each target is of."""
-        index, y = self.test.split.index, self.test.split.y
-        each = self.task == "classification" and y.ndim == 2
-        found: np.ndarray[Any, Any] = (index.repeat_interleave((y >= 0).sum(1)) if each else index).numpy()
-        return found
 
     def _keep_raster(self, samples: int) -> None:
         """Spikes of a few real test examples: the input and up to 200 units of each layer."""
@@ -170,7 +153,7 @@ class Evaluation:
             flat = x.flatten(2).cpu()
             keep = torch.linspace(0, flat.shape[2] - 1, min(200, flat.shape[2])).long()
             kept = flat[:, :, keep].transpose(1, 2)
-            if bool((kept == kept.round()).all()) and float(kept.abs().max()) > 1 and float(kept.abs().max()) <= 127:
+            if bool((kept == kept.round()).all()) and 1 < float(kept.abs().max()) <= 127:
                 return kept.to(torch.int8).numpy()
             return (kept != 0).to(torch.uint8).numpy()
 
@@ -181,12 +164,9 @@ class Evaluation:
             self.arrays["raster_targets"] = targets.cpu().numpy()
         self.arrays["raster_index"] = self.test.split.index[chosen].numpy()
         x = self.test.split.x
-        if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] in (1, 3) and not self.learner_sees_time():
+        timeless = self.test.encoder.takes == "values"
+        if timeless and isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] in (1, 3):
             self.arrays["raster_images"] = x[chosen].mean(1).float().numpy()
-
-    def learner_sees_time(self) -> bool:
-        """True when the examples have a time axis of their own."""
-        return self.test.encoder.takes != "values"
 
     def _keep_map(self) -> None:
         """The predictive map of a two-dimensional problem over the unit square (50 x 50)."""

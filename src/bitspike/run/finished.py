@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bitspike import metrics
+from bitspike.checks import as_tensor
 from bitspike.coding import Encoder
 from bitspike.coding.windows import Windows
-from bitspike.data import DataSet, ends, prepare, prepare_labelled, trait
+from bitspike.data import DataSet, Split, ends, prepare, prepare_labelled, trait
+from bitspike.data.base import filled
 from bitspike.data.given import labelled
 from bitspike.data.sources import sha256_of_file
 from bitspike.errors import BitspikeError, damaged, refuse
@@ -29,7 +31,7 @@ from bitspike.run.checkpoint import load_checkpoint, load_model_state
 from bitspike.run.evaluation import predictions
 from bitspike.run.folder import RunFolder
 from bitspike.run.outputs import in_data_units, summary, with_noise
-from bitspike.run.stored import check_split, read_environment
+from bitspike.run.stored import PARTS, check_split, read_environment
 from bitspike.run.streaming import Stream, chosen, plan_of_run
 
 
@@ -88,6 +90,11 @@ class Run:
         return f"<Run '{self.path}': {self.recipe.name} on {data['name']}, test {figure}, answers with {answers}>"
 
     @property
+    def dtype(self) -> torch.dtype:
+        """That of the network's weights."""
+        return next(self.model.parameters()).dtype
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names; empty for regression."""
         return self.form.classes
@@ -109,11 +116,7 @@ class Run:
         outputs = self.in_units(torch.cat(parts, 1), scaled)
         if over_time or not self._data_form.get("per_step"):
             return outputs if over_time else outputs[-1]
-        outputs = outputs.transpose(0, 1)
-        if lengths is None:
-            return outputs
-        within = torch.arange(outputs.shape[1]) < lengths.unsqueeze(1)
-        return torch.where(within.unsqueeze(-1), outputs, torch.full_like(outputs, torch.nan))
+        return filled(outputs.transpose(0, 1), lengths, torch.nan)
 
     def prepare(self, source: Path | str) -> tuple[Any, list[str]]:
         """New examples from a file, a folder of files or "-" (CSV on standard input), as the run's data set reads them.
@@ -138,9 +141,8 @@ class Run:
     def _encoded(self, x: Any, lengths: Tensor | None) -> Iterator[Tensor]:
         """Checked inputs as the model takes them, a batch at a time."""
         x = self._checked(x)
-        dtype = next(self.model.parameters()).dtype
         for rows in torch.arange(len(x)).split(self.recipe.evaluation.batch):
-            events = encode(self.recipe, self.encoder, x[rows], rows, 0).to(dtype)
+            events = encode(self.recipe, self.encoder, x[rows], rows, 0).to(self.dtype)
             yield with_lengths(events, None if lengths is None else self.encoder.ends(lengths[rows]))
 
     def in_units(self, outputs: Tensor, scaled: bool = True) -> Tensor:
@@ -196,17 +198,13 @@ class Run:
         """x with zeros behind the ends of its sequences, and their lengths, where the run knows different ones."""
         if not self._data_form.get("lengths"):
             return x, None
-        try:
-            x = torch.as_tensor(x)
-        except (TypeError, ValueError, RuntimeError):
-            refuse("predict x", type(x).__name__, "a tensor or an array of numbers")
+        x = as_tensor("predict x", x)
         if x.ndim < 3 or not x.is_floating_point():
             return x, None
         lengths = ends(x)
         if len(lengths) and int(lengths.min()) == 0:
             refuse(f"predict x[{int(lengths.argmin())}]", "a sequence of NaN alone", "at least one step")
-        within = torch.arange(x.shape[1]) < lengths.unsqueeze(1)
-        return torch.where(within.view(*within.shape, *(1,) * (x.ndim - 2)), x, torch.zeros_like(x)), lengths
+        return filled(x, lengths), lengths
 
     def check_seen(self, x: Any, names: Sequence[str] | None = None) -> None:
         """Refuse examples (called `names`) of which the encoder shows the network nothing."""
@@ -219,10 +217,7 @@ class Run:
                 refuse("predict x", type(x).__name__, f"Events on a sensor of shape {self.form.shape}")
             self.check_seen(x)
             return x
-        try:
-            x = torch.as_tensor(x)
-        except (TypeError, ValueError, RuntimeError):
-            refuse("predict x", type(x).__name__, "a tensor or an array of numbers")
+        x = as_tensor("predict x", x)
         shape = (self.form.steps, *self.form.shape) if self.form.steps else self.form.shape
         if tuple(x.shape[1:]) != shape:
             refuse("predict x", tuple(x.shape), f"(N, {', '.join(map(str, shape))})")
@@ -245,6 +240,17 @@ class Run:
         check_split(self.path / "split.npz", dataset)
         return dataset
 
+    def split(self, part: str, data: Path | None = None) -> Split:
+        """A part of the run's data set: train, validation or test."""
+        if part not in PARTS:
+            refuse("--split", repr(part), "train, validation or test")
+        found: Split = getattr(self.dataset(data), part)
+        return found
+
+    def batches(self, split: Split) -> Batches:
+        """Examples as the network takes them."""
+        return Batches(self.recipe, self.encoder, split, torch.device("cpu"), self.dtype, self._data_form["target"])
+
     def evaluate(
         self,
         part: str = "test",
@@ -259,21 +265,19 @@ class Run:
         file: measure on this labelled file (or on class folders) instead, read as the run's data set was. data: the
         folder of the run's data set; or labelled examples to measure on, as `fit` takes them.
         """
-        known = False
+        known, digests = False, (self.environment["data"].get("digests") or {}).values()
         if file is not None:
-            split, target = self._labelled(file), self._data_form["target"]
-            part, known = str(file), self._knows(Path(file).expanduser())
+            read, path = trait(self.recipe.data.set, "prepare_labelled", prepare_labelled), Path(file).expanduser()
+            split, names = read(file, self._data_form, self.classes)
+            self.check_seen(split.x, names)
+            # Byte by byte one of those that the run's data set was read from?
+            part, known = str(file), path.is_file() and sha256_of_file(path) in digests
         elif data is not None and not isinstance(data, str | Path):
             split, digest = labelled(data, self._data_form, self.classes, "data")
-            part, target, known = "data", self._data_form["target"], digest in self._digests.values()
-        elif part not in ("train", "validation", "test"):
-            refuse("--split", repr(part), "train, validation or test")
+            part, known = "data", digest in digests
         else:
-            dataset = self.dataset(None if data is None else Path(data))
-            split, target = getattr(dataset, part), dataset.target
-        dtype = next(self.model.parameters()).dtype
-        batches = Batches(self.recipe, self.encoder, split, torch.device("cpu"), dtype, target)
-        outputs, targets = predictions(self.learner, batches, self.draws if samples is None else samples)
+            split = self.split(part, None if data is None else Path(data))
+        outputs, targets = predictions(self.learner, self.batches(split), self.draws if samples is None else samples)
         steps = len(outputs)
         if step is not None and self._data_form.get("per_step"):
             refuse("--time", step, "it left out: this run has an answer for each step, and all are measured")
@@ -289,24 +293,9 @@ class Run:
             reading["scaled"] = {"temperature": self.temperature, **metrics.classification(scaled, targets, bins=bins)}
         found = {"split": part, "examples": len(split), "step": step or steps, "samples": samples, **reading}
         if known:
-            found["note"] = (
-                f"the run was trained on examples of {'this file' if file else 'these'}: no measure of new ones"
-            )
+            these = "this file" if file else "these"
+            found["note"] = f"the run was trained on examples of {these}: no measure of new ones"
         return found
-
-    def _knows(self, file: Path) -> bool:
-        """Whether a file is, byte by byte, one of those that the run's data set was read from."""
-        return file.is_file() and sha256_of_file(file) in self._digests.values()
-
-    @property
-    def _digests(self) -> dict[str, str]:
-        return dict(self.environment["data"].get("digests") or {})
-
-    def _labelled(self, file: Path | str) -> Any:
-        read = trait(self.recipe.data.set, "prepare_labelled", prepare_labelled)
-        split, names = read(file, self._data_form, self.classes)
-        self.check_seen(split.x, names)
-        return split
 
 
 def load(path: Path | str, model: nn.Module | Callable[[], nn.Module] | None = None) -> Run:

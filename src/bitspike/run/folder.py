@@ -15,7 +15,7 @@ import numpy as np
 
 from bitspike import plugins
 from bitspike.errors import BitspikeError
-from bitspike.paths import kind_of, read_text, run_folder
+from bitspike.paths import finished_run, kind_of, read_text, run_folder
 from bitspike.run.checkpoint import read_json, write_atomic, write_json
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import parse_recipe, print_recipe
@@ -47,9 +47,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any]:
         """result.json of a finished run, with its parts."""
-        RunFolder.existing(self.path)
-        if not self.finished:
-            raise BitspikeError(f"run '{self.path}': not finished; `bitspike train ... --resume` goes on with it")
+        finished_run(self.path)
         result = self.read("result.json")
         for part in ("test", "bits", "energy"):
             if not isinstance(result, dict) or not isinstance(result.get(part), dict):
@@ -166,23 +164,14 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
     from bitspike.kernels.cpu import back_end as cpu
     from bitspike.products import capabilities
 
+    found: dict[str, Any] = {"version": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    found |= {"python": platform.python_version(), "platform": platform.platform()}
+    found |= {"processor": _processor(), "cores": os.cpu_count(), "device": device, "precision": precision}
+    found |= {"processes": processes, "threads": torch.get_num_threads()}
+    loops = cpu.unavailable() or f"numba {version('numba')}"
     return {
-        "version": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "device": device,
-        "precision": precision,
-        "processes": processes,
-        "threads": torch.get_num_threads(),
-        "compute": {
-            **recipe.compute.model_dump(),
-            "time_loops": cpu.unavailable() or f"numba {version('numba')}",
-            "processor_has": str(capabilities()),
-        },
+        **found,
+        "compute": {**recipe.compute.model_dump(), "time_loops": loops, "processor_has": str(capabilities())},
         "plugins": plugins.used(),
         "seed": recipe.seed,
         "recipe_hash": recipe.recipe_hash(),

@@ -15,7 +15,7 @@ from bitspike.run.checkpoint import write_json
 from bitspike.run.finished import Run
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import load_recipe
-from bitspike.run.results import LEFT_OUT, combined
+from bitspike.run.results import combined, deviation, in_short
 from bitspike.run.start import train
 
 # What every fold measured on its test part.
@@ -35,10 +35,8 @@ class CrossValidation:
     def line(self) -> str:
         """The test numbers as mean +- standard deviation."""
         mean, std = self.mean["test"], self.std["test"]
-        shown = [
-            f"{key} {mean[key]:.4f} +- {std[key]:.4f}" for key in ("accuracy", "nll", "rmse", "ece") if key in mean
-        ]
-        return f"{len(self.runs)} folds: {', '.join(shown)}"
+        known = [key for key in ("accuracy", "nll", "rmse", "ece") if key in mean]
+        return f"{len(self.runs)} folds: " + ", ".join(f"{key} {mean[key]:.4f} +- {std[key]:.4f}" for key in known)
 
 
 def fold_path(base: Path, fold: int) -> Path:
@@ -78,13 +76,10 @@ def cross_validate(
 def summarised(runs: Sequence[Run], base: Path) -> CrossValidation:
     """Finished folds with their mean and deviation, written to BASE-folds.json by the first process."""
     entries = [{key: run.result[key] for key in PARTS if key in run.result} for run in runs]
-    found = CrossValidation(
-        tuple(runs), combined(entries), combined(entries, deviation=True), base.with_name(f"{base.name}-folds.json")
-    )
+    path = base.with_name(f"{base.name}-folds.json")
+    found = CrossValidation(tuple(runs), combined(entries), combined(entries, deviation), path)
     if runs[0].rank == 0:
-        short = [{key: value for key, value in run.result.items() if key not in LEFT_OUT} for run in runs]
-        for entry in short:
-            entry["energy"] = {key: value for key, value in entry["energy"].items() if key != "by_layer"}
+        short = [in_short(run.result) for run in runs]
         names = [run.path.name for run in runs]
         content = {"folds": len(runs), "names": names, "mean": found.mean, "std": found.std, "runs": short}
         write_json(found.path, content)

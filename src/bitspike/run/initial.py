@@ -16,6 +16,7 @@ from bitspike.run.rules import Choice, Facts
 
 GROUPS = ("group", "groups", "subject", "subjects", "person", "patient", "participant", "speaker", "user", "session")
 PIXELS = 256
+TESTS = {"train": "test", "Train": "Test", "TRAIN": "TEST"}
 TIMED = re.compile(r"(?:t|time|step)[ _]?\d+", re.IGNORECASE)
 
 
@@ -38,13 +39,13 @@ def look(path: Path, group: str | None = None, time: bool | None = None) -> tupl
     elif group is not None or time is not None:
         refuse("init", f"{'--group' if group else '--time'} for the folder {path}", "an .npz or a CSV with it")
     try:
-        dataset = _load(options)
+        dataset = load("folder", **options)
     except BitspikeError as error:
         # NaN behind the ends of sequences is how many tools write them; NaN anywhere else is still refused.
         if not ("nan" in str(error) and options.get("time") and path.suffix.lower() == ".npz"):
             raise
-        dataset = _load({**options, "padding": "nan"})
         options["padding"] = "nan"
+        dataset = load("folder", **options)
     return facts_of(dataset, options, raw), dataset
 
 
@@ -57,26 +58,18 @@ def there(path: Path) -> bool:
         return False
 
 
-def _load(options: dict[str, Any]) -> DataSet:
-    dataset: DataSet = load("folder", **options)
-    return dataset
-
-
 def beside(path: Path) -> Path | None:
     """The test file beside one to learn from: NAME_test.X beside NAME_train.X or NAME.X, test.X beside train.X."""
     if path.is_dir():
         # A test folder within it is found by the reader.
         if path.name.lower() != "train":
             return None
-        other = path.with_name({"train": "test", "Train": "Test", "TRAIN": "TEST"}.get(path.name, "test"))
+        other = path.with_name(TESTS.get(path.name, "test"))
         return other if other.is_dir() else None
-    names = [re.sub(old, new, path.stem) for old, new in (("train", "test"), ("Train", "Test"), ("TRAIN", "TEST"))]
+    names = [re.sub(old, new, path.stem) for old, new in TESTS.items()]
     names += [f"{path.stem}_test", f"{path.stem}-test"]
-    for name in names:
-        other = path.with_name(name + path.suffix)
-        if name != path.stem and other.is_file():
-            return other
-    return None
+    others = [path.with_name(name + path.suffix) for name in names if name != path.stem]
+    return next((other for other in others if other.is_file()), None)
 
 
 def _table(path: Path, group: str | None, time: bool | None) -> tuple[dict[str, Any], bool]:
@@ -121,10 +114,9 @@ def _arrays(path: Path) -> tuple[list[str], tuple[int, ...] | None, bool]:
     try:
         arrays = read_npz(path, target=True)
     except BitspikeError as error:
-        if "nan" in str(error):
-            arrays = read_npz(path, target=True, padding="nan")
-        else:
+        if "nan" not in str(error):
             raise
+        arrays = read_npz(path, target=True, padding="nan")
     x = arrays.x
     pixels = bool((x >= 0).all()) and (bool((x <= 1).all()) or bool(((x < PIXELS) & (x == x.round())).all()))
     return names, tuple(x.shape), pixels and arrays.lengths is None
@@ -145,7 +137,8 @@ def facts_of(dataset: DataSet, options: dict[str, Any], raw: bool = False) -> Fa
     milliseconds = 0.0
     x = dataset.train.x
     if isinstance(x, Events) and len(x.t):
-        last = torch.stack([x.t[a:b].max() if b > a else x.t.new_zeros(()) for a, b in _spans(x)])
+        spans = pairwise(x.offsets.tolist())
+        last = torch.stack([x.t[a:b].max() if b > a else x.t.new_zeros(()) for a, b in spans])
         milliseconds = max(1.0, float(last.double().quantile(0.95)) / 1000)
     return Facts(
         kind=dataset.kind,
@@ -163,11 +156,6 @@ def facts_of(dataset: DataSet, options: dict[str, Any], raw: bool = False) -> Fa
         options=options,
         raw=raw,
     )
-
-
-def _spans(x: Events) -> list[tuple[int, int]]:
-    ends = x.offsets.tolist()
-    return list(pairwise(ends))
 
 
 def described(facts: Facts, dataset: DataSet) -> list[str]:
@@ -195,9 +183,8 @@ def described(facts: Facts, dataset: DataSet) -> list[str]:
     if not facts.tested and inner.is_dir() and any(child.name.lower() == "test" for child in inner.iterdir()):
         lines.append("test part: the folder of that name")
     else:
-        lines.append(
-            f"test part: {facts.tested}" if facts.tested else "no test file beside it: a fifth is the test part"
-        )
+        none = "no test file beside it: a fifth is the test part"
+        lines.append(f"test part: {facts.tested}" if facts.tested else none)
     return lines + [f"note: {note}" for note in dataset.notes]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -11,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bitspike.errors import BitspikeError, refuse
+from bitspike.errors import BitspikeError, did_you_mean, refuse
 from bitspike.paths import home, read_text
 from bitspike.run.recipe import Recipe
 from bitspike.run.unread import UnknownKey, Unread, taken, unread
@@ -33,8 +32,7 @@ def recipe_text(name: str) -> str:
     if name.endswith(".toml") or "/" in name:
         return read_text(home(name, "recipe"), "recipe", "a TOML file")
     if name not in recipe_names():
-        near = difflib.get_close_matches(name, recipe_names(), 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(name, recipe_names())
         refuse("recipe", f"'{name}'", f"a path to a .toml file or a name that `bitspike recipes` lists{hint}")
     return (resources.files("bitspike") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bitspike import registry
@@ -14,19 +15,9 @@ from bitspike.run.folder import RunFolder
 
 # Long lists of one run that a table of results does not need.
 LEFT_OUT = ("over_time", "confusion", "reliability", "reliability_scaled")
+OF_DATA = {"name": "name", "subset": "subset", "sha256": "digests", "examples": "examples"}
 SETTINGS = ("split", "examples", "time", "dt", "steps", "synapse", "tau_s", "reset", "products")
-HARDWARE = (
-    "processor",
-    "cores",
-    "threads",
-    "device",
-    "precision",
-    "processes",
-    "python",
-    "torch",
-    "numpy",
-    "platform",
-)
+HARDWARE = ("processor", "cores", "threads", "device", "precision", "processes", "python", "torch", "numpy", "platform")
 
 
 def collect(runs: Sequence[Path], kept: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -60,25 +51,14 @@ def _collected(runs: Sequence[Path], kept: dict[str, Any] | None) -> dict[str, A
     lists = {
         key: [folder.read(name) for folder, *_ in rows if (folder.path / name).exists()] for key, name in listed.items()
     }
-    short = [{key: value for key, value in result.items() if key not in LEFT_OUT} for *_, result in rows]
+    short = [in_short(result) for *_, result in rows]
     for entry, (folder, *_) in zip(short, rows, strict=True):
-        entry |= {key: folder.read(name) for key, name in beside.items() if (folder.path / name).exists()}
-        for part in (entry, *(entry[key] for key in beside if key in entry)):
-            if "energy" in part:
-                part["energy"] = {k: v for k, v in part["energy"].items() if k != "by_layer"}
-    content = {
-        "recipe": recipe.resolved(),
-        "recipe_hash": recipe.recipe_hash(),
-        "version": environment["version"],
-        "device": environment["device"],
-        "hardware": {key: environment[key] for key in HARDWARE if key in environment},
-        "data": {
-            "name": data["name"],
-            "subset": data["subset"],
-            "sha256": data["digests"],
-            "examples": data["examples"],
-        },
-    }
+        there = {key: name for key, name in beside.items() if (folder.path / name).exists()}
+        entry |= {key: _without_layers(folder.read(name)) for key, name in there.items()}
+    content = {"recipe": recipe.resolved(), "recipe_hash": recipe.recipe_hash()}
+    content |= {key: environment[key] for key in ("version", "device")}
+    content["hardware"] = {key: environment[key] for key in HARDWARE if key in environment}
+    content["data"] = {key: data[of] for key, of in OF_DATA.items()}
     names = [str(folder.path) for folder, *_ in rows]
     for key, name in beside.items():
         _same_settings(name, [entry.get(key) for entry in short], names)
@@ -96,10 +76,21 @@ def _collected(runs: Sequence[Path], kept: dict[str, Any] | None) -> dict[str, A
         **content,
         "seeds": seeds,
         "runs": short,
-        "mean": _combine(short, _mean),
-        "std": _combine(short, _deviation),
+        "mean": combined(short),
+        "std": combined(short, deviation),
         **{key: found for key, found in lists.items() if found},
     }
+
+
+def in_short(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without its long lists."""
+    return _without_layers({key: value for key, value in result.items() if key not in LEFT_OUT})
+
+
+def _without_layers(reading: dict[str, Any]) -> dict[str, Any]:
+    if "energy" not in reading:
+        return reading
+    return {**reading, "energy": {key: value for key, value in reading["energy"].items() if key != "by_layer"}}
 
 
 def _files(listed: bool) -> dict[str, str]:
@@ -161,28 +152,18 @@ def write_results(runs: Sequence[Path], out: Path, *, add: bool = False) -> dict
     return content
 
 
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _deviation(values: list[float]) -> float:
+def deviation(values: list[float]) -> float:
     """Sample standard deviation; 0 for one run."""
-    centre = _mean(values)
+    centre = fmean(values)
     return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / max(1, len(values) - 1))
 
 
-def combined(entries: list[dict[str, Any]], *, deviation: bool = False) -> dict[str, Any]:
-    """Mean, or sample standard deviation, of each number that all entries have, nested as they are."""
-    found: dict[str, Any] = _combine(entries, _deviation if deviation else _mean)
-    return found
-
-
-def _combine(entries: list[Any], how: Any) -> Any:
-    """Numbers of the same place in every run combined, nested like a run; other values are left out."""
+def combined(entries: list[Any], how: Any = fmean) -> Any:
+    """The mean (or `how`) of each number that all entries have, nested as they are; other values are left out."""
     first = entries[0]
     if isinstance(first, dict):
         shared = [key for key in first if all(isinstance(e, dict) and key in e for e in entries)]
-        combined = {key: _combine([e[key] for e in entries], how) for key in shared}
-        return {key: value for key, value in combined.items() if value is not None}
+        found = {key: combined([e[key] for e in entries], how) for key in shared}
+        return {key: value for key, value in found.items() if value is not None}
     numbers = all(isinstance(e, int | float) and not isinstance(e, bool) for e in entries)
     return how([float(e) for e in entries]) if numbers else None

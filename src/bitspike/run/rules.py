@@ -189,10 +189,7 @@ def updates(facts: Facts) -> tuple[int, str]:
     count = min(max(passes, least), MOST_UPDATES)
     if count == least:
         many = f" and a half more for {len(facts.counts)} classes" if least > UPDATES else ""
-        return (
-            count,
-            f"signs want about {UPDATES:,} updates to become certain{many}, however few examples",
-        )
+        return count, f"signs want about {UPDATES:,} updates to become certain{many}, however few examples"
     most = f", {MOST_UPDATES:,} updates at most" if count == MOST_UPDATES else ""
     return count, f"{PASSES} passes over the examples{most}"
 

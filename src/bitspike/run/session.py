@@ -24,15 +24,7 @@ from torch import nn
 
 from bitspike.draws import Key
 from bitspike.errors import BitspikeError, damaged, refuse
-from bitspike.run.assemble import (
-    build_encoder,
-    build_learner,
-    build_model,
-    check_recipe,
-    form_of,
-    load_data,
-    updates_per_batch,
-)
+from bitspike.run import assemble
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_model_state, save_checkpoint
 from bitspike.run.evaluation import validate
@@ -85,23 +77,23 @@ class Session:
         data: Path | None = None,
     ) -> None:
         self.recipe, self.key, self.place = recipe, tuple(key), place or Place()
-        self.dataset = load_data(recipe, data) if dataset is None else dataset
-        self.form = form_of(self.dataset)
-        self.notes = check_recipe(recipe, self.dataset)
-        encoder = build_encoder(recipe, self.form)
+        self.dataset = assemble.load_data(recipe, data) if dataset is None else dataset
+        self.form = assemble.form_of(self.dataset)
+        self.notes = assemble.check_recipe(recipe, self.dataset)
+        encoder = assemble.build_encoder(recipe, self.form)
         device, dtype = self.place.device, self.place.dtype
         self.train, self.validation, self.test = (
             Batches(recipe, encoder, part, device, dtype, self.dataset.target)
             for part in (self.dataset.train, self.dataset.validation, self.dataset.test)
         )
         self.own = model
-        self.model = (model if model is not None else build_model(recipe, self.form)).to(device, dtype)
+        self.model = (model if model is not None else assemble.build_model(recipe, self.form)).to(device, dtype)
         self.per_epoch = self.train.per_epoch()
-        updates = self.per_epoch * updates_per_batch(recipe, encoder)
+        updates = self.per_epoch * assemble.updates_per_batch(recipe, encoder)
         self.epochs, self.validate_every = recipe.training.span(updates)
         self.total_updates = updates * self.epochs
         weights = self.dataset.class_weights() if recipe.data.class_weights else None
-        self.learner = build_learner(recipe, self.form, self.model, self.total_updates, weights, self.epochs)
+        self.learner = assemble.build_learner(recipe, self.form, self.model, self.total_updates, weights, self.epochs)
         self.learner.key = self.key
         self.learner.start()
         self.epoch, self.batch = 0, 0
@@ -158,13 +150,9 @@ class Session:
         train = {name: value / examples for name, value in self.sums.items()}
         self.sums = {}
         validation = self.validate()
-        record = {
-            "epoch": self.epoch,
-            "updates": self.learner.updates,
-            "learning_rate": self.learner.learning_rate(self.recipe.optimizer.lr),
-            "train": train,
-            "validation": validation,
-        }
+        rate = self.learner.learning_rate(self.recipe.optimizer.lr)
+        record: dict[str, Any] = {"epoch": self.epoch, "updates": self.learner.updates, "learning_rate": rate}
+        record |= {"train": train, "validation": validation}
         self.records.append(record)
         self.history += [[[self.epoch], counts.tolist()] for counts in histograms(self.model, HISTOGRAM_BINS).values()]
         criterion = self.recipe.training.criterion

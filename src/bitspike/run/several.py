@@ -26,7 +26,7 @@ MOST = 64
 LAUNCHERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 # What the first process gives another one that refused something to be refused the same itself.
 GRACE_SECONDS = 3.0
-JOIN_SECONDS = 300.0
+WAIT = timedelta(seconds=300)
 
 
 def environment() -> Any:
@@ -86,9 +86,9 @@ class Group:
             if int(started) != world:
                 refuse("--processes", world, f"{started}, as in the first process")
             threading.Thread(target=_end_with, args=(int(pipe),), daemon=True).start()
-            store = TCPStore("127.0.0.1", int(port), world, False, timeout=_wait())
+            store = TCPStore("127.0.0.1", int(port), world, False, timeout=WAIT)
         else:
-            store = TCPStore("127.0.0.1", 0, world, True, wait_for_workers=False, timeout=_wait())
+            store = TCPStore("127.0.0.1", 0, world, True, wait_for_workers=False, timeout=WAIT)
             self._start(store.port)
         backend = "nccl" if device == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=world)
@@ -180,10 +180,6 @@ def leave(code: int) -> None:
         for other in _group.others if code else ():
             other.kill()
         os._exit(code)
-
-
-def _wait() -> timedelta:
-    return timedelta(seconds=JOIN_SECONDS)
 
 
 def _end_with(pipe: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ PARTS = ("train", "validation", "test")
 
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
+
+
+Part = TypeVar("Part", bound=_Part)
 
 
 class _Form(_Part):
@@ -86,48 +89,39 @@ def check_progress(state: dict[str, Any], source: str, per_epoch: int, every: in
 
     per_epoch: batches of one of the `epochs`; every: epochs between two records; tensors: those with a histogram.
     """
-    try:
-        found = _Progress.model_validate(
-            {key: value for key, value in state.items() if key not in ("model", "learner")}
-        )
-    except ValidationError as error:
-        raise BitspikeError(f"{source} {_first(error)}") from None
+    found = _valid(_Progress, {k: value for k, value in state.items() if k not in ("model", "learner")}, source)
     due = [epoch for epoch in range(1, min(found.epoch, epochs) + 1) if epoch % every == 0 or epoch == epochs]
     measured = [record.epoch for record in found.records]
+    shapes = [(epochs_of, len(counts)) for epochs_of, counts in found.history]
+    wanted = [([epoch], HISTOGRAM_BINS) for epoch in due for _ in range(tensors)]
+    learned = found.batch > 0 or found.epoch > (due[-1] if due else 0)
+    summed = bool(found.sums.get("examples")) and "loss" in found.sums if learned else not found.sums
     for wrong, what in (
         (found.epoch > epochs, f"epoch {found.epoch} of {epochs}"),
         (found.batch > per_epoch, f"batch {found.batch} of {per_epoch}"),
         (measured != due, f"{len(measured)} records of {found.epoch} epochs, or of others than these"),
         (max(found.best_epoch, found.since_best) > found.epoch, "a best epoch that is still to come"),
-        (
-            [row[0] for row in found.history] != [[epoch] for epoch in due for _ in range(tensors)]
-            or any(len(counts) != HISTOGRAM_BINS for _, counts in found.history),
-            f"history, wanted {HISTOGRAM_BINS} bins of {tensors} tensors at {len(due)} measurements",
-        ),
-        (
-            bool(found.sums) != (found.batch > 0 or found.epoch > (due[-1] if due else 0))
-            or (bool(found.sums) and not (found.sums.get("examples") and "loss" in found.sums)),
-            "sums that are not those of the batches since the last record",
-        ),
+        (shapes != wanted, f"history, wanted {HISTOGRAM_BINS} bins of {tensors} tensors at {len(due)} measurements"),
+        (not summed, "sums that are not those of the batches since the last record"),
     ):
         if wrong:
             raise BitspikeError(f"{source}: {what}")
 
 
-def _first(error: ValidationError) -> str:
-    """The first problem: where, and what was wanted."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
+def _valid(part: type[Part], content: Any, source: str) -> Part:
+    """The content, or a refusal that says where its first problem is and what was wanted."""
+    try:
+        return part.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(name) for name in first["loc"])
+        raise BitspikeError(f"{source} {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
 def read_environment(path: Path) -> dict[str, Any]:
     """The content of environment.json; entries that are missing, of another kind or at odds are refused by name."""
     content = read_json(path)
-    try:
-        data = _Environment.model_validate(content).data
-    except ValidationError as error:
-        raise BitspikeError(f"'{path}' {_first(error)}") from None
+    data = _valid(_Environment, content, f"'{path}'").data
     form = data.form
     if (data.shape, data.steps) != (form.shape, form.steps):
         came = f"{data.shape}, {data.steps} and {form.shape}, {form.steps}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bitspike.checks import as_tensor
 from bitspike.coding.decoding import ensemble_outputs
 from bitspike.coding.windows import Windows
 from bitspike.errors import refuse
@@ -82,10 +83,7 @@ class Stream:
 
         T may be any number, also of one call to the next; N stays. Refuses what is no slice of the network's input.
         """
-        try:
-            x = torch.as_tensor(x)
-        except (TypeError, ValueError, RuntimeError):
-            refuse("stream slice", type(x).__name__, "a tensor or an array of numbers")
+        x = as_tensor("stream slice", x)
         reads = self._plans[0].input.reads
         if x.ndim < 2 or tuple(x.shape[2:]) != reads or self._batch not in (None, x.shape[1]) or 0 in x.shape[:2]:
             wanted = ", ".join(["T", str(self._batch or "N"), *map(str, reads)])

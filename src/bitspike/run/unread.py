@@ -7,7 +7,6 @@ that are stored with runs hold all defaults, and those of earlier versions held 
 
 from __future__ import annotations
 
-import difflib
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic.fields import FieldInfo
 
 from bitspike import registry
+from bitspike.errors import did_you_mean
 from bitspike.options import Options
 from bitspike.run.recipe import Recipe
 from bitspike.tables.chosen import choice_of
@@ -69,7 +69,9 @@ def _own(table: type[Options], data: Mapping[str, Any], path: str, found: list[U
             others = registry.others(room, name) if key else ()
             fields = [other.model_fields[entry] for other in others if entry in other.model_fields]
             if not fields:
-                raise UnknownKey(_unknown(path, entry, [*table.model_fields, *([key] if key else [])]))
+                names = [*table.model_fields, *([key] if key else [])]
+                hint = did_you_mean(entry, names, 0.5) or f"; known here: {', '.join(sorted(names))}"
+                raise UnknownKey(f"unknown key '{path}{entry}'{hint}")
             defaults = [field.get_default(call_default_factory=True) for field in fields]
             found += _set(value, defaults, path + entry, f"{path}{key} '{name}'")
     return kept
@@ -93,10 +95,3 @@ def _set(value: Any, defaults: list[Any], path: str, why: str) -> Iterator[Unrea
             yield from _set(inner, [getattr(table, key, None) for table in tables], f"{path}.{key}", why)
     elif value not in defaults:
         yield Unread(path, value, why)
-
-
-def _unknown(path: str, key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
-    return f"unknown key '{path}{key}'; " + (
-        f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(known))}"
-    )

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from bitspike.convert import Hybrid, hybridise
-from bitspike.draws import generator
 from bitspike.energy import estimate_energy
 from bitspike.energy.sweeps import sweep
 from bitspike.errors import refuse
-from bitspike.neurons import Static, at_step, redraw_carry
+from bitspike.neurons import at_step, redraw_carry
 from bitspike.run.finished import Run
+from bitspike.studies.relu_spiking import calibrating, check_relu_run
 
 STEPS = (1, 2, 4)
 COUNTS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 15.0)
@@ -45,11 +45,9 @@ def hybrid_of(
 
     relative: counts of layers by name or pattern, where they are not 1.
     """
-    if run.learner.bayesian or not any(isinstance(m, Static) for m in run.model.modules()):
-        refuse("hybridise run", f"'{run.path}'", "a run of an ordinary network: model.neuron.kind = 'relu'")
+    check_relu_run(run, "hybridise run")
     train = run.dataset(data).train
-    order = torch.randperm(len(train), generator=generator(run.recipe.seed, "calibration"))[:examples]
-    batches = [train.x[rows].to(_dtype(run)) for rows in order.split(ROWS)]
+    batches = [train.x[rows].to(run.dtype) for rows in calibrating(run, train, examples).split(ROWS)]
     run.model.eval()
     return hybridise(
         run.model, {**(relative or {}), "*": 1.0}, steps=steps, data=batches, scale=scale, percentile=percentile,
@@ -99,7 +97,7 @@ def sweep_run(
         def batches(split: Any = split) -> Iterator[tuple[Tensor, ...]]:
             rows = torch.arange(len(split) if most is None else min(most, len(split)))
             for chosen in rows.split(max(1, ROWS // (hybrid.steps or 1))):
-                yield split.x[chosen].to(_dtype(run)), split.y[chosen], split.index[chosen]
+                yield split.x[chosen].to(run.dtype), split.y[chosen], split.index[chosen]
 
         def note(row: dict[str, Any], part: str = part) -> None:
             if progress is not None:
@@ -127,7 +125,7 @@ def _energy(run: Run, hybrid: Hybrid, found: dict[str, Any], test: Any) -> dict[
     rows = torch.arange(min(len(test), run.recipe.evaluation.energy_examples)).split(ROWS)
     redraw_carry(hybrid, run.recipe.seed, "energy")
     with at_step(hybrid, found["chosen"]["counts"]):
-        account = estimate_energy(hybrid, (test.x[chosen].to(_dtype(run)) for chosen in rows))
+        account = estimate_energy(hybrid, (test.x[chosen].to(run.dtype) for chosen in rows))
     redraw_carry(hybrid)
     hybrid.steps = before  # type: ignore[assignment]
     return account.to_dict()
@@ -136,14 +134,9 @@ def _energy(run: Run, hybrid: Hybrid, found: dict[str, Any], test: Any) -> dict[
 def chosen(found: dict[str, Any], wanted: dict[str, float]) -> dict[str, Any] | None:
     """The setting with the fewest spikes of those that keep to what is wanted on validation, with its test row."""
     static = next(row["accuracy"] for row in found["validation"] if row["counts"] is None)
-    fitting = [
-        row
-        for row in found["validation"]
-        if row["counts"] is not None
-        and row["spikes"] <= wanted["spikes"]
-        and row["bits"] <= wanted["bits"]
-        and row["accuracy"] >= static - wanted["within"]
-    ]
+    right = [row for row in found["validation"] if row["accuracy"] >= static - wanted["within"]]
+    spiking = [row for row in right if row["counts"] is not None]
+    fitting = [row for row in spiking if row["spikes"] <= wanted["spikes"] and row["bits"] <= wanted["bits"]]
     if not fitting:
         return None
     best = min(fitting, key=lambda row: row["spikes"])
@@ -161,7 +154,3 @@ def _static(run: Run) -> dict[str, float]:
     layers = run.result["energy"].get("by_layer") or []
     dense = [float(layer["dense"]) for layer in layers]
     return {"dense": sum(dense), "first": dense[0] if dense else 0.0}
-
-
-def _dtype(run: Run) -> torch.dtype:
-    return next(run.model.parameters()).dtype

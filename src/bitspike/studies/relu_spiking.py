@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bitspike.convert import RateNetwork, accuracy_curve, relu_to_spiking
+from bitspike.data import Split
 from bitspike.draws import generator
 from bitspike.energy import estimate_energy
 from bitspike.errors import refuse
@@ -29,19 +30,29 @@ def is_relu_run(run: Run) -> bool:
     return any(isinstance(m, Static) for m in run.model.modules())
 
 
+def check_relu_run(run: Run, field: str) -> None:
+    """Refuse a run of another network."""
+    if run.learner.bayesian or not is_relu_run(run):
+        refuse(field, f"'{run.path}'", "a run of an ordinary network: model.neuron.kind = 'relu'")
+
+
+def calibrating(run: Run, train: Split, examples: int) -> Tensor:
+    """The numbers of `examples` training examples drawn by the run's seed."""
+    return torch.randperm(len(train), generator=generator(run.recipe.seed, "calibration"))[:examples]
+
+
 def rate_network_of(run: Run, *, examples: int = 500, data: Path | None = None, **options: Any) -> RateNetwork:
     """The run's network as spikes, its thresholds set on `examples` training examples drawn by its seed.
 
     options: those of `relu_to_spiking`.
     """
-    if run.learner.bayesian or not is_relu_run(run):
-        refuse("relu_to_spiking run", f"'{run.path}'", "a run of an ordinary network: model.neuron.kind = 'relu'")
+    check_relu_run(run, "relu_to_spiking run")
     if run.encoder.takes != "values" or run.recipe.encoder.name != "direct":
         came = f"encoder.name = '{run.recipe.encoder.name}'"
         refuse("relu_to_spiking run", came, "'direct': images as constant currents")
     train = run.dataset(data).train
-    order = torch.randperm(len(train), generator=generator(run.recipe.seed, "calibration"))[:examples]
-    return relu_to_spiking(run.model, [_images(run, train, rows) for rows in order.split(BATCH)], **options)
+    batches = [_images(run, train, rows) for rows in calibrating(run, train, examples).split(BATCH)]
+    return relu_to_spiking(run.model, batches, **options)
 
 
 def evaluate_rates(
@@ -60,12 +71,10 @@ def evaluate_rates(
 
     most: the first examples only. progress: told of examples done and of all. options: those of `rate_network_of`.
     """
-    if part not in ("train", "validation", "test"):
-        refuse("--split", repr(part), "train, validation or test")
     if run.form.task != "classification":
         refuse("--spiking", f"a run of {run.form.task}", "a run of classification")
+    split = run.split(part, data)
     network = rate_network_of(run, data=data, **options)
-    split = getattr(run.dataset(data), part)
     count = len(split) if most is None else min(most, len(split))
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
@@ -81,6 +90,5 @@ def evaluate_rates(
     return {**found, "spikes_per_neuron": curve.spikes_per_neuron, "energy": account.to_dict()}
 
 
-def _images(run: Run, split: Any, rows: Tensor) -> Tensor:
-    dtype = next(run.model.parameters()).dtype
-    return encode(run.recipe, run.encoder, split.x[rows], rows, 0)[0].to(dtype)
+def _images(run: Run, split: Split, rows: Tensor) -> Tensor:
+    return encode(run.recipe, run.encoder, split.x[rows], rows, 0)[0].to(run.dtype)

@@ -56,8 +56,6 @@ def evaluate_spiking(
     seconds: of showing them, on `threads`. energy: the account of
     `energy.estimate_energy` of the first `counted` of them, each from rest.
     """
-    if part not in ("train", "validation", "test"):
-        refuse("--split", repr(part), "train, validation or test")
     if run.form.task != "classification":
         refuse("--spiking", f"a run of {run.form.task}", "a run of classification")
     if run.encoder.takes != "values" or run.recipe.encoder.name != "direct":
@@ -67,12 +65,11 @@ def evaluate_spiking(
     steps = net.steps_in(time, "spiking time")
     for span in windows:
         net.span_of(span, steps)
-    split = getattr(run.dataset(data), part)
+    split = run.split(part, data)
     count = len(split) if most is None else min(most, len(split))
-    dtype = next(run.model.parameters()).dtype
 
     def images(rows: Tensor) -> Tensor:
-        return encode(run.recipe, run.encoder, split.x[rows], rows, 0)[0].to(dtype)
+        return encode(run.recipe, run.encoder, split.x[rows], rows, 0)[0].to(run.dtype)
 
     stops = _stops(time, dt, *windows[-1])
     began = clock.perf_counter()
@@ -80,7 +77,7 @@ def evaluate_spiking(
     seconds = clock.perf_counter() - began
     targets, twins = split.y[:count], []
     for rows in torch.arange(count).split(run.recipe.evaluation.batch):
-        events = encode(run.recipe, run.encoder, split.x[rows], rows, 0).to(dtype)
+        events = encode(run.recipe, run.encoder, split.x[rows], rows, 0).to(run.dtype)
         twins.append(run.learner.predict(events, run.draws)[-1].argmax(-1))
     twin = torch.cat(twins)
     targets = class_targets(f"--split {part} targets", targets, count, classes_of(shown.outputs[0]))
@@ -90,31 +87,18 @@ def evaluate_spiking(
         for (start, end), answer in zip(shown.windows, answers, strict=True)
     ]
     answers, decided, over_time = answers[: len(windows)], decided[: len(windows)], decided[len(windows) :]
-    reading: dict[str, Any] = {
-        "split": part,
-        "examples": count,
-        "time": time,
-        "dt": dt,
-        "synapse": synapse if tau_s else None,
-        "tau_s": tau_s if synapse else 0.0,
-        "reset": reset,
-        "streams": shown.streams,
-        "products": products,
-        "by_events": net.by_events(),
-        "seconds": seconds,
-        "threads": torch.get_num_threads(),
-        "accuracy": decided[-1]["accuracy"],
-        "twin": _share(twin == targets),
-        "agreement": decided[-1]["agreement"],
-        "windows": decided,
-        "over_time": [{"time": row["end"], "accuracy": row["accuracy"]} for row in over_time],
-        "spikes": math.fsum(shown.spikes.values()),
-        "mean_rate": shown.mean_rate,
-        "layers": [
-            {"name": name, "neurons": shown.neurons[name], "spikes": shown.spikes[name], "rate": shown.rates[name]}
-            for name in shown.spikes
-        ],
-    }
+    last, shares = decided[-1], [{"time": row["end"], "accuracy": row["accuracy"]} for row in over_time]
+    layers = [
+        {"name": name, "neurons": shown.neurons[name], "spikes": shown.spikes[name], "rate": shown.rates[name]}
+        for name in shown.spikes
+    ]
+    reading: dict[str, Any] = {"split": part, "examples": count, "time": time, "dt": dt}
+    reading |= {"synapse": synapse if tau_s else None, "tau_s": tau_s if synapse else 0.0, "reset": reset}
+    reading |= {"streams": shown.streams, "products": products, "by_events": net.by_events()}
+    reading |= {"seconds": seconds, "threads": torch.get_num_threads(), "accuracy": last["accuracy"]}
+    reading |= {"twin": _share(twin == targets), "agreement": last["agreement"], "windows": decided}
+    reading |= {"over_time": shares, "spikes": math.fsum(shown.spikes.values())}
+    reading |= {"mean_rate": shown.mean_rate, "layers": layers}
     first = torch.arange(min(count, counted)).split(COUNTED_AT_ONCE)
     reading["energy"] = estimate_energy(net, (images(rows) for rows in first), time=time).to_dict()
     if keep:

@@ -10,13 +10,8 @@ from pydantic import Field
 from bitspike.options import Count, Options, Positive, Unread
 from bitspike.registry import register, trait
 
-Decoder = Annotated[
-    Literal["mean-logit", "sum-logit", "mean-probability", "last"],
-    Field(
-        description="What answers for all steps: their mean or summed logits, their mean probabilities, or the last "
-        "step."
-    ),
-]
+ANSWERS = "What answers for all steps: their mean or summed logits, their mean probabilities, or the last step."
+Decoder = Annotated[Literal["mean-logit", "sum-logit", "mean-probability", "last"], Field(description=ANSWERS)]
 
 
 class Usual(Options):
