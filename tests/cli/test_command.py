@@ -133,19 +133,22 @@ def test_a_table_of_time_series(tmp_path):
 
 
 def test_event_files_in_class_folders(tmp_path):
-    from bitspike.data import write_events
+    from bitspike.data.formats import EVENT, write_events
 
-    torch.manual_seed(0)
+    draw = np.random.default_rng(0)
     for side, name in enumerate(("left", "right")):
-        (tmp_path / "events" / name).mkdir(parents=True)
         for k in range(12):
-            t = torch.randint(0, 100_000, (200,)).sort().values
-            x, y = torch.randint(0, 8, (200,)) + 8 * side, torch.randint(0, 16, (200,))
-            write_events(tmp_path / "events" / name / f"{k:03}.bin", t, x, y, torch.randint(0, 2, (200,)))
+            events = np.empty(200, EVENT)
+            for field, end in (("t", 100_000), ("x", 8), ("y", 16), ("p", 2)):
+                events[field] = draw.integers(0, end, 200)
+            events["t"].sort()
+            events["x"] += 8 * side
+            path = tmp_path / "events" / name / f"{k:03}{('.bin', '.dat', '.es', '.raw')[k % 4]}"
+            write_events(path, events, size=(16, 16))
     recipe = own_recipe(tmp_path, 'options = { path = "events" }', 'name = "events"\nsteps = 5\ndt = 20.0')
     bitspike("train", recipe, cwd=tmp_path)
     assert json.loads((tmp_path / "runs/mine/result.json").read_text())["test"]["accuracy"] >= 0.8
-    out = bitspike("predict", "runs/mine", "events/right/000.bin", cwd=tmp_path).stdout
+    out = bitspike("predict", "runs/mine", "events/right/003.raw", cwd=tmp_path).stdout
     assert out.split()[1] == "right"
 
 

@@ -207,6 +207,10 @@ def test_what_is_no_format_or_an_encoding_that_is_not_read_is_named(tmp_path: Pa
         open_events(tmp_path / "gone.es")
     with pytest.raises(BitspikeError, match=r"^event file format: got 'evt4', wanted one of .*did you mean 'evt"):
         open_events(tmp_path / "a.raw", format="evt4")
+    with pytest.raises(
+        BitspikeError, match=r"a.raw: got 14 bytes that begin with b'#!AER-DAT1.0', wanted a file of format"
+    ):
+        open_events(tmp_path / "a.raw", format="aedat2")
     write_events(tmp_path / "b.aedat", made(9))
     with pytest.raises(BitspikeError, match=r"^event format 'aedat2' option camera: got 'DVS127', wanted"):
         open_events(tmp_path / "b.aedat", camera="DVS127")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bitspike.data.eventfiles import as_events
-from bitspike.data.eventtools import crop, denoise, downsample, time_slice
+from bitspike.data.eventtools import crop, denoise, downsample, time_slice, windows
 from bitspike.data.formats import EVENT, arrays, open_events, write_events
 from bitspike.errors import BitspikeError
 
@@ -107,3 +107,22 @@ def test_a_file_passes_through_tools_into_another(tmp_path: Path) -> None:
     wanted = denoise(crop(time_slice(events, 500_000, 2_500_000), x=(10, 90), y=(0, 50)), 400)
     assert 1000 < len(wanted) < 100_000
     assert np.array_equal(file.read(), wanted)
+
+
+def test_windows_of_a_stream_are_its_time_slices() -> None:
+    events = made(900)
+    events["t"][450:] += 60_000
+    for start in (None, 5_000):
+        begin = int(events["t"][0]) if start is None else start
+        wanted, at = [], begin
+        while at <= events["t"][-1]:
+            wanted.append(time_slice(events, at, at + 7_000))
+            at += 7_000
+        assert any(len(one) == 0 for one in wanted)
+        for given in (events, iter(np.array_split(events, 11))):
+            found = list(windows(given, 7_000, start))
+            assert len(found) == len(wanted)
+            assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
+    assert list(windows(events[:0], 5)) == []
+    with pytest.raises(BitspikeError, match=r"^windows span: got 0, wanted 1 us or more$"):
+        list(windows(events, 0))

@@ -61,6 +61,37 @@ def time_slice(
     return streamed(events)
 
 
+def windows(events: Array | Iterable[Array], span: int, start: int | None = None) -> Iterator[Array]:
+    """A recording or stream cut into windows of `span` us, one after the other, each with times from its own begin.
+
+    start: of the first window (default the first event's time); what comes before is left out. Windows without events
+    come too, up to that of the last event.
+    """
+    _whole("windows span", span)
+    if span < 1:
+        refuse("windows span", span, "1 us or more")
+    held: list[Array] = []
+    begin = start
+    for given in [events] if isinstance(events, np.ndarray) else events:
+        part = structured(given)
+        if len(part) == 0:
+            continue
+        begin = int(part["t"][0]) if begin is None else begin
+        part = part[np.searchsorted(part["t"], begin) :]
+        while len(part) and int(part["t"][-1]) >= begin + span:
+            end = int(np.searchsorted(part["t"], begin + span))
+            yield _from(np.concatenate([*held, part[:end]]), begin)
+            held, part, begin = [], part[end:], begin + span
+        held.append(part)
+    if begin is not None and any(len(part) for part in held):
+        yield _from(np.concatenate(held), begin)
+
+
+def _from(part: Array, begin: int) -> Array:
+    part["t"] -= begin
+    return part
+
+
 @overload
 def crop(events: Array, *, x: tuple[int, int], y: tuple[int, int]) -> Array: ...
 @overload

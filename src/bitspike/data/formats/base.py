@@ -143,8 +143,8 @@ class Format:
 
     @classmethod
     def recognises(cls, head: bytes, suffix: str) -> bool:
-        """Whether a file that begins with these bytes (and whose name ends so) is of this format."""
-        raise NotImplementedError
+        """Whether a file that begins with these bytes (and whose name ends so) is of this format; here: by its name."""
+        return suffix in cls.suffixes
 
     def parts(self, recording: int = 0) -> Iterator[Array]:
         """The events in the order of the file, any number at a time; `said` counts what is mended or skipped."""

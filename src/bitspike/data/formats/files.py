@@ -45,6 +45,15 @@ def _found(source: Source) -> str:
     refuse(str(source.path), came, f"an event file ({', '.join(known)})")
 
 
+def _said(source: Source, name: str) -> str:
+    """The format that the caller names; one with a mark of its own has to be there."""
+    made = registry.find("events", name, "event file format")
+    head = source.peek(HEAD)
+    if not getattr(made, "bare", False) and not made.recognises(head, source.path.suffix.lower()):
+        refuse(str(source.path), f"{source.length:,} bytes that begin with {head[:12]!r}", f"a file of format {name}")
+    return name
+
+
 class EventFile:
     """A recording as it lies on the disk: `for part in file` gives structured arrays (t, x, y, p) in order of time.
 
@@ -65,7 +74,7 @@ class EventFile:
         if size is not None and not all(isinstance(n, int) and 0 < n <= 1 << 15 for n in size):
             refuse("event file size", size, "(height, width) of the sensor, from 1 to 32,768")
         with Source(self.path) as source:
-            self.format = _found(source) if format is None else format
+            self.format = _found(source) if format is None else _said(source, format)
             table = registry.options("events", self.format, "event file format")
             self._options: Options = read(table, options, f"event format '{self.format}'")
             self._asked = size
