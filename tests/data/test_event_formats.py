@@ -296,6 +296,43 @@ def test_shd_files_hold_many_recordings(tmp_path: Path) -> None:
         open_events(tmp_path / "shd.h5", recording=3)
 
 
+def test_hdf5_is_believed_no_size_and_follows_no_link(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = write_events(tmp_path / "a.h5", fitting("hdf5", made(12_345)))
+    good = path.read_bytes()
+    declared = struct.pack("<I", 12_345)
+    assert good.count(declared) == 2
+    path.write_bytes(good.replace(declared, struct.pack("<I", 1 << 31)))
+    with pytest.raises(
+        BitspikeError, match=r"/spikes/times of 2,147,483,648 elements in 12\d,\d+ bytes, wanted no more"
+    ):
+        read_events(path)
+    path.write_bytes(good)
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["spikes/times"] = h5py.ExternalLink("a.h5", "spikes/times")
+        file["spikes/units"] = h5py.ExternalLink("a.h5", "spikes/units")
+    with pytest.raises(
+        BitspikeError, match=r"link.h5: got a link in the place of spikes/times, wanted the array itself$"
+    ):
+        open_events(tmp_path / "link.h5")
+    # As PyTables writes them: in chunks, which may be compressed.
+    for how in ({}, {"compression": "gzip", "shuffle": True}, {"compression": "lzf"}):
+        with h5py.File(tmp_path / "chunks.h5", "w") as file:
+            for name, values in (("times", [0.5, 0.25]), ("units", [7, 699])):
+                kind = np.float16 if name == "times" else np.uint16
+                made_of = file.create_dataset(f"spikes/{name}", (3,), h5py.vlen_dtype(kind), chunks=(2,), **how)
+                made_of[1] = np.array(values, kind)
+            file["extra/keys"] = ["null", "eins"]
+        if "lzf" in how.values():
+            with pytest.raises(
+                BitspikeError, match=r"an array behind filter number 32000, wanted none, deflate or shu"
+            ):
+                open_events(tmp_path / "chunks.h5")
+            continue
+        file = open_events(tmp_path / "chunks.h5", recording=1)
+        assert file.read().tolist() == [(250_000, 699, 0, 0), (500_000, 7, 0, 0)]
+
+
 def test_a_format_of_ones_own_is_one_class(tmp_path: Path) -> None:
     @bitspike.register("events", "lines")
     class Lines(Format):

@@ -16,6 +16,7 @@ import numpy as np
 
 from bitspike import extras
 from bitspike.data.formats.base import LATEST, Array, Format, Source
+from bitspike.data.formats.references import check_inner, own
 from bitspike.errors import BitspikeError, refuse
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -42,16 +43,19 @@ class Hdf5(Format):
     def __init__(self, source: Source, size: tuple[int, int] | None = None) -> None:
         super().__init__(source, size)
         self.size = (1, CHANNELS)
-        with _opened(source.path) as file:
-            times, units = _array(file, "spikes/times", source), _array(file, "spikes/units", source)
+        opened = _opened(source.path)
+        with opened as file:
+            times, units = (_array(file, f"spikes/{name}", opened.library, source) for name in ("times", "units"))
             if times.shape != units.shape:
                 refuse(str(source.path), f"{len(times)} times and {len(units)} units", "as many of both")
             # A recording takes 16 bytes at least, where its times are said to lie.
             if len(times) > min(MOST_RECORDINGS, source.length // 16):
                 refuse(str(source.path), f"{len(times):,} recordings in {source.length:,} bytes", FORM)
+            for array in (times, units):
+                check_inner(array, opened.library, source)
             self.recordings = len(times)
-            self.labels = _labels(file, self.recordings, source)
-            self.classes = _classes(file)
+            self.labels = _labels(own(file, "labels", opened.library, source), self.recordings, source)
+            self.classes = _classes(own(file, "extra/keys", opened.library, source), opened.library, source)
         self.about = {"recordings": f"{self.recordings:,}"}
 
     @classmethod
@@ -136,15 +140,14 @@ class _opened:
         raise BitspikeError(f"{self.path}: damaged, or no HDF5 that can be read ({said[:200]})") from None
 
 
-def _array(file: Any, name: str, source: Source) -> Any:
-    found = file.get(name)
+def _array(file: Any, name: str, library: Any, source: Source) -> Any:
+    found = own(file, name, library, source)
     if found is None or not hasattr(found, "shape") or len(found.shape) != 1 or found.dtype.kind != "O":
         refuse(str(source.path), f"an HDF5 file without an array {name} of arrays", FORM)
     return found
 
 
-def _labels(file: Any, count: int, source: Source) -> Array | None:
-    found = file.get("labels")
+def _labels(found: Any, count: int, source: Source) -> Array | None:
     if found is None:
         return None
     if getattr(found, "shape", None) != (count,) or found.dtype.kind not in "iu":
@@ -152,8 +155,14 @@ def _labels(file: Any, count: int, source: Source) -> Array | None:
     return np.asarray(found[:]).astype(np.int64)
 
 
-def _classes(file: Any) -> tuple[str, ...]:
-    found = file.get("extra/keys")
-    if found is None or len(getattr(found, "shape", ())) != 1 or found.shape[0] > 10_000:
+def _classes(found: Any, library: Any, source: Source) -> tuple[str, ...]:
+    """Names of the classes, none where the file has none."""
+    if found is None:
         return ()
+    if len(getattr(found, "shape", ())) != 1 or library.check_string_dtype(found.dtype) is None:
+        refuse(str(source.path), f"extra/keys of shape {getattr(found, 'shape', None)}", "a list of text")
+    if found.dtype.kind == "O":
+        check_inner(found, library, source)
+    if found.shape[0] * found.dtype.itemsize > source.length:
+        refuse(str(source.path), f"extra/keys of {found.shape[0]:,} texts", "no more than the file has room for")
     return tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in found[:])
