@@ -98,15 +98,15 @@ def summarise(file: EventFile) -> Summary:
         seen.add(y * width + x)
         # A share of the duration: times may be too large to multiply.
         share = (part["t"] - first) / (last - first + 1)
-        rate += _counted(p, (share * BINS).astype(np.int64), shape=rate.shape)
+        rate += _counted(p, _nth(share, BINS), shape=rate.shape)
         row = (height - 1 - y if file.upward else y) // scale
         image += _counted(p, row, x // scale, shape=image.shape)
-        now = (share * FRAMES).astype(np.int64)
+        now = _nth(share, FRAMES)
         for k in range(int(now[0]), int(now[-1]) + 1):
             some = now == k
             frames[k] += _counted(p[some], row[some], x[some] // scale, shape=image.shape)
         if lines is not None:
-            lines += _counted(x * len(lines) // width, (share * 2 * BINS).astype(np.int64), shape=lines.shape)
+            lines += _counted(x * len(lines) // width, _nth(share, 2 * BINS), shape=lines.shape)
     return Summary(
         name=file.path.name,
         format=file.format,
@@ -126,6 +126,11 @@ def summarise(file: EventFile) -> Summary:
         frames=frames,
         lines=lines,
     )
+
+
+def _nth(share: Array, parts: int) -> Array:
+    """Of so many equal parts, the one in which a share lies; rounding takes none behind the last."""
+    return np.minimum((share * parts).astype(np.int64), parts - 1)
 
 
 def _counted(*places: Array, shape: tuple[int, ...]) -> Array:
