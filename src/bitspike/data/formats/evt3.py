@@ -22,7 +22,10 @@ from bitspike.data.formats.prophesee import encoding, header, high_words, latest
 ROW, COLUMN, BASE, BITS_12, BITS_8, LOW, HIGH, TRIGGER = 0, 2, 3, 4, 5, 6, 8, 10
 OWN = "words of the camera's own"
 NAMES = {TRIGGER: "external triggers", 7: f"{OWN} (continued)", 14: f"{OWN} (others)", 15: f"{OWN} (continued)"}
-EVENTS = (COLUMN, BITS_12, BITS_8)
+# By the type of a word: whether it holds events, whether it is none of those that are read, columns that it spans.
+EVENTS = np.isin(np.arange(16), (COLUMN, BITS_12, BITS_8))
+OTHERS = ~(EVENTS | np.isin(np.arange(16), (ROW, BASE, LOW, HIGH)))
+SPAN = np.array([{BITS_12: 12, BITS_8: 8}.get(kind, 0) for kind in range(16)])
 UNTIMED = "events before the first time and row, skipped"
 
 
@@ -53,15 +56,14 @@ class Evt3(Format):
         row = latest(value & 0x7FF, kind == ROW, held["row"])
         # Where a row of bits begins: at the last base, and behind all rows of bits since then.
         based = kind == BASE
-        on = np.where(kind == BITS_12, 12, np.where(kind == BITS_8, 8, 0))
+        on = SPAN[kind]
         far = np.cumsum(on)
         base = latest((value & 0x7FF) - far, based, held["base"]) + far
         sign = latest(value >> 11, based, held["sign"])
         held.update(row=int(row[-1]), base=int(base[-1]), sign=int(sign[-1]))
 
-        events = np.isin(kind, EVENTS)
-        others = np.isin(kind, (*EVENTS, ROW, BASE, LOW, HIGH), invert=True)
-        for number, count in zip(*np.unique(kind[others], return_counts=True), strict=True):
+        events = EVENTS[kind]
+        for number, count in zip(*np.unique(kind[OTHERS[kind]], return_counts=True), strict=True):
             self.said[f"{NAMES.get(int(number), f'words of the unknown type {number}')}, skipped"] += int(count)
         if (early := int((events & ((t < 0) | (row < 0))).sum())) > 0:
             self.said[UNTIMED] += early
@@ -71,6 +73,8 @@ class Evt3(Format):
         bits = np.where(single, 1, np.where(kind[at] == BITS_8, value[at] & 0xFF, value[at])).astype(np.int16)
         columns = np.where(single, value[at] & 0x7FF, base[at] - on[at])
         signs = np.where(single, value[at] >> 11, sign[at])
+        if single.all():
+            return self.events(t[at], columns, row[at], signs)
         which, bit = np.nonzero(bits[:, None] >> np.arange(12, dtype=np.int16) & 1)
         at = at[which]
         return self.events(t[at], columns[which] + bit, row[at], signs[which])

@@ -142,9 +142,7 @@ class EventFile:
 
     def _sorted(self) -> Iterator[Array]:
         held, gone, last = np.empty(0, EVENT), -1, -1
-        for part in self._raw():
-            if len(part) == 0:
-                continue
+        for part in _gathered(self._raw()):
             t = part["t"]
             late = int((np.diff(t, prepend=last if last >= 0 else t[0]) < 0).sum())
             last = int(t[-1])
@@ -152,15 +150,29 @@ class EventFile:
             if late:
                 self._said[LATE] += late
                 held = held[np.argsort(held["t"], kind="stable")]
-            if len(held) > HELD or gone >= 0:
-                if int(held["t"][0]) < gone:
-                    came = f"an event at t={held['t'][0]} us, more than {HELD:,} events after one at {gone} us"
-                    refuse(str(self.path), came, "events less out of order (read_events sorts a whole recording)")
-                ready, held = held[:-HELD], held[-HELD:]
-                if len(ready):
-                    gone = int(ready["t"][-1])
-                    yield ready
+            if int(held["t"][0]) < gone:
+                came = f"an event at t={held['t'][0]} us, more than {HELD:,} events after one at {gone} us"
+                refuse(str(self.path), came, "events less out of order (read_events sorts a whole recording)")
+            ready, held = held[:-HELD], held[-HELD:]
+            if len(ready):
+                gone = int(ready["t"][-1])
+                yield ready
         yield held
+
+
+def _gathered(parts: Iterator[Array]) -> Iterator[Array]:
+    """Parts of at least `HELD` events, but for the last: packets may be small."""
+    some: list[Array] = []
+    count = 0
+    for part in parts:
+        if len(part):
+            some.append(part)
+            count += len(part)
+        if count >= HELD:
+            yield np.concatenate(some)
+            some, count = [], 0
+    if some:
+        yield np.concatenate(some)
 
 
 def open_events(
