@@ -1,4 +1,4 @@
-"""What the rules of probabilistic circuits are in the mean: gradients, bias, variance, and the papers' own deviations."""
+"""What the rules of circuits are in the mean: gradients, bias, variance; and what the papers' code does otherwise."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_clamped_circuits_follow_the_gradient_of_their_log_likelihood(symbols: i
 def exact_update(model: Circuits, x: Tensor, kappa: float) -> Tensor:
     """The expected sum of VOWEL's updates of all weights without a control variate, by all hidden trajectories.
 
-    sum_s c_s (1 - kappa) sum_{tau <= s} kappa^(s - tau) d E[r_s] / d theta_tau, where theta_tau are the weights that step
-    tau uses and c_s = 1 - kappa^(T - s) is what the filter has let through by the end.
+    sum_s c_s (1 - kappa) sum_{tau <= s} kappa^(s - tau) d E[r_s] / d theta_tau, where theta_tau are the weights that
+    step tau uses and c_s = 1 - kappa^(T - s) is what the filter has let through by the end.
     """
     steps, hidden = len(x), model.hidden
     weights = [model.weight.detach().clone().requires_grad_() for _ in range(steps)]
@@ -179,9 +179,9 @@ def test_what_the_code_of_fl_snn_does_otherwise(switch: str) -> None:
 
 def test_what_is_no_rule_is_refused() -> None:
     model = small(1, 2)
-    with pytest.raises(BitspikeError, match="learner.parity: got 'F1', wanted some of V1, V3, V4"):
+    with pytest.raises(BitspikeError, match=r"learner.parity: got 'F1', wanted some of V1, V3, V4"):
         Vowel(model, parity=["F1"])
-    with pytest.raises(BitspikeError, match="learner.rule: got circuits for regression"):
+    with pytest.raises(BitspikeError, match=r"learner.rule: got circuits for regression"):
         Vowel(model, task="regression")
-    with pytest.raises(BitspikeError, match="circuits input: got values besides 0 and 1"):
+    with pytest.raises(BitspikeError, match=r"circuits input: got values besides 0 and 1"):
         model(torch.full((2, 1, 2), 0.5, dtype=torch.float64))
