@@ -80,8 +80,8 @@ class Streamed(Measurement):
         """Likelihood over a presentation, signal and traces over a stream, what circuits emit."""
         caption = (
             "Left: summed log-likelihood of the output circuits while an example is shown, clamped to its true class "
-            "and to another one: the distance is the evidence. Middle and right: a copy of the network goes on learning "
-            "training examples, one update a step; the signal that all hidden synapses hear, and the mean size of the "
+            "and to another one: the distance is the evidence. Middle and right: a copy of the network learns on from "
+            "a few training examples, one update a step; the signal that hidden synapses hear, and the mean size of "
             "eligibility traces. Dotted lines: a new example."
         )
         drawn = [_evidence(found["over_time"]), *_stream(found["learning"])]
