@@ -58,8 +58,8 @@ def replaceable(path: Path, field: str) -> None:
         refuse(field, f"'{path}', {SPECIAL.get(kind or 0, 'a special file')}", "a file, or a name that is free")
 
 
-def read_bytes(path: Path, field: str, wanted: str, most: int) -> bytes:
-    """The content of an ordinary file of at most `most` bytes."""
+def read_text(path: Path, field: str, wanted: str, most: int = TEXT_LIMIT) -> str:
+    """The content of an ordinary file of at most `most` bytes, as UTF-8 text."""
     regular(path, field, wanted)
     try:
         with path.open("rb") as stream:
@@ -68,13 +68,8 @@ def read_bytes(path: Path, field: str, wanted: str, most: int) -> bytes:
         raise BitspikeError(f"{field}: cannot read '{path}' ({error.strerror or error})") from None
     if len(content) > most:
         refuse(field, f"'{path}', more than {_size(most)}", f"{wanted} of at most that")
-    return content
-
-
-def read_text(path: Path, field: str, wanted: str, most: int = TEXT_LIMIT) -> str:
-    """The content of an ordinary file as UTF-8 text."""
     try:
-        return read_bytes(path, field, wanted, most).decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError:
         refuse(field, f"'{path}', bytes that are no UTF-8 text", wanted)
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import create_model
 
 from bitspike import plugins
-from bitspike.errors import BitspikeError, did_you_mean, refuse
+from bitspike.errors import BitspikeError, check_name, did_you_mean, refuse
 from bitspike.options import Name, Options, derived
 
 
@@ -219,8 +219,7 @@ def others(room: str, name: str) -> Iterator[type[Options]]:
 
 def _declare(room: str) -> None:
     """Read what the package declares for a room, the first time."""
-    if room not in ROOMS:
-        refuse("registry", repr(room), f"one of {', '.join(ROOMS)}")
+    check_name("registry", room, ROOMS)
     if room in _declared:
         return
     _declared.add(room)

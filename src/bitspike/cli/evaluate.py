@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from bitspike.errors import BitspikeError, refuse
+
 EXAMPLE = "Example: bitspike evaluate runs/digits-st --time 3"
 
 
@@ -44,7 +46,6 @@ def evaluate(
 
     On test, its energy account is counted again and stored.
     """
-    from bitspike.errors import refuse
     from bitspike.paths import finished_run
 
     finished_run(run)
@@ -108,7 +109,6 @@ def evaluate(
 def _measure(run: Path, name: str, split: str, data: Path | None, options: dict[str, Any], as_json: bool) -> None:
     """Make a measurement (no name: the one that runs this network as spikes), store it, draw the page, print it."""
     from bitspike import registry
-    from bitspike.errors import refuse
     from bitspike.options import read
     from bitspike.run.finished import load
     from bitspike.run.progress import shown_images
@@ -141,8 +141,6 @@ def _measure(run: Path, name: str, split: str, data: Path | None, options: dict[
 
 def _store(run: Any, name: str, content: dict[str, Any]) -> bool:
     """Write into the run's folder, for its report; a folder that cannot be written keeps nobody from reading on."""
-    from bitspike.errors import BitspikeError
-
     try:
         run.folder.write(name, content)
     except BitspikeError as error:
@@ -153,7 +151,6 @@ def _store(run: Any, name: str, content: dict[str, Any]) -> bool:
 
 def _redrawn(run: Any, name: str, content: dict[str, Any]) -> Path | None:
     """Store, and draw the run's page again with it; None, and why, where one of them cannot be done."""
-    from bitspike.errors import BitspikeError
     from bitspike.reports import report
 
     if not _store(run, name, content):

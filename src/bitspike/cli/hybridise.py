@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from bitspike.errors import refuse
+
 EXAMPLE = "Example: bitspike hybridise runs/cnn-mnist --steps 1,2 --most 1000"
 
 
@@ -54,8 +56,6 @@ def hybridise(
 
 
 def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]:
-    from bitspike.errors import refuse
-
     try:
         return [kind(word) for word in text.split(",")]
     except ValueError:
@@ -63,8 +63,6 @@ def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]
 
 
 def _pairs(text: str) -> dict[str, float]:
-    from bitspike.errors import refuse
-
     pairs = [word.partition("=") for word in text.split(",") if word]
     try:
         return {name: float(value) for name, _, value in pairs}

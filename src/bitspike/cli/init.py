@@ -21,12 +21,11 @@ def init(
     """Look at your own data and write a recipe that trains a spiking network on them."""
     from typing import Any
 
-    from bitspike.errors import BitspikeError, refuse
+    from bitspike.errors import BitspikeError, check_name, refuse
     from bitspike.paths import replaceable
     from bitspike.run.initial import described, look, recipe_toml, there
 
-    if weights not in ("bayesian", "straight-through", "full"):
-        refuse("--weights", repr(weights), "bayesian, straight-through or full")
+    check_name("--weights", weights, ("bayesian", "straight-through", "full"), "bayesian, straight-through or full")
     if not there(file):
         refuse("init", f"'{file}', which is not there", "a folder of class folders, an .npz or a CSV")
     whole = file.resolve()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from bitspike.data.normalise import NONE
 from bitspike.errors import refuse
 
 InputKind = Literal["image", "vector", "series", "events"]
@@ -153,9 +154,12 @@ class DataSet:
         return counts
 
 
-def select(x: Tensor | Events, y: Tensor, index: Tensor, chosen: Tensor, lengths: Tensor | None = None) -> Split:
-    """The split made of the rows `chosen`."""
-    return Split(x[chosen], y[chosen], index[chosen], None if lengths is None else lengths[chosen])
+def event_set(
+    name: str, parts: tuple[Split, Split, Split], classes: tuple[str, ...], digests: dict[str, str], **more: Any
+) -> DataSet:
+    """A set of recordings: training, validation and test."""
+    more |= {"input": "events", "normalisation": dict(NONE)}
+    return DataSet(name, "classification", *parts, classes, tuple(parts[0].x.shape), None, digests, **more)
 
 
 def drawn(

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from bitspike.data import grouped, normalise
+from bitspike.data import grouped
 from bitspike.data.arrays import read_npz
-from bitspike.data.base import DataSet, select
+from bitspike.data.base import DataSet, Split, event_set
 from bitspike.data.delta import send_on_delta
-from bitspike.data.sources import find_file, sha256_of_file, where_to_put
-from bitspike.errors import BitspikeError, refuse
+from bitspike.data.sources import find_file, not_downloaded, sha256_of_file
+from bitspike.errors import refuse
 from bitspike.tables.data import Braille
 
 FILE = "braille.npz"
@@ -31,10 +31,7 @@ def braille(
     """`Events` of shape (2, 1, 12); the n-th readings of all letters are a group, which lies in one part."""
     path = find_file(FILE, Braille.folders, folder)
     if path is None:
-        raise BitspikeError(
-            f"braille: not found and not downloaded (no verified SHA-256); put {FILE} (samples, lengths, labels, "
-            f"repetition) into {where_to_put(Braille.folders, folder)}"
-        )
+        not_downloaded("braille", f"{FILE} (samples, lengths, labels, repetition)", Braille.folders, folder)
     read = read_npz(path, target=False, extra=("labels", "repetition"))
     if read.lengths is None or read.x.shape[2:] != (TAXELS,):
         refuse(f"{path} {read.x_name}", f"shape {tuple(read.x.shape)}", f"readings (sum of lengths, {TAXELS})")
@@ -48,16 +45,5 @@ def braille(
     events = send_on_delta(read.x, read.lengths, delta, 1000 * step)
     index = torch.arange(len(y))
     parts = grouped.divided(y, groups, 0, fold, seed, validation, test, "braille")
-    return DataSet(
-        name="braille",
-        kind="classification",
-        train=select(events, y, index, parts.train),
-        validation=select(events, y, index, parts.validation),
-        test=select(events, y, index, parts.test),
-        classes=LETTERS,
-        shape=events.shape,
-        steps=None,
-        digests={path.name: sha256_of_file(path)},
-        input="events",
-        normalisation=dict(normalise.NONE),
-    )
+    digests = {path.name: sha256_of_file(path)}
+    return event_set("braille", parts.of(Split(events, y, index)), LETTERS, digests)

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bitspike.data import grouped, normalise
-from bitspike.data.base import DataSet, Split, select
+from bitspike.data import grouped
+from bitspike.data.base import DataSet, Split, event_set
 from bitspike.data.eventfiles import as_events
 from bitspike.data.formats import EventFile
 from bitspike.data.formats.base import Array
-from bitspike.data.sources import find_folder, sha256_of_files, where_to_put
-from bitspike.errors import BitspikeError, refuse
+from bitspike.data.sources import found_folder, sha256_of_files
+from bitspike.errors import refuse
 from bitspike.tables.data import DVSGesture
 
 SIDE = 128
@@ -54,12 +54,8 @@ def dvs_gesture(
     A gesture for training is cut into clips that do not overlap, of a test gesture the first clip is taken. Clips are
     numbered by file and time, training first, those of gestures that are left out as well.
     """
-    home = find_folder(DVSGesture.folders, folder)
-    if home is None:
-        raise BitspikeError(
-            "dvs-gesture: not found and not downloaded (no verified SHA-256); put userNN_LIGHT.aedat and "
-            f"userNN_LIGHT_labels.csv into {where_to_put(DVSGesture.folders, folder)}"
-        )
+    put = "userNN_LIGHT.aedat and userNN_LIGHT_labels.csv"
+    home = found_folder("dvs-gesture", put, DVSGesture.folders, folder)
     chosen = tuple(range(len(GESTURES))) if gestures is None else tuple(gestures)
     if len(set(chosen)) != len(chosen) or len(chosen) < 2:
         refuse("dvs-gesture option gestures", list(chosen), "two or more different gestures, 0 to 10")
@@ -91,19 +87,9 @@ def dvs_gesture(
     (x, y, users_of, index_of), (x_test, y_test, _, index_test) = made
     inner = grouped.split_by_group(y, users_of, seed, validation, None, "dvs-gesture")
     paths = [path for some in files.values() for _, path in some]
-    return DataSet(
-        name="dvs-gesture",
-        kind="classification",
-        train=select(x, y, index_of, inner.train),
-        validation=select(x, y, index_of, inner.validation),
-        test=Split(x_test, y_test, index_test),
-        classes=tuple(GESTURES[gesture] for gesture in chosen),
-        shape=shape,
-        steps=None,
-        digests={f"{home.name} ({len(paths):,} recordings)": sha256_of_files(home, [*paths, *map(_labels_of, paths)])},
-        input="events",
-        normalisation=dict(normalise.NONE),
-    )
+    digests = {f"{home.name} ({len(paths):,} recordings)": sha256_of_files(home, [*paths, *map(_labels_of, paths)])}
+    made_of = inner.of(Split(x, y, index_of), Split(x_test, y_test, index_test))
+    return event_set("dvs-gesture", made_of, tuple(GESTURES[gesture] for gesture in chosen), digests)
 
 
 def _labels_of(path: Path) -> Path:

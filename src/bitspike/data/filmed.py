@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitspike.data import grouped, normalise
-from bitspike.data.base import DataSet, Events, Split, select
+from bitspike.data import grouped
+from bitspike.data.base import DataSet, Events, Split, event_set
 from bitspike.data.camera import Camera, film
 from bitspike.data.camera import Path as Moved
 from bitspike.data.digits import HIGHEST as DIGITS_HIGHEST
@@ -77,21 +77,9 @@ def mnist_dvs_sim(
     filmed = _filming(**asked)
     events = filmed("mnist-train", x[trained, 0].float() / HIGHEST, trained)
     events_test = filmed("mnist-test", x_test[tested, 0].float() / HIGHEST, len(y) + tested)
-    return DataSet(
-        name="mnist-dvs-sim",
-        kind="classification",
-        train=select(events, y[trained], trained, inner.train),
-        validation=select(events, y[trained], trained, inner.validation),
-        test=Split(events_test, y_test[tested], len(y) + tested),
-        classes=DIGITS,
-        shape=events.shape,
-        steps=None,
-        digests=raw.digests | {"train recordings": _digest(events), "test recordings": _digest(events_test)},
-        input="events",
-        normalisation=dict(normalise.NONE),
-        notes=raw.notes,
-        subset=subset,
-    )
+    known, test = Split(events, y[trained], trained), Split(events_test, y_test[tested], len(y) + tested)
+    digests = raw.digests | {"train recordings": _digest(events), "test recordings": _digest(events_test)}
+    return event_set("mnist-dvs-sim", inner.of(known, test), DIGITS, digests, notes=raw.notes, subset=subset)
 
 
 def digits_dvs_sim(
@@ -102,19 +90,7 @@ def digits_dvs_sim(
     index = torch.arange(len(y))
     events = _filming(**asked)("digits", images / DIGITS_HIGHEST, index)
     parts = grouped.divided(y, None, 0, fold, seed, validation, test, "digits-dvs-sim")
-    return DataSet(
-        name="digits-dvs-sim",
-        kind="classification",
-        train=select(events, y, index, parts.train),
-        validation=select(events, y, index, parts.validation),
-        test=select(events, y, index, parts.test),
-        classes=DIGITS,
-        shape=events.shape,
-        steps=None,
-        digests={"recordings": _digest(events)},
-        input="events",
-        normalisation=dict(normalise.NONE),
-    )
+    return event_set("digits-dvs-sim", parts.of(Split(events, y, index)), DIGITS, {"recordings": _digest(events)})
 
 
 def _filming(

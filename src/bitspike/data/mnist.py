@@ -15,8 +15,8 @@ from torch import Tensor
 from bitspike.data.base import DataSet
 from bitspike.data.idx import read_idx
 from bitspike.data.official import DIGITS, images
-from bitspike.data.sources import cache_folder, download, find_folder, sha256_of_file, where_to_put
-from bitspike.errors import BitspikeError, refuse
+from bitspike.data.sources import cache_folder, download, find_folder, not_downloaded, sha256_of_file
+from bitspike.errors import refuse
 from bitspike.tables.data import MNIST, FashionMNIST
 
 MNIST_DIGESTS = {
@@ -63,10 +63,7 @@ def fashion_mnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
     names = FashionMNIST.folders
     paths = _found("fashion-mnist", names, folder)
     if paths is None:
-        raise BitspikeError(
-            f"fashion-mnist: not found and not downloaded (no verified SHA-256); put {', '.join(FILES)} "
-            f"into {where_to_put(names, folder)}"
-        )
+        not_downloaded("fashion-mnist", ", ".join(FILES), names, folder)
     return _built("fashion-mnist", _raw(paths, len(CLOTHES), {}), CLOTHES, {"seed": seed, **asked})
 
 

@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 
-from bitspike.data import normalise
-from bitspike.data.base import DataSet, Events, Split, select
+from bitspike.data.base import DataSet, Events, Split, event_set
 from bitspike.data.eventfiles import as_events
 from bitspike.data.formats import EventFile
 from bitspike.data.official import DIGITS, parts_of
-from bitspike.data.sources import find_folder, sha256_of_files, where_to_put
-from bitspike.errors import BitspikeError, refuse
+from bitspike.data.sources import found_folder, sha256_of_files
+from bitspike.errors import refuse
 from bitspike.tables.data import MNISTDVS
 
 FIRST, LAST = 48, 73  # rows and columns that are kept
@@ -35,12 +34,7 @@ SCALE = 4
 
 def mnist_dvs(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
     """Recordings as `Events` of shape (2, 26, 26), times from each one's first event; number 1000 digit + file - 1."""
-    home = find_folder(MNISTDVS.folders, folder)
-    if home is None:
-        raise BitspikeError(
-            "mnist-dvs: not found and not downloaded (no verified SHA-256); put mnist_DIGIT_scale04_NUMBER.aedat "
-            f"into {where_to_put(MNISTDVS.folders, folder)}"
-        )
+    home = found_folder("mnist-dvs", "mnist_DIGIT_scale04_NUMBER.aedat", MNISTDVS.folders, folder)
     files = _listed(home)
     index = torch.tensor(sorted(files))
     tested = index % EACH >= TRAINED
@@ -52,23 +46,12 @@ def mnist_dvs(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
     index, index_test = train[parts.trained], test[parts.tested]
     paths, paths_test = ([files[number] for number in some.tolist()] for some in (index, index_test))
     events, events_test = _read(paths), _read(paths_test)
-    return DataSet(
-        name="mnist-dvs",
-        kind="classification",
-        train=select(events, index // EACH, index, parts.inner.train),
-        validation=select(events, index // EACH, index, parts.inner.validation),
-        test=Split(events_test, index_test // EACH, index_test),
-        classes=DIGITS,
-        shape=(2, SIDE, SIDE),
-        steps=None,
-        digests={
-            f"{home.name} {part} ({len(some):,} files)": sha256_of_files(home, some)
-            for part, some in (("1 to 900", paths), ("901 to 1000", paths_test))
-        },
-        input="events",
-        normalisation=dict(normalise.NONE),
-        subset=parts.subset,
-    )
+    digests = {
+        f"{home.name} {part} ({len(some):,} files)": sha256_of_files(home, some)
+        for part, some in (("1 to 900", paths), ("901 to 1000", paths_test))
+    }
+    known, apart = Split(events, index // EACH, index), Split(events_test, index_test // EACH, index_test)
+    return event_set("mnist-dvs", parts.inner.of(known, apart), DIGITS, digests, subset=parts.subset)
 
 
 def _listed(home: Path) -> dict[int, Path]:

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.data import normalise
-from bitspike.data.base import DataSet, Split, select
+from bitspike.data.base import DataSet, Split, event_set
 from bitspike.data.events import recordings
 from bitspike.data.official import DIGITS, parts_of
-from bitspike.data.sources import find_folder, sha256_of_files, where_to_put
-from bitspike.errors import BitspikeError, refuse
+from bitspike.data.sources import found_folder, sha256_of_files
+from bitspike.errors import refuse
 from bitspike.tables.data import NMNIST
 
 SIDE = 34
@@ -29,36 +28,20 @@ def nmnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
 
     They are numbered by digit and file name, Train first. The whole set needs about 4 GB of memory.
     """
-    home = find_folder(NMNIST.folders, folder)
-    if home is None:
-        raise BitspikeError(
-            "nmnist: not found and not downloaded (no verified SHA-256); put Train/DIGIT/*.bin and "
-            f"Test/DIGIT/*.bin into {where_to_put(NMNIST.folders, folder)}"
-        )
+    home = found_folder("nmnist", "Train/DIGIT/*.bin and Test/DIGIT/*.bin", NMNIST.folders, folder)
     (paths, y), (paths_test, y_test) = _listed(home / "Train"), _listed(home / "Test")
     trained, inner, tested, subset = parts_of("nmnist", y, y_test, SIZES, seed, **asked)
     paths = [paths[row] for row in trained.tolist()]
     paths_test = [paths_test[row] for row in tested.tolist()]
     events, notes = recordings(paths, (SIDE, SIDE))
     events_test, notes_test = recordings(paths_test, (SIDE, SIDE))
-    return DataSet(
-        name="nmnist",
-        kind="classification",
-        train=select(events, y[trained], trained, inner.train),
-        validation=select(events, y[trained], trained, inner.validation),
-        test=Split(events_test, y_test[tested], len(y) + tested),
-        classes=DIGITS,
-        shape=(2, SIDE, SIDE),
-        steps=None,
-        digests={
-            f"{home.name}/{part}/*/*.bin ({len(files):,} files)": sha256_of_files(home, files)
-            for part, files in (("Train", paths), ("Test", paths_test))
-        },
-        input="events",
-        normalisation=dict(normalise.NONE),
-        notes=(*(f"Train: {note}" for note in notes), *(f"Test: {note}" for note in notes_test)),
-        subset=subset,
-    )
+    known, test = Split(events, y[trained], trained), Split(events_test, y_test[tested], len(y) + tested)
+    digests = {
+        f"{home.name}/{part}/*/*.bin ({len(files):,} files)": sha256_of_files(home, files)
+        for part, files in (("Train", paths), ("Test", paths_test))
+    }
+    said = (*(f"Train: {note}" for note in notes), *(f"Test: {note}" for note in notes_test))
+    return event_set("nmnist", inner.of(known, test), DIGITS, digests, notes=said, subset=subset)
 
 
 def _listed(root: Path) -> tuple[list[Path], Tensor]:

@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.data import normalise
-from bitspike.data.base import DataSet, Events, Split, select
+from bitspike.data.base import DataSet, Events, Split, event_set
 from bitspike.data.eventfiles import as_events
 from bitspike.data.formats.base import Source
 from bitspike.data.formats.hdf5 import CHANNELS, Hdf5
 from bitspike.data.official import parts_of
-from bitspike.data.sources import find_file, sha256_of_file, where_to_put
-from bitspike.errors import BitspikeError, refuse
+from bitspike.data.sources import find_file, not_downloaded, sha256_of_file
+from bitspike.errors import refuse
 from bitspike.tables.data import SHD
 
 SIZES = (8156, 2264)
@@ -33,28 +32,15 @@ def shd(*, folder: Path | None, seed: int, merge: int, **asked: Any) -> DataSet:
     """`Events` of shape (1, 1, 700 / merge, rounded up), numbered in the order of the files, training first."""
     paths = [find_file(file, SHD.folders, folder) for file in SHD.files]
     if None in paths:
-        raise BitspikeError(
-            f"shd: not found and not downloaded (no verified SHA-256); put {' and '.join(SHD.files)} "
-            f"into {where_to_put(SHD.folders, folder)}"
-        )
+        not_downloaded("shd", " and ".join(SHD.files), SHD.folders, folder)
     train, test = (path for path in paths if path is not None)
     y, y_test = _labels(train), _labels(test)
     parts = parts_of("shd", y, y_test, SIZES, seed, **asked)
     events, events_test = _read(train, parts.trained, merge), _read(test, parts.tested, merge)
-    return DataSet(
-        name="shd",
-        kind="classification",
-        train=select(events, y[parts.trained], parts.trained, parts.inner.train),
-        validation=select(events, y[parts.trained], parts.trained, parts.inner.validation),
-        test=Split(events_test, y_test[parts.tested], len(y) + parts.tested),
-        classes=WORDS,
-        shape=events.shape,
-        steps=None,
-        digests={path.name: sha256_of_file(path) for path in (train, test)},
-        input="events",
-        normalisation=dict(normalise.NONE),
-        subset=parts.subset,
-    )
+    known = Split(events, y[parts.trained], parts.trained)
+    apart = Split(events_test, y_test[parts.tested], len(y) + parts.tested)
+    digests = {path.name: sha256_of_file(path) for path in (train, test)}
+    return event_set("shd", parts.inner.of(known, apart), WORDS, digests, subset=parts.subset)
 
 
 def _labels(path: Path) -> Tensor:

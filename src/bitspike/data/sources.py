@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from torch import Tensor
@@ -51,6 +52,17 @@ def where_to_put(names: Sequence[str], folder: Path | None) -> str:
     """The folder in which a missing file would be found, in words."""
     bases = search_folders(folder)
     return str(bases[0] / names[0]) if bases else f"FOLDER/{names[0]} with BITSPIKE_DATA=FOLDER"
+
+
+def found_folder(name: str, put: str, names: Sequence[str], folder: Path | None) -> Path:
+    """`find_folder`; where there is none, a line on what to put where."""
+    return find_folder(names, folder) or not_downloaded(name, put, names, folder)
+
+
+def not_downloaded(name: str, put: str, names: Sequence[str], folder: Path | None) -> NoReturn:
+    """Say that the files of a set are not there, and no SHA-256 of them is known to download them by."""
+    where = where_to_put(names, folder)
+    raise BitspikeError(f"{name}: not found and not downloaded (no verified SHA-256); put {put} into {where}")
 
 
 def sha256_of_file(path: Path) -> str:

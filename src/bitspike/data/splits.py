@@ -24,9 +24,9 @@ class Parts:
     validation: Tensor
     test: Tensor
 
-    def of(self, whole: Split) -> tuple[Split, Split, Split]:
-        """The three parts of all examples."""
-        return whole[self.train], whole[self.validation], whole[self.test]
+    def of(self, whole: Split, test: Split | None = None) -> tuple[Split, Split, Split]:
+        """The three parts of all examples; test: where it stands apart."""
+        return whole[self.train], whole[self.validation], whole[self.test] if test is None else test
 
 
 def count_of(share: float, total: int, field: str) -> int:

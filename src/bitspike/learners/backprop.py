@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bitspike.cells.lmu import train_feed_forward
 from bitspike.cells.quantised import step_schedules
 from bitspike.coding.decoding import decode, squash
-from bitspike.errors import refuse
+from bitspike.errors import check_name, check_whole, refuse
 from bitspike.layers import BatchStatistics
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
 from bitspike.layers.norm import several_processes
@@ -61,10 +61,8 @@ class BackpropLearner(Learner):
         feed_forward: float = 0.0,
     ) -> None:
         super().__init__(model, optimisation, task, seed)
-        if loss not in LOSSES:
-            refuse("learner loss", repr(loss), "'final' or 'every-step'")
-        if draws < 1:
-            refuse("learner draws", draws, "at least 1")
+        check_name("learner loss", loss, LOSSES, "'final' or 'every-step'")
+        check_whole("learner draws", draws, "at least 1")
         self.loss, self.rho, self.draws, self.decoder, self.clip = loss, rho, draws, decoder, clip
         self.class_weights = class_weights
         self.steps, self.feed_forward = dict(steps or {}), feed_forward

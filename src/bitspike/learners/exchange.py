@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.weights import binary_parametrizations
 
 Roles = dict[str, dict[str, Tensor]]
@@ -61,8 +61,7 @@ def receive(model: nn.Module, sent: Mapping[str, Mapping[str, Tensor]]) -> None:
     places["statistic"] = _statistics(model)
     taken: list[tuple[Tensor, Tensor]] = []
     for role, some in sent.items():
-        if role not in places:
-            refuse("received role", repr(role), ", ".join(places))
+        check_name("received role", role, places, ", ".join(places))
         for name, tensor in some.items():
             if (place := places[role].get(name)) is None:
                 refuse(f"received {role}", repr(name), "a name that `exchanged` gives")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bitspike import registry
 from bitspike.coding.decoding import decode
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.layers.ends import frozen, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
@@ -56,8 +56,7 @@ class OnlineLearner(Learner):
             refuse("learner rule 'online'", "several processes", "one process (it updates at every time step)")
         if burn_in < 0:
             refuse("learner burn_in", burn_in, "0 or more steps")
-        if loss not in LOSSES:
-            refuse("learner loss", repr(loss), f"one of {', '.join(LOSSES)}")
+        check_name("learner loss", loss, LOSSES)
         self.rho, self.burn_in, self.decoder, self.loss = rho, burn_in, decoder, loss
         self.class_weights = class_weights
         self.carried: list[LocalState] | None = None

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.weights import latent_parameters
 
 SCHEDULES = ("constant", "one-cycle", "cosine", "step")
@@ -37,8 +37,7 @@ class Schedule:
     halvings: int = 5
 
     def __post_init__(self) -> None:
-        if self.kind not in SCHEDULES:
-            refuse("schedule kind", repr(self.kind), f"one of {', '.join(SCHEDULES)}")
+        check_name("schedule kind", self.kind, SCHEDULES)
 
     def factor(self, progress: float) -> float:
         """Factor on the learning rate at `progress` in [0, 1)."""

@@ -26,6 +26,7 @@ SETS = {
     "arithmetic and neurons": "45 nm, arithmetic and neurons",
     "FLOPs": "FLOPs of Hunsberger & Eliasmith; float32",
 }
+COUNTED = {"arithmetic": "Counting arithmetic alone", "arithmetic and neurons": "With neuron updates"}
 PRICES = ("synop", "neuron", "joules_synops", "joules_neurons", "joules")
 
 
@@ -106,10 +107,7 @@ def in_words(found: Mapping[str, Any]) -> str:
     if here is None:
         return ""
     said = f"It sends {_short(here)} spikes per synapse. "
-    for key, counted in (
-        ("arithmetic", "counting arithmetic alone"),
-        ("arithmetic and neurons", "with neuron updates"),
-    ):
+    for key, counted in COUNTED.items():
         if section(sets, key):
             at, cheaper = number(sets, key, "at"), section(sets, key).get("winner") == "network"
             now = "costs less" if cheaper else "costs more"
@@ -117,7 +115,7 @@ def in_words(found: Mapping[str, Any]) -> str:
                 when = "would do so even if no neuron ever fired" if not cheaper else "does so at any rate"
             else:
                 when = f"{'does so' if cheaper else 'would cost less'} below {at:.3g} spikes per synapse"
-            said += f"{counted[:1].upper()}{counted[1:]}, it {now} than the same network without spikes, and {when}. "
+            said += f"{counted}, it {now} than the same network without spikes, and {when}. "
     return said.strip()
 
 

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from bitspike import metrics
 from bitspike.data import DataSet, restore
-from bitspike.energy import bits
+from bitspike.energy import Energy, bits, estimate_energy
 from bitspike.learners import Learner
 from bitspike.models.own import uncounted
 from bitspike.neurons.recordings import Monitor
 from bitspike.run.baselines import baselines
 from bitspike.run.batches import Batches
-from bitspike.run.energy import energy_of
 from bitspike.run.levels import level_bits, watched
 from bitspike.run.outputs import fit_noise, in_data_units, summary, with_noise
 from bitspike.run.recipe import Recipe
@@ -50,6 +49,15 @@ def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, fl
     result = summary(learner.task, last, targets, recipe.evaluation.bins)
     keys = ("accuracy", "nll", "brier", "ece", "rmse")
     return {key: result[key] for key in keys if key in result}
+
+
+def energy_of(recipe: Recipe, learner: Learner, test: Batches, samples: int) -> Energy:
+    """Counted on what one member of an ensemble of `samples` (0: MAP) does with the first test examples, times them."""
+    members, one = max(1, samples), min(1, samples)
+    batches = test.evaluation(recipe.evaluation.energy_examples)
+    return estimate_energy(
+        learner.model, batches, run=lambda x: learner.predict(x, one), time_first=True, draws=members
+    )
 
 
 def _spikes(module: nn.Module) -> bool:
@@ -176,7 +184,7 @@ class Evaluation:
         outputs = []
         for rows in torch.arange(len(grid)).split(self.recipe.evaluation.batch * 2):
             events = self.test.encoder(grid[rows], index[rows], self.recipe.seed, "encode", 0)
-            placed = events.to(self.test.device, self.test.dtype)
-            outputs.append(self.learner.predict(placed, self.shipped.samples)[-1].cpu())
+            events = events.to(self.test.device, self.test.dtype)
+            outputs.append(self.learner.predict(events, self.shipped.samples)[-1].cpu())
         self.arrays["grid_x"] = grid.numpy()
         self.arrays["grid_probability"] = torch.cat(outputs).float().numpy()

@@ -18,7 +18,7 @@ from bitspike.data import DataSet, Split, ends, prepare, prepare_labelled, trait
 from bitspike.data.base import filled
 from bitspike.data.given import labelled
 from bitspike.data.sources import sha256_of_file
-from bitspike.errors import BitspikeError, damaged, refuse
+from bitspike.errors import BitspikeError, check_name, damaged, refuse
 from bitspike.layers.ends import with_lengths
 from bitspike.learners import Learner
 from bitspike.models.own import made
@@ -242,8 +242,7 @@ class Run:
 
     def split(self, part: str, data: Path | None = None) -> Split:
         """A part of the run's data set: train, validation or test."""
-        if part not in PARTS:
-            refuse("--split", repr(part), "train, validation or test")
+        check_name("--split", part, PARTS, "train, validation or test")
         found: Split = getattr(self.dataset(data), part)
         return found
 

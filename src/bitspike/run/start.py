@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from bitspike.data import DataSet
-from bitspike.errors import BitspikeError, refuse
+from bitspike.errors import BitspikeError, check_name, refuse
 from bitspike.paths import home, is_folder
 from bitspike.run import several
 from bitspike.run.finished import Run
@@ -94,8 +94,7 @@ def train(
 def _fabric(device: str, processes: int, precision: str) -> Any:
     from lightning_fabric import Fabric
 
-    if precision not in PRECISIONS:
-        refuse("--precision", repr(precision), f"one of {', '.join(PRECISIONS)}")
+    check_name("--precision", precision, PRECISIONS)
     try:
         strategy = "ddp" if processes > 1 else "auto"
         wanted: Any = precision

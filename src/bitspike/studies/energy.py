@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bitspike.run.energy import energy_of
+from bitspike.run.evaluation import energy_of
 from bitspike.run.finished import Run
 
 
