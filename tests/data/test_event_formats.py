@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import bitspike
-from bitspike import registry
+from bitspike import plugins, registry
 from bitspike.data import Events, load, prepare
 from bitspike.data.eventfiles import recordings
 from bitspike.data.formats import EVENT, Format, format_of, open_events, read_events, write_events
@@ -363,6 +364,17 @@ def test_a_format_of_ones_own_is_one_class(tmp_path: Path) -> None:
             (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
             (tmp_path / "set" / name / f"{number}.txt").write_text(f"lines\n{number} 1 1 0")
     assert len(load("folder", path=tmp_path / "set").train) == 8
+
+
+def test_the_format_of_the_documentation_is_one_file(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
+    (tmp_path / "lines.py").write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[-1], encoding="utf-8")
+    plugins.add(tmp_path)
+    (tmp_path / "a.txt").write_text("# events\n3 1 1 0\n4 2 0 1\n")
+    assert read_events(tmp_path / "a.txt").tolist() == [(3, 1, 1, 0), (4, 2, 0, 1)]
+    (tmp_path / "a.txt").write_text("# events\n3 1 1 2\n")
+    with pytest.raises(BitspikeError, match=r"a.txt: got event 0 of p=2, wanted a polarity 0 or 1$"):
+        read_events(tmp_path / "a.txt")
 
 
 def test_class_folders_take_event_files_of_every_format(tmp_path: Path) -> None:

@@ -277,7 +277,8 @@ class Folder(DataOptions):
     """Column of a CSV (its name, or its number from 1) or array of an .npz that says who an example is of: no group is
     in two parts."""
     size: Annotated[tuple[Whole, Whole], Field(strict=False)] | None = None
-    """[height, width] of images (default the commonest) or of the event sensor (default the largest addresses + 1)."""
+    """[height, width] of images (default the commonest) or of the event sensor (default: as files say, or the largest
+    addresses + 1)."""
     channels: Literal[1, 3] | None = None
     """Images: 1 grey, 3 RGB (default 3 if any image has colour)."""
     white: Share | None = None

@@ -67,3 +67,14 @@ class ReluSpiking(AsSpikes):
 
     file = "relu_spiking.json"
     alone = "it only with soft rates: this run is of ReLUs"
+
+
+@register("measurement", "stream", "bitspike.reports.stream:Streamed")
+class Stream(MeasurementOptions):
+    """Probabilistic circuits: likelihoods, learning signal, traces and what they emit."""
+
+    file = "stream.json"
+    examples: Count = 200
+    """Examples whose likelihood is measured."""
+    learned: Count = 5
+    """Training examples that a copy goes on learning, for the page."""

@@ -94,7 +94,7 @@ class CircuitLearner(Learner):
         self.parity = tuple(parity)
         self.factor = (lambda updates: 1.0) if optimisation is None else optimisation.factor
         self.state: LoopState | None = None
-        self._saved: dict[str, Any] | None = None
+        self.last: Any = None  # logs (B, T, 4) of the last steps: see `circuit_loops.learn`
 
     @classmethod
     def network(cls, options: Any, model: Any, setting: Setting) -> Circuits:
@@ -166,6 +166,7 @@ class CircuitLearner(Learner):
                 refuse("training.batch", f"{events.shape[1]} with learner.samples {self.samples}", "1")
             events, wanted = (part.expand(-1, self.samples, *part.shape[2:]) for part in (events, wanted))
         logs = self._learn(events, wanted, reset)
+        self.last = logs
         loss = float(-logs[..., loops.LOG_P].mean())
         self.updates += steps
         self.check_finite(loss, events, lambda: self.model(events))
