@@ -32,18 +32,14 @@ _NAMES = (
 )  # fmt: skip
 
 
-def _found() -> dict[Any, str]:
-    """Every function and method of torch that computes a nonlinearity, with its name."""
-    found: dict[Any, str] = {}
-    for name in _NAMES:
-        for home in (torch, F, Tensor):
-            for spelling in (name, f"{name}_"):
-                if (function := getattr(home, spelling, None)) is not None:
-                    found[function] = name
-    return found
-
-
-FUNCTIONS: Mapping[Any, str] = _found()
+# Every function and method of torch that computes a nonlinearity, with its name.
+FUNCTIONS: Mapping[Any, str] = {
+    getattr(home, spelling): name
+    for name in _NAMES
+    for home in (torch, F, Tensor)
+    for spelling in (name, f"{name}_")
+    if hasattr(home, spelling)
+}
 
 
 def pure(module: nn.Module) -> nn.Module:

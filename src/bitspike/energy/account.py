@@ -185,11 +185,8 @@ def _at_45_nm(
     def arithmetic(layer: LayerCount) -> float:
         return multiply_add * layer.mac + add * (layer.ac + layer.add_real)
 
-    def one(layer: LayerCount) -> float:
-        return add
-
     def cross(ours: float, theirs: float) -> CrossOver:
-        return cross_over(counts, ours, theirs, arithmetic, one, draws)
+        return cross_over(counts, ours, theirs, arithmetic, lambda layer: add, draws)
 
     found = {
         "arithmetic": cross(network.joules_compute, other.joules_compute),

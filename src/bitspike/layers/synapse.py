@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import check_name
 from bitspike.kernels import Spike
-from bitspike.kernels.dtypes import computing, rest
+from bitspike.kernels.dtypes import computing, rest, unchanging
 from bitspike.layers.by_events import EventLayer
 from bitspike.layers.fused import hooked_anywhere, plain
 from bitspike.layers.memory_format import run_in_memory_format
@@ -149,7 +149,7 @@ class SynapticLayer(nn.Module):
             y = self._weigh(x)
             if self.behind is None:
                 few = self.events is not None and self.events.used
-                self.behind = self.rounded or few or _constant(x) or y[0].numel() <= x[0].numel()
+                self.behind = self.rounded or few or unchanging(x) or y[0].numel() <= x[0].numel()
             if self.behind:
                 if self.state is None:
                     # Not rounded: the state is kept in full.
@@ -176,7 +176,7 @@ class SynapticLayer(nn.Module):
         return plain(self) and plain(self.unit)
 
     def _weigh(self, x: Tensor) -> Tensor:
-        if _constant(x):
+        if unchanging(x):
             return self.layer(x)
         if not self.rounded:
             y = self._by_events(x)
@@ -200,7 +200,3 @@ class SynapticLayer(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle begins anew."""
         return {**self.__dict__, "state": None, "behind": None}
-
-
-def _constant(x: Tensor) -> bool:
-    return len(x) > 1 and x.stride(0) == 0

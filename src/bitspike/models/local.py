@@ -120,14 +120,11 @@ class LocalNetwork(nn.Module):
 
     def forward(self, x: Tensor, states: list[LocalState]) -> tuple[list[Tensor], list[Tensor], list[LocalState]]:
         """One step of every layer: read-outs, spikes and states, first layer first."""
-        logits, spikes, after = [], [], []
+        made: list[tuple[Tensor, Tensor, LocalState]] = []
         for layer, state in zip(self.layers, states, strict=True):
-            r, s, new = layer(x, state)
-            logits.append(r)
-            spikes.append(s)
-            after.append(new)
-            x = s.detach()
-        return logits, spikes, after
+            made.append(layer(x, state))
+            x = made[-1][1].detach()
+        return [logits for logits, _, _ in made], [spikes for _, spikes, _ in made], [after for _, _, after in made]
 
 
 def local_network(

@@ -13,6 +13,7 @@ from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.cpu import threads
 from bitspike.kernels.cpu.buffers import empty
 from bitspike.kernels.cpu.exact_lif import BLOCK, DIRECT, FIRST_ORDER
+from bitspike.kernels.dtypes import rows_of
 from bitspike.neurons.exact_lif import ExactLIF, ExactLIFState
 
 LARGEST = 0.1  # dt / tau_rc
@@ -49,14 +50,12 @@ def run(
 
     p = neuron.constants()
     shape = x.shape
-    x = x.detach()
-    moving = int(shape[0] == 1 or x.stride(0) != 0)
-    rows = x if moving else x[:1]
+    rows, moving = rows_of(x)
     if state is None:
         state = ExactLIFState(torch.zeros(shape[1:]), torch.zeros(shape[1:]))
     count = math.prod(shape[1:])
     y = empty(tuple(shape), torch.float32)
-    over_time = [array(rows.contiguous().view(len(rows), count)), moving, y.view(shape[0], count).numpy()]
+    over_time = [array(rows.view(len(rows), count)), moving, y.view(shape[0], count).numpy()]
     parts = [part.view(-1).numpy() for part in (*state, *filtered)]
     nothing = np.empty(0, np.float32)
     if synapse[0] == FIRST_ORDER:

@@ -27,6 +27,7 @@ from bitspike.kernels.cpu.source import (
     forward_source,
     stored,
 )
+from bitspike.kernels.dtypes import rows_of
 from bitspike.kernels.trace import Node, Trace
 
 # Neurons per block: their state fills the second-level cache, and rows over time are read in long stretches.
@@ -154,17 +155,14 @@ def source(found: Adjoint, dtype: str = "float32") -> str:
     return forward_source(found.trace, found.kept, one, dtype) + "\n\n" + backward_source(found, one, dtype)
 
 
+def _rows(x: Tensor) -> tuple[Any, int]:
+    rows, moving = rows_of(x)
+    return _flat(rows), moving
+
+
 def _flat(a: Tensor) -> Any:
     # math.prod: -1 would be ambiguous for an array without elements.
     return a.detach().view(a.shape[0], math.prod(a.shape[1:])).numpy()
-
-
-def _rows(x: Tensor) -> tuple[Any, int]:
-    """x as an array (T, M) and 1, or, where it does not change over time, (1, M) and 0."""
-    x = x.detach()
-    if x.shape[0] > 1 and x.stride(0) == 0:
-        return _flat(x[:1].contiguous()), 0
-    return _flat(x.contiguous()), 1
 
 
 def _constants(

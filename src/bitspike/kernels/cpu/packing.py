@@ -52,7 +52,8 @@ def unpack(packed: Packed, rows: slice | None = None, dtype: torch.dtype | None 
     part = bits[start // 8 : (start + count + 7) // 8]
     if bits.device.type == "cpu":
         values = torch.empty(8 * len(part), dtype=torch.int8)
-        arrays, kernel = (part.numpy(), values.view(torch.int64).numpy(), _bytes()), _kernels()[1]
+        _, kernel, table = _kernels()
+        arrays = (part.numpy(), values.view(torch.int64).numpy(), table)
         threads.run(lambda lo, hi: kernel(lo, hi, *arrays), len(part), len(values))
     else:
         shifts = torch.arange(8, device=bits.device, dtype=torch.uint8)
@@ -71,16 +72,7 @@ def _pack_anywhere(x: Tensor) -> Packed | None:
 
 
 @cache
-def _bytes() -> Any:
-    """The eight bytes of 0 and 1 that each byte's bits are, as one number."""
-    import numpy as np
-
-    every = np.arange(256, dtype=np.uint8)
-    return np.unpackbits(every, bitorder="little").view(np.int64)
-
-
-@cache
-def _kernels() -> tuple[Any, Any]:
+def _kernels() -> tuple[Any, Any, Any]:
     import numpy as np
 
     def pack_bytes(lo: Any, hi: Any, x: Any, bits: Any, wrong: Any) -> None:
@@ -105,4 +97,6 @@ def _kernels() -> tuple[Any, Any]:
         for i in range(np.uintp(lo), np.uintp(hi)):
             words[i] = table[bits[i]]
 
-    return compiled(pack_bytes), compiled(unpack_bytes)
+    # Eight values, as one word, of every byte.
+    table = np.unpackbits(np.arange(256, dtype=np.uint8), bitorder="little").view(np.int64)
+    return compiled(pack_bytes), compiled(unpack_bytes), table

@@ -21,6 +21,7 @@ from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.cache import module
 from bitspike.kernels.cpu.source import stored
 from bitspike.kernels.cuda.source import backward_source, forward_source
+from bitspike.kernels.dtypes import rows_of
 from bitspike.kernels.trace import Node, Trace
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -56,7 +57,7 @@ def forward(
     # Not empty_like: an input expanded over time would give outputs that share their memory.
     y, *keep = (_empty(x, x.shape) for _ in range(1 + len(stored(trace, kept))))
     last = [_empty(x, one_step) for _ in state]
-    arrays = [*_rows(x), y, *keep, *(s.detach().contiguous() for s in state), *last, *values]
+    arrays = [*rows_of(x), y, *keep, *(s.detach().contiguous() for s in state), *last, *values]
     _launch(kernel, x, one_step.numel(), [x.shape[0], one_step.numel(), *arrays])
     return y, last, keep
 
@@ -83,7 +84,7 @@ def backward(
     shares = {name: _empty(gy, one_step) for name in found.constants}
     initial = dict(zip(trace.state, state, strict=True))
     arrays: list[Any] = [steps, one_step.numel(), gy.contiguous()]
-    arrays += _rows(x) if trace.input in found.kept else []
+    arrays += rows_of(x) if trace.input in found.kept else []
     arrays += [y.contiguous()] if trace.output in found.kept else []
     arrays += [*(k.contiguous() for k in keep), *(initial[name].contiguous() for name in found.previous), *values]
     arrays += [g.contiguous() for g in ends.values()]
@@ -102,14 +103,6 @@ def source(found: Adjoint, dtype: str = "float32") -> str:
 
 def _empty(like: Tensor, shape: torch.Size) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device)
-
-
-def _rows(x: Tensor) -> tuple[Tensor, int]:
-    """x as rows (T, M) and 1, or, where it does not change over time, (1, M) and 0."""
-    x = x.detach()
-    if x.shape[0] > 1 and x.stride(0) == 0:
-        return x[:1].contiguous(), 0
-    return x.contiguous(), 1
 
 
 def _constants(trace: Trace, constants: list[Tensor], x: Tensor) -> tuple[list[Tensor], frozenset[str]]:

@@ -25,6 +25,7 @@ class Feedback(Node):
     """Units that read x_t + g W s_{t-1}, s their own outputs. weight (N, N); gain (N,), or none."""
 
     what: ClassVar[str] = "feedback"
+    tensors: ClassVar[tuple[str, ...]] = ("weight", "gain")
     weight: Tensor
     unit: Step
     gain: Tensor | None = None
@@ -40,12 +41,6 @@ class Feedback(Node):
     def detail(self) -> str:
         """The units' constants."""
         return self.unit.detail
-
-    @property
-    def weights(self) -> Mapping[str, tuple[Tensor, float]]:
-        """W and g."""
-        found = {"weight": (self.weight, self.bits)}
-        return found if self.gain is None else {**found, "gain": (self.gain, REAL_BITS)}
 
     @property
     def fan_in(self) -> int:
@@ -75,6 +70,7 @@ class Memory(Node):
     a long window leaves a float32 too few digits."""
 
     what: ClassVar[str] = "Legendre memory"
+    tensors: ClassVar[tuple[str, ...]] = ("a", "b")  # fixed
     a: Tensor
     b: Tensor
     signals: int
@@ -83,11 +79,6 @@ class Memory(Node):
     def detail(self) -> str:
         """Its sizes."""
         return f"order {len(self.b)}, {self.signals} signal{'s' * (self.signals > 1)}"
-
-    @property
-    def weights(self) -> Mapping[str, tuple[Tensor, float]]:
-        """Abar and Bbar, which are fixed."""
-        return {"a": (self.a, REAL_BITS), "b": (self.b, REAL_BITS)}
 
     @property
     def fan_in(self) -> int:
@@ -185,6 +176,7 @@ class Gates(Node):
     """
 
     what: ClassVar[str] = "gated cell"
+    tensors: ClassVar[tuple[str, ...]] = ("w", "u", "b", "c")
     cell: str
     w: Tensor
     u: Tensor
@@ -195,11 +187,6 @@ class Gates(Node):
     def kind(self) -> str:
         """LSTM or GRU."""
         return self.cell.upper()
-
-    @property
-    def weights(self) -> Mapping[str, tuple[Tensor, float]]:
-        """The four tensors."""
-        return {name: (getattr(self, name), REAL_BITS) for name in "wubc"}
 
     @property
     def fan_in(self) -> int:

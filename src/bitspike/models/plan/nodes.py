@@ -20,6 +20,7 @@ from bitspike.layers.stepwise import stepwise
 from bitspike.products import Kind
 
 REAL_BITS = 32.0
+BITS = {"weight": "bits", "bias": "bias_bits"}  # where a node says how many bits these have
 
 
 def short(value: Any) -> str:
@@ -44,6 +45,7 @@ class Node:
     emits: Kind = "real"
     integers: Any = field(default=None, repr=False)
     what: ClassVar[str] = "node"
+    tensors: ClassVar[tuple[str, ...]] = ()
 
     @property
     def kind(self) -> str:
@@ -58,7 +60,9 @@ class Node:
     @property
     def weights(self) -> Mapping[str, tuple[Tensor, float]]:
         """The tensors an export ships, by name, each with its bits per value."""
-        return {}
+        found = {name: getattr(self, name) for name in self.tensors}
+        bits = {name: getattr(self, BITS.get(name, ""), REAL_BITS) for name in self.tensors}
+        return {name: (tensor, bits[name]) for name, tensor in found.items() if tensor is not None}
 
     @property
     def fan_in(self) -> int | None:
@@ -161,6 +165,7 @@ class Scale(Node):
     """
 
     what: ClassVar[str] = "scale"
+    tensors: ClassVar[tuple[str, ...]] = ("gain", "offset")
     gain: Tensor
     offset: Tensor | None = None
     fused: bool = False
@@ -169,12 +174,6 @@ class Scale(Node):
     def detail(self) -> str:
         """The range of the gains."""
         return f"gain {short(self.gain)}" + (f" for each of {len(self.gain)} steps" if self.gain.ndim > 1 else "")
-
-    @property
-    def weights(self) -> Mapping[str, tuple[Tensor, float]]:
-        """Gain and offset."""
-        found = {"gain": (self.gain, REAL_BITS)}
-        return found if self.offset is None else {**found, "offset": (self.offset, REAL_BITS)}
 
     def initial(self, batch: int) -> int | None:
         """Steps so far, where they have gains of their own."""

@@ -14,7 +14,7 @@ from bitspike.kernels.dtypes import computing_dtype
 from bitspike.kernels.emit import NUMBA, assignments
 from bitspike.kernels.run import run_on
 from bitspike.kernels.trace import Trace, Untraceable, needed
-from bitspike.models.plan.nodes import REAL_BITS, Node, short
+from bitspike.models.plan.nodes import Node, short
 from bitspike.neurons import quantiser_draws
 from bitspike.neurons.quantiser import QuantiserConstants, QuantiserState, quantiser_step
 from bitspike.neurons.surrogate import Surrogate
@@ -96,6 +96,7 @@ class Quantiser(Node):
     """
 
     what: ClassVar[str] = "quantiser"
+    tensors: ClassVar[tuple[str, ...]] = ("dt",)
     dt: Tensor
     keys: tuple[draws.Key, ...]
     mode: str = "carry"
@@ -105,11 +106,6 @@ class Quantiser(Node):
     def detail(self) -> str:
         """Step size and mode."""
         return f"dt = {short(self.dt)}, {self.mode}"
-
-    @property
-    def weights(self) -> Any:
-        """The step sizes."""
-        return {"dt": (self.dt, REAL_BITS)}
 
     def initial(self, batch: int) -> Any:
         """Carries uniform on [0, 1), or the name of the draws."""

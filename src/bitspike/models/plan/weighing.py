@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -31,6 +30,7 @@ class Weights(Node):
     """
 
     what: ClassVar[str] = "weights"
+    tensors: ClassVar[tuple[str, ...]] = ("weight", "bias")
     form: Form
     weight: Tensor
     bias: Tensor | None = None
@@ -58,12 +58,6 @@ class Weights(Node):
         if self.geometry.groups > 1:
             words.append(f"{self.geometry.groups} groups")
         return ", ".join([*words, *(["bias"] if self.bias is not None else [])])
-
-    @property
-    def weights(self) -> Mapping[str, tuple[Tensor, float]]:
-        """Weight and bias."""
-        found = {"weight": (self.weight, self.bits)}
-        return found if self.bias is None else {**found, "bias": (self.bias, self.bias_bits)}
 
     @property
     def fan_in(self) -> int:
