@@ -36,13 +36,16 @@ FUNCTIONS: dict[Any, str] = {
 SUMS = (operator.add, operator.iadd, torch.add, Tensor.add)
 CONCATENATIONS = (torch.cat, torch.concat)
 
-Planner = Callable[["Builder", Any, str, str], str]
+Planner = Callable[["Builder", Any, str, str], str | Node]
 PLANNERS: dict[type[nn.Module], Planner] = {}
 Found = TypeVar("Found", bound=Planner)
 
 
 def planner(*classes: type[nn.Module]) -> Callable[[Found], Found]:
-    """Let `f(builder, module, name, source) -> name of its last node` plan modules of exactly these classes."""
+    """Let `f(builder, module, name, source)` plan modules of exactly these classes.
+
+    It gives the name of its last node, or a node that is then called `name` and reads `source`.
+    """
 
     def register(f: Found) -> Found:
         PLANNERS.update(dict.fromkeys(classes, f))
@@ -126,7 +129,8 @@ class Builder:
         if base is not None:
             if any(getattr(type(module), method, 0) is not getattr(base, method, 0) for method in RUNS):
                 self.refuse(name, f"{type(module).__name__}, a {base.__name__} with a way of its own to run")
-            return PLANNERS[base](self, module, name, source)
+            found = PLANNERS[base](self, module, name, source)
+            return found if isinstance(found, str) else self.add(replace(found, name=name, inputs=(source,)))
         if type(module).__module__.startswith(("torch.", "bitspike.")) and not isinstance(module, fx.GraphModule):
             self.refuse(name, type(module).__name__)
         return self._calls(module, name, source)

@@ -17,7 +17,7 @@ from bitspike.models.own import OwnNetwork
 from bitspike.models.plan.answers import Latest
 from bitspike.models.plan.build import Builder, planner
 from bitspike.models.plan.cells import Gates, Legendre, Memory
-from bitspike.models.plan.nodes import Flatten, Join, Pool, Scale
+from bitspike.models.plan.nodes import Flatten, Join, Node, Pool, Scale
 from bitspike.models.plan.planned_units import quantiser, quantiser_of
 from bitspike.models.plan.planners import fixed
 from bitspike.models.plan.units import Step
@@ -48,17 +48,17 @@ def sequence(builder: Builder, network: Any, name: str, source: str) -> str:
 
 
 @planner(Gated)
-def gated(builder: Builder, cell: Any, name: str, source: str) -> str:
+def gated(builder: Builder, cell: Any, name: str, source: str) -> Node:
     """LSTM or GRU."""
     layer = cell.layer
     w, u, b, c = (
         fixed(getattr(layer, tensor)) for tensor in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     )
-    return builder.add(Gates(name=name, inputs=(source,), cell=cell.kind, w=w, u=u, b=b, c=c))
+    return Gates(cell=cell.kind, w=w, u=u, b=b, c=c)
 
 
 @planner(LMU)
-def lmu(builder: Builder, cell: Any, name: str, source: str) -> str:
+def lmu(builder: Builder, cell: Any, name: str, source: str) -> Node:
     """The cell with its quantisers."""
     units = cell.signals * cell.order
     parts: dict[str, Any] = {}
@@ -70,11 +70,7 @@ def lmu(builder: Builder, cell: Any, name: str, source: str) -> str:
             bound = layer.bound(layer.final.dtype)
             parts[f"{part}_bound"] = None if bound is None else fixed(bound)
     matrices = LMUWeights(*(fixed(w) for w in cell.weights()))
-    leak = fixed(cell.leak(cell.a))
-    node = Legendre(
-        name=name, inputs=(source,), a=fixed(cell.a), b=fixed(cell.b), matrices=matrices, leak=leak, **parts
-    )  # fmt: skip
-    return builder.add(node)
+    return Legendre(a=fixed(cell.a), b=fixed(cell.b), matrices=matrices, leak=fixed(cell.leak(cell.a)), **parts)
 
 
 @planner(ParallelLMU)

@@ -39,8 +39,8 @@ class Node:
     integers: a place for an export's arithmetic of this node in whole numbers; nothing here reads it.
     """
 
-    name: str
-    inputs: tuple[str, ...]
+    name: str = ""
+    inputs: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     emits: Kind = "real"
     integers: Any = field(default=None, repr=False)

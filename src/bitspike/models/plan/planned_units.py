@@ -11,7 +11,7 @@ from bitspike.kernels import Recurrence, no_spike
 from bitspike.layers import Recomputed, Recurrent
 from bitspike.models.plan.build import Builder, planner
 from bitspike.models.plan.cells import Feedback
-from bitspike.models.plan.nodes import Activity
+from bitspike.models.plan.nodes import Activity, Node
 from bitspike.models.plan.planners import fixed, weights
 from bitspike.models.plan.units import Quantiser, Step, frozen_constants
 from bitspike.neurons import Neuron, SoftNeuron, Static, TemporalQuantiser
@@ -24,10 +24,10 @@ ACTIVATIONS = (
 
 
 @planner(Static, *ACTIVATIONS)
-def activity(builder: Builder, layer: Any, name: str, source: str) -> str:
+def activity(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """A nonlinearity."""
     label = layer.kind if isinstance(layer, Static) else type(layer).__name__.lower()
-    return builder.add(Activity(name=name, inputs=(source,), function=copy.deepcopy(layer), label=label))
+    return Activity(function=copy.deepcopy(layer), label=label)
 
 
 def unit(neuron: Any, name: str, source: str, like: Tensor) -> Step:
@@ -41,23 +41,19 @@ def unit(neuron: Any, name: str, source: str, like: Tensor) -> Step:
 
 
 @planner(Neuron)
-def neuron(builder: Builder, layer: Any, name: str, source: str) -> str:
+def neuron(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """A step with its constants."""
     if builder.rows:
         builder.refuse(name, f"{type(layer).__name__} inside Stepwise, where there is no time")
-    return builder.add(unit(layer, name, source, builder.like(source)))
+    return unit(layer, name, source, builder.like(source))
 
 
 @planner(SoftNeuron)
-def soft(builder: Builder, layer: Any, name: str, source: str) -> str:
+def soft(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """The noiseless rate."""
     rate = layer.rate
     step = Recurrence(RateStep(rate.curve, "none"), NoNoise, RateConstants, no_spike)
-    label = f"soft-{rate.curve}"
-    node = Step(
-        name=name, inputs=(source,), label=label, recurrence=step, constants=rate.constants(), start=NoNoise()
-    )  # fmt: skip
-    return builder.add(node)
+    return Step(label=f"soft-{rate.curve}", recurrence=step, constants=rate.constants(), start=NoNoise())
 
 
 @planner(TemporalQuantiser)
@@ -92,17 +88,14 @@ def quantiser_of(layer: Any, name: str, source: str, shape: tuple[int, ...]) -> 
 
 
 @planner(Recurrent)
-def recurrent(builder: Builder, layer: Any, name: str, source: str) -> str:
+def recurrent(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """Neurons that feed one another."""
     if type(layer.neuron).run is not Neuron.run:
         builder.refuse(name, f"{type(layer.neuron).__name__} in a loop of its own, with feedback")
     inner = unit(layer.neuron, f"{name}.neuron", source, builder.like(source))
     feedback = weights(layer.feedback)
-    node = Feedback(
-        name=name, inputs=(source,), unit=inner, emits=inner.emits, weight=feedback["weight"], bits=feedback["bits"],
-        weight_kind=feedback["weight_kind"], gain=None if layer.gain is None else fixed(layer.gain),
-    )  # fmt: skip
-    return builder.add(node)
+    given = {key: feedback[key] for key in ("weight", "bits", "weight_kind")}
+    return Feedback(unit=inner, emits=inner.emits, gain=None if layer.gain is None else fixed(layer.gain), **given)
 
 
 @planner(Recomputed)

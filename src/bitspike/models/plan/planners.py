@@ -23,7 +23,7 @@ from bitspike.layers import (
 from bitspike.layers.product import weight_kind
 from bitspike.models.feedforward import Flatten as FlattenLayer
 from bitspike.models.plan.build import Builder, planner
-from bitspike.models.plan.nodes import REAL_BITS, Flatten, Pool, Scale
+from bitspike.models.plan.nodes import REAL_BITS, Flatten, Node, Pool, Scale
 from bitspike.models.plan.weighing import Weights
 from bitspike.products import Geometry
 
@@ -48,15 +48,13 @@ def weights(layer: Any, **options: Any) -> dict[str, Any]:
 
 
 @planner(nn.Linear, FewBitLinear)
-def linear(builder: Builder, layer: Any, name: str, source: str) -> str:
+def linear(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """Dense weights."""
-    return builder.add(
-        Weights(name=name, inputs=(source,), form="dense", x_kind=getattr(layer, "x_kind", None), **weights(layer))
-    )
+    return Weights(form="dense", x_kind=getattr(layer, "x_kind", None), **weights(layer))
 
 
 @planner(nn.Conv1d, nn.Conv2d, nn.Conv3d, FewBitConv2d)
-def convolution(builder: Builder, layer: Any, name: str, source: str) -> str:
+def convolution(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """Shared weights."""
     if not builder.rows:
         builder.refuse(name, f"{type(layer).__name__} on all steps at once; wanted inside Stepwise")
@@ -69,16 +67,13 @@ def convolution(builder: Builder, layer: Any, name: str, source: str) -> str:
             builder.refuse(name, "padding 'same' that is not the same on both sides")
         padding = tuple(r // 2 if padding == "same" else 0 for r in reach)
     geometry = Geometry(layer.stride, padding, layer.dilation, layer.groups)
-    few = getattr(layer, "x_kind", None)
-    node = Weights(name=name, inputs=(source,), form="convolution", x_kind=few, geometry=geometry, **weights(layer))
-    return builder.add(node)
+    return Weights(form="convolution", x_kind=getattr(layer, "x_kind", None), geometry=geometry, **weights(layer))
 
 
 @planner(Local2d)
-def local(builder: Builder, layer: Any, name: str, source: str) -> str:
+def local(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """Weights of each place's own."""
-    geometry = Geometry(layer.stride, layer.padding, (1, 1), 1)
-    return builder.add(Weights(name=name, inputs=(source,), form="local", geometry=geometry, **weights(layer)))
+    return Weights(form="local", geometry=Geometry(layer.stride, layer.padding, (1, 1), 1), **weights(layer))
 
 
 @planner(Stepwise)
@@ -91,7 +86,7 @@ def stepwise(builder: Builder, module: Any, name: str, source: str) -> str:
 
 
 @planner(TemporalBatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BNTT)
-def normalisation(builder: Builder, norm: Any, name: str, source: str) -> str:
+def normalisation(builder: Builder, norm: Any, name: str, source: str) -> Node:
     """Statistics as they are: a gain and an offset per channel, of BNTT for each step."""
     ours = isinstance(norm, BatchStatistics)
     if not ours and not builder.rows:
@@ -107,13 +102,13 @@ def normalisation(builder: Builder, norm: Any, name: str, source: str) -> str:
     # Read off the normalisation itself, so that they are what it multiplies with, to the last digit.
     gain = F.batch_norm(like, none, var.flatten(), weight, none, False, 0.0, norm.eps).view(mean.shape)
     offset = F.batch_norm(like * 0, mean.flatten(), var.flatten(), weight, bias, False, 0.0, norm.eps).view(mean.shape)
-    return builder.add(Scale(name=name, inputs=(source,), gain=fixed(gain), offset=fixed(offset), fused=True))
+    return Scale(gain=fixed(gain), offset=fixed(offset), fused=True)
 
 
 @planner(ChannelScale)
-def scale(builder: Builder, layer: Any, name: str, source: str) -> str:
+def scale(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """Gain and offset."""
-    return builder.add(Scale(name=name, inputs=(source,), gain=fixed(layer.weight), offset=fixed(layer.bias)))
+    return Scale(gain=fixed(layer.weight), offset=fixed(layer.bias))
 
 
 @planner(Dropout, nn.Dropout, nn.Dropout2d, nn.Identity)
@@ -123,15 +118,15 @@ def nothing(builder: Builder, layer: Any, name: str, source: str) -> str:
 
 
 @planner(FlattenLayer, nn.Flatten)
-def flatten(builder: Builder, layer: Any, name: str, source: str) -> str:
+def flatten(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """The features in one row."""
     if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1 if builder.rows else 2, -1):
         builder.refuse(name, f"Flatten({layer.start_dim}, {layer.end_dim}) that leaves something else than a row")
-    return builder.add(Flatten(name=name, inputs=(source,), emits=builder.emits(source)))
+    return Flatten(emits=builder.emits(source))
 
 
 @planner(nn.MaxPool2d, nn.AvgPool2d)
-def pool(builder: Builder, layer: Any, name: str, source: str) -> str:
+def pool(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """Windows of space."""
     largest = isinstance(layer, nn.MaxPool2d)
     if not builder.rows:
@@ -140,9 +135,5 @@ def pool(builder: Builder, layer: Any, name: str, source: str) -> str:
         builder.refuse(name, "MaxPool2d that returns indices")
     names = ("dilation",) if largest else ("count_include_pad", "divisor_override")
     options = {option: getattr(layer, option) for option in names}
-    node = Pool(
-        name=name, inputs=(source,), largest=largest, size=layer.kernel_size, stride=layer.stride,
-        padding=layer.padding, ceil=layer.ceil_mode, options=options,
-        emits=builder.emits(source) if largest else "real",
-    )  # fmt: skip
-    return builder.add(node)
+    sizes = {"size": layer.kernel_size, "stride": layer.stride, "padding": layer.padding, "ceil": layer.ceil_mode}
+    return Pool(largest=largest, **sizes, options=options, emits=builder.emits(source) if largest else "real")
