@@ -9,9 +9,6 @@ Source: Ioffe & Szegedy 2015; statistics over time as in tdBN (Zheng et al. 2021
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -21,25 +18,6 @@ from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.layers.ends import inside, lengths_for
 from bitspike.layers.stepwise import stepwise
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    """Sum over processes; its gradient is the sum of the gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total: Tensor = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Tensor:
-        total: Tensor = grads[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total
-
-
-_sum_over_processes: Callable[[Tensor], Tensor] = _SumOverProcesses.apply
 
 
 def several_processes() -> bool:
@@ -120,14 +98,17 @@ class TemporalBatchNorm(BatchStatistics):
         return batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps)
 
     def _synchronised(self, x: Tensor, running_mean: Tensor, running_var: Tensor) -> Tensor:
+        # Late: not every torch has it. The gradient of this sum is the sum of the gradients.
+        from torch.distributed.nn.functional import all_reduce
+
         axes = [d for d in range(x.ndim) if d != 1]
         shape = (1, -1, *(1,) * (x.ndim - 2))
         count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
         dist.all_reduce(count)
-        mean = _sum_over_processes(x.sum(axes)) / count
+        mean = all_reduce(x.sum(axes)) / count  # type: ignore[no-untyped-call]
         centred = x - mean.view(shape)
         # Two passes: the one-pass E[x^2] - mean^2 loses the digits that make ranks agree with one process.
-        var = _sum_over_processes(centred.square().sum(axes)) / count
+        var = all_reduce(centred.square().sum(axes)) / count  # type: ignore[no-untyped-call]
         with torch.no_grad():
             running_mean.lerp_(mean.to(running_mean), self.momentum)
             running_var.lerp_((var * count / (count - 1).clamp_min(1)).to(running_var), self.momentum)

@@ -32,9 +32,8 @@ class Recomputed(nn.Module):
         super().__init__()
         for name, part in layer.named_modules():
             if isinstance(part, TemporalBatchNorm | nn.modules.batchnorm._BatchNorm):
-                refuse(
-                    "recomputed layer", f"{type(part).__name__} '{name}'", "layers that treat every time step by itself"
-                )
+                came = f"{type(part).__name__} '{name}'"
+                refuse("recomputed layer", came, "layers that treat every time step by itself")
         self.layer, self.neuron, self.segment = layer, neuron, segment
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bitspike.products import measure, table
-from bitspike.products.problem import DENSITIES, Problem, allowed, why_float32
+from bitspike.products import table
+from bitspike.products.problem import DENSITIES, why_float32
 
 GAIN = 0.95  # a method replaces float32 when it takes at most this part of its time
 MOST_DENSE = 0.6  # sums over spikes were never found to win above; guards a bad measurement
@@ -35,11 +35,6 @@ class Plan(NamedTuple):
     def method(self, density: float) -> str:
         """The method at this density of ones in x."""
         return "sparse" if density < self.sparse_below else self.dense
-
-
-def plan(problem: Problem) -> Plan:
-    """The method for this problem, from the table (measured now if it is not there)."""
-    return decide(problem, allowed(problem), lambda: measure.linear(problem))
 
 
 def decide(problem: Any, methods: tuple[str, ...], measured: Callable[[], table.Seconds]) -> Plan:

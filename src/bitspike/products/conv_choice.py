@@ -1,4 +1,4 @@
-"""Which method a convolution takes, and its measurement; see `choice`."""
+"""Which method a convolution takes, and its measurement (see `choice`); and, asked the same way, a linear product."""
 
 from __future__ import annotations
 
@@ -81,8 +81,10 @@ def allowed(problem: ConvProblem) -> tuple[str, ...]:
     return tuple(methods)
 
 
-def plan(problem: ConvProblem) -> Plan:
-    """The method for this convolution, from the table (measured now if it is not there)."""
+def plan(problem: Problem | ConvProblem) -> Plan:
+    """The method for this product, from the table (measured now if it is not there)."""
+    if isinstance(problem, Problem):
+        return decide(problem, problems.allowed(problem), lambda: measure.linear(problem))
     return decide(problem, allowed(problem), lambda: times(problem))
 
 

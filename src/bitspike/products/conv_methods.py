@@ -30,6 +30,11 @@ class Geometry(NamedTuple):
     dilation: Pair
     groups: int
 
+    @property
+    def form(self) -> list[int]:
+        """Its numbers, as operators know it; see `geometry_of`."""
+        return [*self.stride, *self.padding, *self.dilation, self.groups]
+
     def sizes(self, x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> Pair:
         """Height and width of the output."""
         high, wide = (

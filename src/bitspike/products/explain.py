@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from bitspike.errors import refuse
-from bitspike.products import conv_choice
-from bitspike.products.choice import Plan, plan
-from bitspike.products.conv_choice import ConvProblem
+from bitspike.products.conv_choice import plan, problem_of
 from bitspike.products.conv_methods import Geometry
 from bitspike.products.kinds import Kind, Part, Policy, check_names, kinds_of_part
-from bitspike.products.problem import Problem
 
 
 def explain_product(
@@ -32,16 +28,12 @@ def explain_product(
     check_names(x_kind, weight_kind, policy, part)
     # A gradient's class is named by the operand it multiplies; the other one is the real gradient.
     kinds = kinds_of_part(part, x_kind, weight_kind)
+    form: list[int] = []
     if len(weight_shape) == len(x_shape) == 4:
-        form = geometry or Geometry((1, 1), (weight_shape[2] // 2, weight_shape[3] // 2), (1, 1), 1)
-        return _told(conv_choice.plan(ConvProblem(part, *kinds, policy, tuple(x_shape), tuple(weight_shape), form)))
-    if len(weight_shape) != 2 or not x_shape or x_shape[-1] != weight_shape[1]:
+        form = (geometry or Geometry((1, 1), (weight_shape[2] // 2, weight_shape[3] // 2), (1, 1), 1)).form
+    elif len(weight_shape) != 2 or not x_shape or x_shape[-1] != weight_shape[1]:
         refuse("product sizes", f"x {tuple(x_shape)}, weight {tuple(weight_shape)}", "x (..., K), weight (N, K)")
-    rows = math.prod(x_shape[:-1])
-    return _told(plan(Problem(part, *kinds, policy, rows, weight_shape[1], weight_shape[0])))
-
-
-def _told(found: Plan) -> tuple[str, str]:
+    found = plan(problem_of(part, *kinds, policy, x_shape, weight_shape, form))
     if found.sparse_below > 0:
         return f"sparse below density {found.sparse_below:.2f}, else {found.dense}", found.reason
     return found.dense, found.reason

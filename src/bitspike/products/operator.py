@@ -29,11 +29,11 @@ from torch.autograd.function import once_differentiable
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import mixed
 from bitspike.kernels.transforms import wants_gradient
-from bitspike.products import choice, conv_choice, conv_methods, methods
+from bitspike.products import conv_methods, methods
 from bitspike.products import problem as problems
 from bitspike.products.batched import one_by_one
 from bitspike.products.choice import Plan
-from bitspike.products.conv_choice import ConvProblem, eight, half, problem_of
+from bitspike.products.conv_choice import ConvProblem, eight, half, plan, problem_of
 from bitspike.products.conv_methods import Geometry, Pair, geometry_of
 from bitspike.products.kinds import Kind, Policy, check_names, few_bit, kinds_of_part
 from bitspike.products.operands import count, parts_wanted, takes_part, transposed, wild
@@ -79,8 +79,7 @@ def conv2d(
         wanted = f"x (B, C, H, W) and weight (O, C/{groups}, R, S)"
         refuse("convolution sizes", f"x {tuple(x.shape)}, weight {tuple(weight.shape)}", wanted)
     geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
-    form = [*geometry.stride, *geometry.padding, *geometry.dilation, groups]
-    y = _made(x, weight, x_kind, weight_kind, policy, form)
+    y = _made(x, weight, x_kind, weight_kind, policy, geometry.form)
     return mixed(lambda a, b: F.conv2d(a, b, None, *geometry), x, weight) if y is None else y
 
 
@@ -113,7 +112,7 @@ def _made(x: Tensor, weight: Tensor, x_kind: Kind, weight_kind: Kind, policy: Po
 
 def _plan(problem: Problem | ConvProblem, like: Tensor) -> Plan:
     if like.device.type == "cpu":
-        return conv_choice.plan(problem) if isinstance(problem, ConvProblem) else choice.plan(problem)
+        return plan(problem)
     both = few_bit(problem.x_kind) and few_bit(problem.weight_kind)
     takes = problem.part == "forward" and both and methods.cuda_int8(like.device)
     return Plan("int8" if takes else "float32", 0.0, "int8 tensor cores" if takes else "float32 on this device")
@@ -171,8 +170,8 @@ def grad_weight(
 ) -> Tensor:
     """dL/dweight from g = dL/dy and x as int8, with so many non-zeros."""
     g = g.contiguous()
-    plan = _plan(problem_of("grad_weight", x_kind, "real", policy, x8.shape, w_shape, form), g)
-    way = plan.method(int(ones) / max(x8.numel(), 1))
+    found = _plan(problem_of("grad_weight", x_kind, "real", policy, x8.shape, w_shape, form), g)
+    way = found.method(int(ones) / max(x8.numel(), 1))
     sparse = way == "sparse" and not wild(g.flatten(1))
     if form:
         if sparse:
