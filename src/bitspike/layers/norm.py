@@ -105,10 +105,10 @@ class TemporalBatchNorm(BatchStatistics):
         shape = (1, -1, *(1,) * (x.ndim - 2))
         count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
         dist.all_reduce(count)
-        mean = all_reduce(x.sum(axes)) / count  # type: ignore[no-untyped-call]
+        mean = all_reduce(x.sum(axes)) / count
         centred = x - mean.view(shape)
         # Two passes: the one-pass E[x^2] - mean^2 loses the digits that make ranks agree with one process.
-        var = all_reduce(centred.square().sum(axes)) / count  # type: ignore[no-untyped-call]
+        var = all_reduce(centred.square().sum(axes)) / count
         with torch.no_grad():
             running_mean.lerp_(mean.to(running_mean), self.momentum)
             running_var.lerp_((var * count / (count - 1).clamp_min(1)).to(running_var), self.momentum)
