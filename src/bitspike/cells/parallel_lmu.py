@@ -150,10 +150,8 @@ class ParallelLMU(nn.Module):
         w_m, w_x, tanh = self.from_memory, self.from_input, self.spikes is None and self.nonlinearity == "tanh"
         weights = (w_m.weight.to(x.dtype) * self.scale.to(x.dtype), w_x.weight.to(x.dtype), w_m.bias.to(x.dtype))
         current = all_readings(u, x, self.window, *weights, tanh)
-        if self.spikes is not None:
-            made: Tensor = self.spikes(current)
-            return made
-        return current if tanh else STATIC[self.nonlinearity](current)
+        made: Tensor = current if tanh else (self.spikes or STATIC[self.nonlinearity])(current)
+        return made
 
     def watch(self, note: Note) -> Undo | None:
         """See `neurons.recordings`: hidden states of all steps; quantisers are watched themselves."""

@@ -78,9 +78,8 @@ def estimate_energy(
                 except Unbatched:
                     if not done:
                         raise
-                    refuse(
-                        "energy data", f"{tuple(x.shape)}, one image without a batch", "batches as the first one was"
-                    )
+                    came = f"{tuple(x.shape)}, one image without a batch"
+                    refuse("energy data", came, "batches as the first one was")
                 done += 1
         return counter.counts()
 

@@ -133,9 +133,8 @@ class SoftNeuron(Stochastic, nn.Module):
         self._chooser = Chooser()
         if self.noise.kind == "alpha-rc":
             if self.rate.curve != "lif":
-                refuse(
-                    "soft-if noise", "'alpha-rc'", "'none', 'gaussian' or 'alpha': this neuron's membrane has no leak"
-                )
+                wanted = "'none', 'gaussian' or 'alpha': this neuron's membrane has no leak"
+                refuse("soft-if noise", "'alpha-rc'", wanted)
             if abs(self.rate.tau_rc - self.noise.tau_s) < CLOSEST:
                 came = f"{self.noise.tau_s:g} beside tau_rc = {self.rate.tau_rc:g}"
                 refuse("soft-lif noise tau_s", came, f"one at least {CLOSEST:g} s away from it")
