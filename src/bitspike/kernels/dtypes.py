@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels.cpu.buffers import zeros_like
+from bitspike.kernels.cpu.buffers import unchanging, zeros_like
 
 WIDE = (torch.float32, torch.float64)
 
@@ -41,23 +41,12 @@ def computing_dtype(dtype: torch.dtype) -> torch.dtype:
     return default if default in WIDE else torch.float32
 
 
-def unchanging(x: Tensor) -> bool:
-    """Whether x is one step, expanded over time (stride 0)."""
-    return x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 0
-
-
 def once(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """f(x), step by step; of an x that does not change over time computed once, and a view again."""
     if unchanging(x):
         y = f(x[:1])
         return y.expand(len(x), *y.shape[1:])
     return f(x)
-
-
-def rows_of(x: Tensor) -> tuple[Tensor, int]:
-    """x for a loop over time, contiguous, and 1; of an x that does not change over time one step, and 0."""
-    still = unchanging(x)
-    return (x[:1] if still else x).detach().contiguous(), int(not still)
 
 
 def computing(x: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from bitspike.errors import check_name
 from bitspike.kernels import Spike
-from bitspike.kernels.dtypes import computing, rest, unchanging
+from bitspike.kernels.cpu.buffers import unchanging
+from bitspike.kernels.dtypes import computing, rest
 from bitspike.layers.by_events import EventLayer
 from bitspike.layers.fused import hooked_anywhere, plain
 from bitspike.layers.memory_format import run_in_memory_format

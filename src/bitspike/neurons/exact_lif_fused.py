@@ -11,9 +11,8 @@ from torch import Tensor
 
 from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.cpu import threads
-from bitspike.kernels.cpu.buffers import empty
+from bitspike.kernels.cpu.buffers import empty, rows_of
 from bitspike.kernels.cpu.exact_lif import BLOCK, DIRECT, FIRST_ORDER
-from bitspike.kernels.dtypes import rows_of
 from bitspike.neurons.exact_lif import ExactLIF, ExactLIFState
 
 LARGEST = 0.1  # dt / tau_rc

@@ -16,7 +16,7 @@ from torch import Tensor
 from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.cache import module
 from bitspike.kernels.cpu import threads
-from bitspike.kernels.cpu.buffers import copy, empty, zeros
+from bitspike.kernels.cpu.buffers import copy, empty, rows_of, zeros
 from bitspike.kernels.cpu.compiled import compiled
 from bitspike.kernels.cpu.source import (
     Layout,
@@ -27,7 +27,6 @@ from bitspike.kernels.cpu.source import (
     forward_source,
     stored,
 )
-from bitspike.kernels.dtypes import rows_of
 from bitspike.kernels.trace import Node, Trace
 
 # Neurons per block: their state fills the second-level cache, and rows over time are read in long stretches.

@@ -57,6 +57,17 @@ def zeros_like(like: Tensor, dtype: torch.dtype) -> Tensor:
     return made
 
 
+def unchanging(x: Tensor) -> bool:
+    """Whether x is one step, expanded over time (stride 0)."""
+    return x.ndim > 1 and x.shape[0] > 1 and x.stride(0) == 0
+
+
+def rows_of(x: Tensor) -> tuple[Tensor, int]:
+    """x for a loop over time, contiguous, and 1; of an x that does not change over time one step, and 0."""
+    still = unchanging(x)
+    return (x[:1] if still else x).detach().contiguous(), int(not still)
+
+
 def copy(a: Tensor) -> Tensor:
     """A contiguous copy of a CPU tensor, without its gradient, made on this thread alone."""
     made = empty(a.shape, a.dtype)

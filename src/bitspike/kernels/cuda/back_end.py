@@ -19,9 +19,9 @@ from torch import Tensor
 from bitspike.extras import installs
 from bitspike.kernels.adjoint import Adjoint
 from bitspike.kernels.cache import module
+from bitspike.kernels.cpu.buffers import rows_of
 from bitspike.kernels.cpu.source import stored
 from bitspike.kernels.cuda.source import backward_source, forward_source
-from bitspike.kernels.dtypes import rows_of
 from bitspike.kernels.trace import Node, Trace
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
