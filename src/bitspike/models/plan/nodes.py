@@ -36,13 +36,15 @@ class Node:
     """name: the module's path in the network; inputs: names of the nodes it reads; shape: its output for one example
     and step; emits: what that is made of (`products.Kind`).
 
-    integers: a place for an export's arithmetic of this node in whole numbers; nothing here reads it.
+    label: its kind, where that is more than the class's. integers: a place for an export's arithmetic of this node in
+    whole numbers; nothing here reads it.
     """
 
     name: str = ""
     inputs: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     emits: Kind = "real"
+    label: str = ""
     integers: Any = field(default=None, repr=False)
     what: ClassVar[str] = "node"
     tensors: ClassVar[tuple[str, ...]] = ()
@@ -50,7 +52,7 @@ class Node:
     @property
     def kind(self) -> str:
         """What it is, in a word or two."""
-        return self.what
+        return self.label or self.what
 
     @property
     def detail(self) -> str:
@@ -207,13 +209,7 @@ class Activity(Node):
 
     what: ClassVar[str] = "activity"
     function: Callable[[Tensor], Tensor] | None
-    label: str
     bound: Tensor | None = None
-
-    @property
-    def kind(self) -> str:
-        """The function."""
-        return self.label
 
     def at_each_step(self, *x: Tensor) -> Tensor:
         """f(x)."""

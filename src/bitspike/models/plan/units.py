@@ -26,21 +26,15 @@ PYTHON = {**NUMBA, "indicator": "(1.0 if {0} else 0.0)"}
 class Step(Node):
     """output, state = step(x, state, constants), elementwise, at every time step.
 
-    label: the unit's name; recurrence: the step, and the kinds of its state and constants; constants: its NamedTuple
+    label: the unit's name. recurrence: the step, and the kinds of its state and constants; constants: its NamedTuple
     of numbers or of tensors that broadcast to (B, *shape); start: the state before the first step of one example, (1,
     *shape) each.
     """
 
     what: ClassVar[str] = "step"
-    label: str
     recurrence: Recurrence
     constants: Any
     start: Any
-
-    @property
-    def kind(self) -> str:
-        """The unit."""
-        return self.label
 
     @property
     def trace(self) -> Trace:
