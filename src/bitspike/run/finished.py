@@ -246,9 +246,9 @@ class Run:
         found: Split = getattr(self.dataset(data), part)
         return found
 
-    def batches(self, split: Split) -> Batches:
-        """Examples as the network takes them."""
-        return Batches(self.recipe, self.encoder, split, torch.device("cpu"), self.dtype, self._data_form["target"])
+    def batches(self, split: Split, target: dict[str, Any] | None = None) -> Batches:
+        """Examples as the network takes them; target: what normalised their values, where these are measured."""
+        return Batches(self.recipe, self.encoder, split, torch.device("cpu"), self.dtype, target)
 
     def evaluate(
         self,
@@ -264,7 +264,8 @@ class Run:
         file: measure on this labelled file (or on class folders) instead, read as the run's data set was. data: the
         folder of the run's data set; or labelled examples to measure on, as `fit` takes them.
         """
-        known, digests = False, (self.environment["data"].get("digests") or {}).values()
+        target, known = self._data_form.get("target"), False
+        digests = (self.environment["data"].get("digests") or {}).values()
         if file is not None:
             read, path = trait(self.recipe.data.set, "prepare_labelled", prepare_labelled), Path(file).expanduser()
             split, names = read(file, self._data_form, self.classes)
@@ -275,8 +276,11 @@ class Run:
             split, digest = labelled(data, self._data_form, self.classes, "data")
             part, known = "data", digest in digests
         else:
-            split = self.split(part, None if data is None else Path(data))
-        outputs, targets = predictions(self.learner, self.batches(split), self.draws if samples is None else samples)
+            check_name("--split", part, PARTS, "train, validation or test")
+            dataset = self.dataset(None if data is None else Path(data))
+            split, target = getattr(dataset, part), dataset.target
+        batches = self.batches(split, target)
+        outputs, targets = predictions(self.learner, batches, self.draws if samples is None else samples)
         steps = len(outputs)
         if step is not None and self._data_form.get("per_step"):
             refuse("--time", step, "it left out: this run has an answer for each step, and all are measured")
