@@ -128,8 +128,9 @@ class RunFolder:
         """The recipe the run was made from; the own files that it was made with are read first."""
         with contextlib.suppress(BitspikeError):  # damage is refused where the rest of it is read
             content = self.read("environment.json") if (self.path / "environment.json").exists() else {}
-            folders = content.get("plugins", []) if isinstance(content, dict) else []
-            plugins.recall([folder for folder in folders if isinstance(folder, str)])
+            folders = content.get("plugins") if isinstance(content, dict) else None
+            known = folders if isinstance(folders, list) else []
+            plugins.recall([folder for folder in known if isinstance(folder, str)])
         text = read_text(self.path / "recipe.toml", "run", "a recipe")
         return parse_recipe(text, f"'{self.path / 'recipe.toml'}'", stored=True)
 
