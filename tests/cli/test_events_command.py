@@ -38,8 +38,10 @@ def test_a_summary_json_a_page_and_another_format(tmp_path: Path) -> None:
     (tmp_path / "cut.dat").write_bytes(raw[:-3])
     (tmp_path / "none.dat").write_bytes(raw[: raw.index(b"\x0c\x08") + 2])
     (tmp_path / "plain.raw").write_bytes(b"\0" * 40)
-    said, plain, wrong, cut, none, same, unknown, page, size = commands(
+    (tmp_path / "odd.dat").write_bytes(b"% Date \xc2\x9b31m" + b"x" * 900 + b"\n" + raw)
+    said, odd, plain, wrong, cut, none, same, unknown, page, size = commands(
         ["events", "a.dat", "--convert", "b.es"],
+        ["events", "odd.dat"],
         ["events", "a.dat", "--json", "--out", "a.html"],
         ["events", "gone.es"],
         ["events", "cut.dat"],
@@ -49,7 +51,7 @@ def test_a_summary_json_a_page_and_another_format(tmp_path: Path) -> None:
         ["events", "a.dat", "--out", "page.txt"],
         ["events", "a.dat", "--size", "9", "9"],
         cwd=tmp_path,
-        codes=[0, 0, 2, 2, 2, 2, 2, 2, 2],
+        codes=[0, 0, 0, 2, 2, 2, 2, 2, 2, 2],
     )
     lines = dict(line.split(None, 1) for line in said.stdout.splitlines())
     assert lines["events"] == "4,000"
@@ -57,6 +59,8 @@ def test_a_summary_json_a_page_and_another_format(tmp_path: Path) -> None:
     assert lines["converted:"] == "b.es"
     assert np.array_equal(read_events(tmp_path / "b.es"), events)
     assert open_events(tmp_path / "b.es").size == (50, 64)
+    # Words of a header reach the terminal as text.
+    assert dict(line.split(None, 1) for line in odd.stdout.splitlines())["date"] == r"\x9b31m" + "x" * 196
     found = json.loads(plain.stdout)
     assert (found["events"], found["first_us"], found["last_us"]) == (4000, events["t"][0], events["t"][-1])
     assert found["on_share"] == events["p"].mean()

@@ -55,6 +55,7 @@ def events(
 
 def lines(said: dict[str, Any]) -> list[str]:
     """A summary for people: a word and what it is on each line."""
+    from bitspike.errors import one_line
     from bitspike.tables.events import words_of
 
     sensor = f"{said['sensor']['width']} x {said['sensor']['height']} pixels"
@@ -72,4 +73,4 @@ def lines(said: dict[str, Any]) -> list[str]:
     rows.append(("active pixels", f"{said['active_pixels']:,} of {pixels:,} ({said['active_share']:.1%})"))
     rows += [(key, value) for key, value in said["header"].items()]
     rows += [("note", f"{count:,} {words}") for words, count in said["mended_or_skipped"].items()]
-    return [f"{name:<14} {value}" for name, value in rows]
+    return [f"{name:<14} {one_line(value)}" for name, value in rows]

@@ -8,6 +8,7 @@ from bitspike.data.formats.base import Source
 from bitspike.errors import refuse
 
 MOST = 4 << 20
+LONGEST = 200  # letters of a value
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -38,9 +39,9 @@ def marked_lines(source: Source, mark: bytes, last: str = "") -> list[str]:
 
 
 def value_of(lines: list[str], name: str, split: str = " ") -> str | None:
-    """What stands behind "MARK NAME" in a header, letters of any size."""
+    """What stands behind "MARK NAME" in a header, letters of any size; its beginning, where it is long."""
     for line in lines:
         words = line.lstrip("%#! ").strip()
         if words.lower().startswith(name.lower() + split):
-            return words[len(name) + len(split) :].strip()
+            return words[len(name) + len(split) :].strip()[:LONGEST]
     return None
