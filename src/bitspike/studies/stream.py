@@ -71,6 +71,7 @@ def _likelihoods(learner: CircuitLearner, events: Tensor, y: Tensor) -> tuple[Te
 def _learning(run: Run, learner: CircuitLearner, data: Path | None, examples: int) -> dict[str, Any]:
     """Signal, log p and size of eligibility traces at each step of the first training examples, which a copy learns."""
     made = copy.deepcopy(learner)
+    columns = made.model.circuits * made.model.symbols
     split = run.split("train", data)
     found: dict[str, list[float]] = {"log_p": [], "divergence": [], "signal": [], "trace": []}
     ends = []
@@ -82,7 +83,7 @@ def _learning(run: Run, learner: CircuitLearner, data: Path | None, examples: in
             for name, place in (("log_p", loops.LOG_P), ("divergence", loops.DIVERGENCE), ("signal", loops.SIGNAL)):
                 found[name].append(float(logs[:, -1, place].mean()))
             assert made.state is not None
-            found["trace"].append(float(abs(made.state.arrays["own_e"]).mean()))
+            found["trace"].append(float(abs(made.state.arrays["own_traces"][: 2 * columns]).mean()))
         ends.append(len(found["signal"]))
     return {**found, "ends": ends}
 

@@ -154,7 +154,8 @@ def test_a_constant_signal_is_its_own_baseline() -> None:
     x = torch.ones(30, 1, 2, dtype=torch.float64)
     made.fit_batch(x, torch.zeros(1, dtype=torch.int64))
     assert made.state is not None
-    n, m = made.state.arrays["own_n"][0, 0, 0], made.state.arrays["own_m"][0, 0, 0]
+    # e of two circuits, bias and feedback, then n of the hidden one's, and m.
+    n, m = made.state.arrays["own_traces"][[4, 6]]
     assert n / (m + 1e-7) == pytest.approx(float(torch.tensor(0.5).log()), rel=1e-3)
 
 

@@ -73,97 +73,100 @@ def present_function() -> Callable[..., None]:
 
 @register_jitable
 def _update(
-    at: Any, w: Any, after: Any, e: Any, behind: Any, n: Any, m: Any, d: Any, here: Any, g: Any, a: Any, r: Any,
-    share: Any, importance: Any, c: Any, mode: int, base: int, hidden: int, columns: int,
+    row: int, w: Any, place: int, places: int, p: Any, b: int, g: Any, a: Any, r: Any, share: Any, importance: Any,
+    c: Any, mode: int, base: int, hidden: int, columns: int,
 ) -> None:  # fmt: skip
     """One step of one row: a g is the gradient, r the signal; share and importance: factors of hidden and clamped.
 
-    All arrays are flat: the row begins at `at` of w, `after` of e, `behind` of n, m and d, `here` of g.
+    All arrays are flat: w of rows; p of e, n, m and d, as far as the rule has them, each of `places`; g of streams.
     """
+    at, after, here = index(row * columns), index(place * columns), index(b * columns)
+    n = index(places * columns + place * hidden)
+    m = n + index(places * hidden)
+    d = n if base == NO_BASELINE else m + index(places * hidden)
     keep, more, slow, fast, small = c[KAPPA], c[MORE], c[BETA], c[FAST], c[SMALL]
     eta = c[ETA] * share
     if mode == FILTERED_UPDATE and base == BASELINE_WITH:
         for j in range(index(0), index(hidden)):
-            x = keep * e[after + j] + more * (a * g[here + j])
+            x = keep * p[after + j] + more * (a * g[here + j])
             s = x * x
-            up = slow * n[behind + j] + fast * (s * r)
-            down = slow * m[behind + j] + fast * s
-            y = keep * d[behind + j] + more * ((r - up / (down + small)) * x)
-            e[after + j] = x
-            n[behind + j] = up
-            m[behind + j] = down
-            d[behind + j] = y
+            up = slow * p[n + j] + fast * (s * r)
+            down = slow * p[m + j] + fast * s
+            y = keep * p[d + j] + more * ((r - up / (down + small)) * x)
+            p[after + j] = x
+            p[n + j] = up
+            p[m + j] = down
+            p[d + j] = y
             w[at + j] += eta * y
     elif mode == FILTERED_UPDATE and base == BASELINE_BEFORE:
         for j in range(index(0), index(hidden)):
-            x = keep * e[after + j] + more * (a * g[here + j])
+            x = keep * p[after + j] + more * (a * g[here + j])
             s = x * x
-            y = keep * d[behind + j] + more * ((r - n[behind + j] / (m[behind + j] + small)) * x)
-            e[after + j] = x
-            n[behind + j] = slow * n[behind + j] + fast * (s * r)
-            m[behind + j] = slow * m[behind + j] + fast * s
-            d[behind + j] = y
+            y = keep * p[d + j] + more * ((r - p[n + j] / (p[m + j] + small)) * x)
+            p[after + j] = x
+            p[n + j] = slow * p[n + j] + fast * (s * r)
+            p[m + j] = slow * p[m + j] + fast * s
+            p[d + j] = y
             w[at + j] += eta * y
     elif mode == FILTERED_UPDATE:
         for j in range(index(0), index(hidden)):
-            x = keep * e[after + j] + more * (a * g[here + j])
-            y = keep * d[behind + j] + more * (r * x)
-            e[after + j] = x
-            d[behind + j] = y
+            x = keep * p[after + j] + more * (a * g[here + j])
+            y = keep * p[d + j] + more * (r * x)
+            p[after + j] = x
+            p[d + j] = y
             w[at + j] += eta * y
     elif mode == FILTERED_SIGNAL and base == BASELINE_WITH:
         for j in range(index(0), index(hidden)):
-            x = keep * e[after + j] + more * (a * g[here + j])
+            x = keep * p[after + j] + more * (a * g[here + j])
             s = x * x
-            up = slow * n[behind + j] + fast * (s * r)
-            down = slow * m[behind + j] + fast * s
-            e[after + j] = x
-            n[behind + j] = up
-            m[behind + j] = down
+            up = slow * p[n + j] + fast * (s * r)
+            down = slow * p[m + j] + fast * s
+            p[after + j] = x
+            p[n + j] = up
+            p[m + j] = down
             w[at + j] += eta * ((r - up / (down + small)) * x)
     elif mode == FILTERED_SIGNAL and base == BASELINE_BEFORE:
         for j in range(index(0), index(hidden)):
-            x = keep * e[after + j] + more * (a * g[here + j])
+            x = keep * p[after + j] + more * (a * g[here + j])
             s = x * x
-            w[at + j] += eta * ((r - n[behind + j] / (m[behind + j] + small)) * x)
-            e[after + j] = x
-            n[behind + j] = slow * n[behind + j] + fast * (s * r)
-            m[behind + j] = slow * m[behind + j] + fast * s
+            w[at + j] += eta * ((r - p[n + j] / (p[m + j] + small)) * x)
+            p[after + j] = x
+            p[n + j] = slow * p[n + j] + fast * (s * r)
+            p[m + j] = slow * p[m + j] + fast * s
     elif mode == FILTERED_SIGNAL:
         for j in range(index(0), index(hidden)):
-            x = keep * e[after + j] + more * (a * g[here + j])
-            e[after + j] = x
+            x = keep * p[after + j] + more * (a * g[here + j])
+            p[after + j] = x
             w[at + j] += eta * (r * x)
     elif mode == ALIASED:
         for j in range(index(0), index(hidden)):
-            x = keep * e[after + j] + more * (a * g[here + j])
+            x = keep * p[after + j] + more * (a * g[here + j])
             s = x * x
-            up = slow * n[behind + j] + fast * (s * r)
-            down = slow * m[behind + j] + fast * s
+            up = slow * p[n + j] + fast * (s * r)
+            down = slow * p[m + j] + fast * s
             x = keep * (x + more * (r - up / (down + small)) * x)
-            e[after + j] = x
-            n[behind + j] = up
-            m[behind + j] = down
+            p[after + j] = x
+            p[n + j] = up
+            p[m + j] = down
             w[at + j] += eta * x
     else:
         for j in range(index(0), index(hidden)):
-            x = keep * e[after + j] + more * (a * g[here + j])
-            e[after + j] = x
+            x = keep * p[after + j] + more * (a * g[here + j])
+            p[after + j] = x
             w[at + j] += eta * x
     clamped = c[ETA] * importance
     for j in range(index(hidden), index(columns)):
-        x = keep * e[after + j] + more * (a * g[here + j])
-        e[after + j] = x
+        x = keep * p[after + j] + more * (a * g[here + j])
+        p[after + j] = x
         w[at + j] += clamped * x
 
 
 @register_jitable
 def _catch_up(
-    row: int, until: int, was: bool, w: Any, e: Any, n: Any, m: Any, d: Any, kept: int, way: int, g: Any, pending: Any,
-    done: Any, quiet: Any, history: Any, share: Any, c: Any, mode: int, base: int, hidden: int, columns: int,
-    limit: int,
+    row: int, until: int, was: bool, w: Any, p: Any, g: Any, pending: Any, done: Any, quiet: Any, history: Any,
+    share: Any, c: Any, mode: int, base: int, hidden: int, columns: int, limit: int,
 ) -> None:  # fmt: skip
-    """Bring a row up to step `until`: its pending update, or the silent steps. kept, way: columns of n and m, of d."""
+    """Bring a row up to step `until`: its pending update, or the silent steps."""
     streams, rows = pending.shape
     ring = history.shape[1]
     nothing = w.dtype.type(0)
@@ -171,28 +174,30 @@ def _catch_up(
     if not was:
         first = done[row] + 1
         steps = min(until - done[row], limit - quiet[row])
-    at = index(row * columns)
-    for step in range(first, first + steps):
-        slot = step % ring
+    places, slot = streams * rows, first % ring
+    for _ in range(steps):
         for b in range(streams):
             a = pending[b, row] if was else nothing
-            _update(at, w, index((b * rows + row) * columns), e, index((b * rows + row) * hidden), n, m, d,
-                    index(b * columns), g, a, history[b, slot, 0], share, history[b, slot, 1], c, mode, base, hidden,
-                    columns)  # fmt: skip
+            _update(row, w, b * rows + row, places, p, b, g, a, history[b, slot, 0], share, history[b, slot, 1], c,
+                    mode, base, hidden, columns)  # fmt: skip
             if was:
                 pending[b, row] = nothing
+        slot = 0 if slot + 1 == ring else slot + 1
     quiet[row] = 0 if was else quiet[row] + steps
     left = until - first - steps + 1
     if left > 0:
         keep, slow = c[KAPPA] ** left, c[BETA] ** left
+        parts = len(p) // places
         for b in range(streams):
-            for j in range(index((b * rows + row) * columns), index((b * rows + row + 1) * columns)):
-                e[j] *= keep
-            for j in range(index((b * rows + row) * way), index((b * rows + row + 1) * way)):
-                d[j] *= keep
-            for j in range(index((b * rows + row) * kept), index((b * rows + row + 1) * kept)):
-                n[j] *= slow
-                m[j] *= slow
+            place = b * rows + row
+            for j in range(index(place * columns), index((place + 1) * columns)):
+                p[j] *= keep
+            start = places * columns
+            while start < places * parts:
+                slowly = base != NO_BASELINE and start < places * (columns + 2 * hidden)
+                for j in range(index(start + place * hidden), index(start + (place + 1) * hidden)):
+                    p[j] *= slow if slowly else keep
+                start += places * hidden
     done[row] = until
 
 
@@ -273,7 +278,7 @@ def _weigh(logs: Any, level: Any, filtered: Any, step: int, c: Any, mode: int) -
 def learn(
     starts: Any, spikes: Any, targets: Any, keys: Any,
     w: Any, own: Any, basis: Any, feedback: Any, taps: int, mask: Any, full: Any, live: Any, is_live: Any,
-    e: Any, n: Any, m: Any, d: Any, own_e: Any, own_n: Any, own_m: Any, own_d: Any,
+    traces: Any, own_traces: Any,
     bits: Any, pending: Any, done: Any, quiet: Any, g: Any, history: Any, filtered: Any, level: Any, clock: Any,
     c: Any, mode: int, base: int, symbols: int, limit: int, several: bool, logs: Any, emitted: Any,
 ) -> None:  # fmt: skip
@@ -282,9 +287,9 @@ def learn(
     starts (B, T+1), spikes: the input units that fire at each step. targets (B, T, O): symbols of the output circuits,
     SILENT or FREE. keys (B, 2): of each stream's draws. w (U, K, J): weights, J = N C columns, those of hidden circuits
     first; own (2, J): biases and feedback weights. basis, feedback: `by_byte`, of `taps` taps. full (U,): every column
-    has this unit as a source; mask (U, J): else. live: units that do not rest, is_live (U,). e (B, U, K, J),
-    n, m, d (B, U, K, hidden J or 0), own_e..own_d (B, 2, ..): traces, averages and filtered updates. bits (B, U): the
-    last spikes of units. pending (B, U, K): traces at the last step, whose update is still to come. done (U, K): the
+    has this unit as a source; mask (U, J): else. live: units that do not rest, is_live (U,). traces:
+    e (B, U, K, J), then n, m and d (B, U, K, hidden J), as far as the rule has them, in one flat array: they are read in
+    turns; own_traces: those of own. bits (B, U): the last spikes of units. pending (B, U, K): traces at the last step, whose update is still to come. done (U, K): the
     last step that a row has; quiet: silent ones of them, `limit` at rest. g (B, J): gradients of the last step;
     history (B, R, 2): signals and importances. filtered (B,), level (1,): see `_weigh`; filtered is the smoothed
     signal otherwise. clock (2,): steps so far, live units. several: streams are samples of one presentation.
@@ -296,14 +301,12 @@ def learn(
     first_output, first_own = circuits - outputs, units - columns
     hidden = first_output * symbols
     ring = history.shape[1]
-    w1, e1, n1, m1, d1, g1 = w.reshape(-1), e.reshape(-1), n.reshape(-1), m.reshape(-1), d.reshape(-1), g.reshape(-1)
-    kept, way = n.shape[3], d.shape[3]
+    w1, g1 = w.reshape(-1), g.reshape(-1)
     pending1, done1, quiet1 = pending.reshape(streams, rows), done.reshape(-1), quiet.reshape(-1)
     u, q = np.empty(streams * columns, w.dtype), np.empty(streams * columns, w.dtype)
     a = np.zeros((streams, filters), w.dtype)
     masked, own_trace = np.zeros(streams * columns, w.dtype), np.empty(streams * columns, w.dtype)
     own1 = own.reshape(-1)
-    own_e1, own_n1, own_m1, own_d1 = own_e.reshape(-1), own_n.reshape(-1), own_m.reshape(-1), own_d.reshape(-1)
     one, none = w.dtype.type(1), w.dtype.type(0)
     share = one / w.dtype.type(streams)
     silent_prior, spike_prior = np.log(one - c[PRIOR]), np.log(c[PRIOR] / w.dtype.type(symbols))
@@ -335,8 +338,8 @@ def learn(
                     now = now or a[b, k] != 0
                     was = was or pending1[b, row] != 0
                 if was or now or (quiet1[row] < limit and t - 1 - done1[row] >= limit - quiet1[row]):
-                    _catch_up(row, t - 1, was, w1, e1, n1, m1, d1, kept, way, g1 if all_columns else masked, pending1,
-                              done1, quiet1, history, share, c, mode, base, hidden, columns, limit)  # fmt: skip
+                    _catch_up(row, t - 1, was, w1, traces, g1 if all_columns else masked, pending1, done1,
+                              quiet1, history, share, c, mode, base, hidden, columns, limit)  # fmt: skip
                 if now:
                     quiet1[row] = 0
                     for b in range(streams):
@@ -392,10 +395,8 @@ def learn(
             for j in range(columns):
                 masked[b * columns + j] = own_trace[b * columns + j] * g[b, j]
             for part in range(2):
-                _update(index(part * columns), own1, index((2 * b + part) * columns), own_e1,
-                        index((2 * b + part) * hidden), own_n1, own_m1, own_d1, index(b * columns),
-                        g1 if part == 0 else masked, one, r, share, importance, c, mode, base, hidden,
-                        columns)  # fmt: skip
+                _update(part, own1, 2 * b + part, 2 * streams, own_traces, b, g1 if part == 0 else masked, one, r,
+                        share, importance, c, mode, base, hidden, columns)  # fmt: skip
         for place in range(clock[1]):
             for b in range(streams):
                 bits[b, live[place]] = (bits[b, live[place]] << u64(1)) & window
@@ -417,8 +418,8 @@ def learn(
             for b in range(streams):
                 was = was or pending1[b, row] != 0
             if was or quiet1[row] < limit:
-                _catch_up(row, clock[0] - 1, was, w1, e1, n1, m1, d1, kept, way, masked, pending1, done1, quiet1,
-                          history, share, c, mode, base, hidden, columns, limit)  # fmt: skip
+                _catch_up(row, clock[0] - 1, was, w1, traces, masked, pending1, done1, quiet1, history, share, c,
+                          mode, base, hidden, columns, limit)  # fmt: skip
 
 
 def present(

@@ -14,8 +14,8 @@ from bitspike.models.circuits import Circuits
 
 Array = np.ndarray[Any, Any]
 ORDER = (
-    "live", "is_live", "e", "n", "m", "d", "own_e", "own_n", "own_m", "own_d", "bits", "pending", "done", "quiet", "g",
-    "history", "filtered", "level", "clock",
+    "live", "is_live", "traces", "own_traces", "bits", "pending", "done", "quiet", "g", "history", "filtered", "level",
+    "clock",
 )  # fmt: skip
 
 
@@ -30,13 +30,12 @@ class LoopState:
         columns, hidden = model.circuits * model.symbols, model.hidden * model.symbols
         dtype = model.arrays()[0].dtype
         self.streams, self.limit = streams, limit
-        kept, way = (hidden if asked else 0 for asked in (averages, filtered))
-        shapes = {"e": columns, "n": kept, "m": kept, "d": way}
+        width = columns + hidden * (2 * averages + filtered)
         self.arrays: dict[str, Array] = {
             "live": np.zeros(units, np.int64),
             "is_live": np.zeros(units, np.bool_),
-            **{name: np.zeros((streams, units, filters, width), dtype) for name, width in shapes.items()},
-            **{f"own_{name}": np.zeros((streams, 2, width), dtype) for name, width in shapes.items()},
+            "traces": np.zeros(streams * units * filters * width, dtype),
+            "own_traces": np.zeros(streams * 2 * width, dtype),
             "bits": np.zeros((streams, units), np.uint64),
             "pending": np.zeros((streams, units, filters), dtype),
             "done": np.full((units, filters), -1, np.int64),
