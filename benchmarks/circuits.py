@@ -2,8 +2,8 @@
 
 Run: python -m benchmarks.circuits [--seconds S]. The dense loop does the same arithmetic for every weight at every
 step, in one compiled pass too. Both learn the same stream from the same start and are timed in turns in one process.
-After an example of 80 steps in float64 they must have the same weights within 1e-6; later a last bit decides a draw, and
-sends them apart. Processor seconds of one thread. An input is active in a step in which its filters are not all 0, that
+After an example of 80 steps in float64 they must have the same weights within 1e-6; later a last bit decides a draw,
+and sends them apart. Processor seconds of one thread. An input is active in a step in which its filters are not all 0, that
 is up to ten steps behind an event.
 """
 

@@ -144,5 +144,5 @@ def test_masks() -> None:
 
 
 def test_silent_rows_are_replayed_for_as_long_as_they_matter() -> None:
-    assert loops.quiet_steps(0.2) == 15
+    assert loops.quiet_steps(0.2) == 18
     assert 0.2 ** loops.quiet_steps(0.2) < loops.TINY

@@ -22,7 +22,7 @@ from numba.extending import register_jitable
 from bitspike.kernels.cpu.compiled import compiled as kept
 from bitspike.kernels.cpu.draws import words
 
-TINY = 1e-10
+TINY = 1e-12
 LONGEST = 2**53  # steps of a stream
 # How a hidden circuit is updated, and by which baseline.
 FILTERED_UPDATE, FILTERED_SIGNAL, ALIASED, TRACE_ALONE = range(4)
@@ -287,8 +287,8 @@ def learn(
     starts (B, T+1), spikes: the input units that fire at each step. targets (B, T, O): symbols of the output circuits,
     SILENT or FREE. keys (B, 2): of each stream's draws. w (U, K, J): weights, J = N C columns, those of hidden circuits
     first; own (2, J): biases and feedback weights. basis, feedback: `by_byte`, of `taps` taps. full (U,): every column
-    has this unit as a source; mask (U, J): else. live: units that do not rest, is_live (U,). traces: e (B, U, K, J), then
-    n, m and d (B, U, K, hidden J), as far as the rule has them, in one flat array, each read in turn; own_traces: those
+    has this unit as a source; mask (U, J): else. live: units that do not rest, is_live (U,). traces: e (B, U, K, J),
+    then n, m and d (B, U, K, hidden J), as far as the rule has them, in one flat array, each read in turn; own_traces: those
     of own. bits (B, U): the last spikes of units. pending (B, U, K): traces at the last step, whose update is still to
     come. done (U, K): the last step that a row has; quiet: silent ones of them, `limit` at rest. g (B, J): gradients of
     the last step; history (B, R, 2): signals and importances. filtered (B,), level (1,): see `_weigh`; filtered is the
