@@ -288,12 +288,12 @@ def learn(
     SILENT or FREE. keys (B, 2): of each stream's draws. w (U, K, J): weights, J = N C columns, those of hidden circuits
     first; own (2, J): biases and feedback weights. basis, feedback: `by_byte`, of `taps` taps. full (U,): every column
     has this unit as a source; mask (U, J): else. live: units that do not rest, is_live (U,). traces: e (B, U, K, J),
-    then n, m and d (B, U, K, hidden J), as far as the rule has them, in one flat array, each read in turn; own_traces: those
-    of own. bits (B, U): the last spikes of units. pending (B, U, K): traces at the last step, whose update is still to
-    come. done (U, K): the last step that a row has; quiet: silent ones of them, `limit` at rest. g (B, J): gradients of
-    the last step; history (B, R, 2): signals and importances. filtered (B,), level (1,): see `_weigh`; filtered is the
-    smoothed signal otherwise. clock (2,): steps so far, live units. several: streams are samples of one presentation.
-    logs (B, T, 4), emitted (B, T, N): symbols.
+    then n, m and d (B, U, K, hidden J), as far as the rule has them, in one flat array, each read in turn; own_traces:
+    those of own. bits (B, U): the last spikes of units. pending (B, U, K): traces at the last step, whose update is
+    still to come. done (U, K): the last step that a row has; quiet: silent ones of them, `limit` at rest. g (B, J):
+    gradients of the last step; history (B, R, 2): signals and importances. filtered (B,), level (1,): see `_weigh`;
+    filtered is the smoothed signal otherwise. clock (2,): steps so far, live units. several: streams are samples of
+    one presentation. logs (B, T, 4), emitted (B, T, N): symbols.
     """
     streams, steps, outputs = targets.shape
     units, filters, columns = w.shape
