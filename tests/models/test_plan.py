@@ -25,6 +25,7 @@ from bitspike.layers import (
 )
 from bitspike.layers import Synapse as SynapseLayer
 from bitspike.models import LocalNetwork
+from bitspike.models.circuits import Circuits
 from bitspike.models.plan import Feedback, Input, Step, Weights, plan_of
 from bitspike.models.sequence import SequenceNetwork
 from bitspike.neurons import IF, LIF, AdaptiveLIF, CurrentLIF, Integrator, TemporalQuantiser, redraw_units
@@ -119,6 +120,10 @@ def network(recipe, dtype):
 @pytest.mark.parametrize("name", recipe_names())
 def test_slices_through_the_plan_of_every_recipe_equal_its_network(name):
     recipe = load_recipe(name)
+    if recipe.model.kind == "circuits":
+        with pytest.raises(BitspikeError, match="plan of network: got Circuits, whose symbols are drawn"):
+            plan_of(Circuits(4, 2), (4,), x_kind="spikes")
+        return
     few_bit = recipe.weights.precision != "full"
     neuron = getattr(recipe.model, "neuron", None)
     spiking = neuron is not None and neuron.kind not in ("relu", "soft-lif", "soft-if")

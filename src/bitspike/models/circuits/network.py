@@ -50,6 +50,7 @@ class Circuits(nn.Module):
     """
 
     is_spiking = True
+    no_plan = "Circuits, whose symbols are drawn"
     mask: Tensor
     basis: Tensor
     feedback: Tensor

@@ -132,7 +132,7 @@ class Builder:
             found = PLANNERS[base](self, module, name, source)
             return found if isinstance(found, str) else self.add(replace(found, name=name, inputs=(source,)))
         if type(module).__module__.startswith(("torch.", "bitspike.")) and not isinstance(module, fx.GraphModule):
-            self.refuse(name, type(module).__name__)
+            self.refuse(name, getattr(module, "no_plan", type(module).__name__))
         return self._calls(module, name, source)
 
     def _calls(self, module: nn.Module, name: str, source: str) -> str:

@@ -1,0 +1,40 @@
+"""What studies of circuits share: trainings that may be stopped and gone on with, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import bitspike
+from bitspike.metrics.paired import Paired
+
+
+def trained(recipe: str, out: Path, overrides: Sequence[str], seed: int = 0) -> Any:
+    """The run in folder `out`: read back, gone on with, or trained."""
+    if (out / "result.json").exists():
+        return bitspike.load(out)
+    resume = (out / "checkpoints" / "last.json").exists()
+    print(f"{out}: {'going on' if resume else 'training'}", flush=True)
+    return bitspike.train(recipe, out, overrides=overrides, seed=seed, resume=resume, overwrite=not resume)
+
+
+def right(run: Any) -> Tensor:
+    """Whether each test example was answered correctly, float64 (N,), by its number in the data set."""
+    with np.load(run.path / "predictions.npz") as found:
+        correct = found["probabilities"][-1].argmax(-1) == found["targets"]
+        return torch.from_numpy(correct[np.argsort(found["index"])]).double()
+
+
+def interval(paired: Paired) -> dict[str, Any]:
+    """As the results hold it."""
+    return {"mean": paired.difference, "low": paired.low, "high": paired.high, "seeds": list(paired.seeds)}
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation."""
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "values": list(values)}
