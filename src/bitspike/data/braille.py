@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from bitspike.data import grouped
+from bitspike.data.alone import by_table
 from bitspike.data.arrays import read_npz
 from bitspike.data.base import DataSet, Split, event_set
 from bitspike.data.delta import send_on_delta
@@ -24,6 +25,7 @@ LETTERS = (*"ABCDEFGHIJKLMNOPQRS", "Space", *"TUVWXYZ")
 TAXELS = 12
 
 
+@by_table("braille")
 def braille(
     *, folder: Path | None, seed: int, fold: tuple[int, int] | None, validation: float, test: float, delta: float,
     step: float,

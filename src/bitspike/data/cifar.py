@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet
 from bitspike.data.official import images, joined
 from bitspike.data.plain_pickle import read_plain_pickle
@@ -38,6 +39,7 @@ FROM_JPEG = {
 }
 
 
+@by_table("cifar10")
 def cifar10(*, folder: Path | None, seed: int, scale: str, **asked: Any) -> DataSet:
     """x (N, 3, 32, 32) in [0, 1]; scale = "channel": each channel with mean 0 and variance 1 over the training part."""
     home = _home("cifar10", CIFAR10.folders, folder)
@@ -46,6 +48,7 @@ def cifar10(*, folder: Path | None, seed: int, scale: str, **asked: Any) -> Data
     return _built("cifar10", parts, classes, scale, {"seed": seed, **asked})
 
 
+@by_table("cifar100")
 def cifar100(*, folder: Path | None, seed: int, scale: str, labels: str, **asked: Any) -> DataSet:
     """As `cifar10`."""
     home = _home("cifar100", CIFAR100.folders, folder)

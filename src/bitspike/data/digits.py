@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike.data import grouped, normalise
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, Split
 from bitspike.data.official import DIGITS
 from bitspike.data.sources import sha256_of_arrays
@@ -24,6 +25,7 @@ def raw_digits() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(bunch.images).float(), torch.from_numpy(bunch.target).long()
 
 
+@by_table("digits")
 def digits(*, seed: int, fold: tuple[int, int] | None, validation: float, test: float) -> DataSet:
     """x (N, 1, 8, 8) in [0, 1]; a seeded stratified split, validation being a share of what test leaves."""
     images, y = raw_digits()

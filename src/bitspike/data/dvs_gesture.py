@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from bitspike.data import grouped
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, Split, event_set
 from bitspike.data.eventfiles import as_events
 from bitspike.data.formats import EventFile
@@ -45,6 +46,7 @@ class Clips(NamedTuple):
     end: Array
 
 
+@by_table("dvs-gesture")
 def dvs_gesture(
     *, folder: Path | None, seed: int, validation: float, gestures: Sequence[int] | None, downsample: int,
     train_clip: float, test_clip: float,

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bitspike.data import grouped
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, Events, Split, event_set
 from bitspike.data.camera import Camera, film
 from bitspike.data.camera import Path as Moved
@@ -65,6 +66,7 @@ class Filming(NamedTuple):
         return events
 
 
+@by_table("mnist-dvs-sim")
 def mnist_dvs_sim(
     *, folder: Path | None, seed: int, validation: float, train_size: int | None, test_size: int | None, **asked: Any
 ) -> DataSet:
@@ -82,6 +84,7 @@ def mnist_dvs_sim(
     return event_set("mnist-dvs-sim", inner.of(known, test), DIGITS, digests, notes=raw.notes, subset=subset)
 
 
+@by_table("digits-dvs-sim")
 def digits_dvs_sim(
     *, seed: int, fold: tuple[int, int] | None, validation: float, test: float, **asked: Any
 ) -> DataSet:  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bitspike.data import grouped, splits, targets
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, Events, Split, filled, longer
 from bitspike.data.found import Found, joined
 from bitspike.data.normalise import Kind, apply, fitted
@@ -25,6 +26,7 @@ TEST = 0.2
 COMPARED = 50_000_000
 
 
+@by_table("folder")
 def own_folder(
     *, folder: Path | None, seed: int, fold: tuple[int, int] | None, path: Path, test_path: Path | None,
     validation: float, test: float | None, normalise: Kind | None, **asked: Any,

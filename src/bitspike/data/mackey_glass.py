@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bitspike.data import normalise
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, drawn
 from bitspike.data.sources import sha256_of_arrays
 from bitspike.draws import generator
@@ -44,6 +45,7 @@ def series(history: Tensor, steps: int, tau: float = 17.0) -> Tensor:
     return torch.stack(shown, 1)
 
 
+@by_table("mackey-glass")
 def mackey_glass(
     *, seed: int, validation: int, train_size: int, test_size: int, steps: int, ahead: int, tau: float
 ) -> DataSet:

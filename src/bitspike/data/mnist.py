@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet
 from bitspike.data.idx import read_idx
 from bitspike.data.official import DIGITS, images
@@ -44,6 +45,7 @@ class Raw(NamedTuple):
     notes: tuple[str, ...]
 
 
+@by_table("mnist")
 def mnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
     """x (N, 1, 28, 28) in [0, 1]."""
     return _built("mnist", raw_mnist(folder), DIGITS, {"seed": seed, **asked})
@@ -58,6 +60,7 @@ def raw_mnist(folder: Path | None) -> Raw:
     return _raw(paths, len(DIGITS), MNIST_DIGESTS)
 
 
+@by_table("fashion-mnist")
 def fashion_mnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
     """In the form of MNIST; never downloaded, as no verified SHA-256 is at hand."""
     names = FashionMNIST.folders

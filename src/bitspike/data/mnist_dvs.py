@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, Events, Split, event_set
 from bitspike.data.eventfiles import as_events
 from bitspike.data.formats import EventFile
@@ -32,6 +33,7 @@ NAMED = re.compile(r"mnist_(\d)_scale(\d+)_(\d+)\.aedat", re.IGNORECASE)
 SCALE = 4
 
 
+@by_table("mnist-dvs")
 def mnist_dvs(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
     """Recordings as `Events` of shape (2, 26, 26), times from each one's first event; number 1000 digit + file - 1."""
     home = found_folder("mnist-dvs", "mnist_DIGIT_scale04_NUMBER.aedat", MNISTDVS.folders, folder)

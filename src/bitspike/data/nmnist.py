@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, Split, event_set
 from bitspike.data.events import recordings
 from bitspike.data.official import DIGITS, parts_of
@@ -23,6 +24,7 @@ SIDE = 34
 SIZES = (60_000, 10_000)
 
 
+@by_table("nmnist")
 def nmnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
     """Recordings as `Events` of shape (2, 34, 34).
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, Events, Split, event_set
 from bitspike.data.eventfiles import as_events
 from bitspike.data.formats.base import Source
@@ -28,6 +29,7 @@ WORDS = (
 )  # fmt: skip
 
 
+@by_table("shd")
 def shd(*, folder: Path | None, seed: int, merge: int, **asked: Any) -> DataSet:
     """`Events` of shape (1, 1, 700 / merge, rounded up), numbered in the order of the files, training first."""
     paths = [find_file(file, SHD.folders, folder) for file in SHD.files]

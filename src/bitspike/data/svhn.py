@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet
 from bitspike.data.official import DIGITS, images, joined
 from bitspike.data.sources import find_file, sha256_of_arrays, where_to_put
@@ -27,6 +28,7 @@ SIZES = (73_257, 26_032)
 NUMBERS = frozenset({"double", "single", *(f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64))})
 
 
+@by_table("svhn")
 def svhn(*, folder: Path | None, seed: int, extra: bool, **asked: Any) -> DataSet:
     """x (N, 3, 32, 32) in [0, 1]."""
     parts = {part: _read(_found(f"{part}_32x32.mat", folder)) for part in ("train", "test")}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bitspike.data import normalise
+from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, drawn
 from bitspike.data.sources import sha256_of_arrays
 from bitspike.draws import generator, seed_of
@@ -22,6 +23,7 @@ LEAK = "x and y are scaled with the range of the noise-free test curve, as in th
 OUTSIDE = "validation and test are scaled with the training range, so some values lie outside [0, 1]"
 
 
+@by_table("two-moons")
 def two_moons(*, seed: int, validation: int, train_size: int, test_size: int, noise: float) -> DataSet:
     """x (N, 2), min-max scaled with the training range; validation and test are fresh points."""
     from sklearn.datasets import make_moons
@@ -49,6 +51,7 @@ def curve(x: Tensor) -> Tensor:
     return x - 0.1 * x**2 + torch.cos(torch.pi * x / 2)
 
 
+@by_table("regression-1d")
 def regression_1d(*, seed: int, noise: float) -> DataSet:
     """x (N, 1), y (N, 1): 60 noisy points on [-1,0), [1.5,2.5), [4,5), tested on 600 noise-free ones of [-1,5).
 
