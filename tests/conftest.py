@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -23,12 +24,16 @@ def _signals_are_not_ignored() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _own_things_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_things_are_forgotten() -> Iterator[None]:
     """What a test registers, or reads of own files, is unknown to the next one of its process."""
     entries = {room: dict(registry._ready(room)) for room in registry.ROOMS}
     files, folders = dict(plugins._files), dict(plugins._folders)
-    monkeypatch.delenv(plugins.VARIABLE, raising=False)
+    named = os.environ.pop(plugins.VARIABLE, None)
     yield
+    # A test may have set it by itself, in the way of `plugins.add`.
+    os.environ.pop(plugins.VARIABLE, None)
+    if named is not None:
+        os.environ[plugins.VARIABLE] = named
     for room, known in entries.items():
         registry._entries[room] = known
     plugins._files, plugins._folders = files, folders
