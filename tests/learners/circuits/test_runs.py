@@ -97,14 +97,14 @@ def test_a_killed_run_ends_the_same(tmp_path: Path) -> None:
     whole.communicate()
     assert whole.returncode == 0
     killed = tmp_path / "killed"
-    run = start(killed, "--set", "training.checkpoint_seconds=0")
+    run = start(killed, "--set", "training.checkpoint_seconds=0.2")
     while not (killed / "checkpoints" / "last.json").exists():
         assert run.poll() is None
         time.sleep(0.01)
     time.sleep(0.3)
     run.send_signal(signal.SIGKILL)
     run.communicate()
-    again = start(killed, "--resume", "--set", "training.checkpoint_seconds=0")
+    again = start(killed, "--resume", "--set", "training.checkpoint_seconds=0.2")
     _, said = again.communicate()
     assert again.returncode == 0, said.decode()
     results = [json.loads((out / "result.json").read_text()) for out in (tmp_path / "whole", killed)]
