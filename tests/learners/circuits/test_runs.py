@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,10 @@ from bitspike.cli.app import app
 from bitspike.run.recipe_files import load_recipe
 from bitspike.run.session import Session
 
-SMALL = ["data.options.duration=300.0", "encoder.steps=12", "model.hidden=4", "data.test=0.75", "training.epochs=2"]
+SMALL = [
+    "data.options.duration=300.0", "encoder.steps=12", "model.hidden=4", "data.test=0.75", "training.epochs=2",
+    "training.checkpoint_seconds=0.2",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["digits-vowel", "digits-glm"])
@@ -86,28 +88,26 @@ def test_turns_and_snapshots_come_to_the_same_end() -> None:
     assert whole.records == other.records
 
 
-def test_a_killed_run_ends_the_same(tmp_path: Path) -> None:
-    def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
-        changes = [word for change in SMALL for word in ("--set", change)]
-        command = [sys.executable, "-m", "bitspike", "train", "digits-vowel", "--out", str(out), *changes, *more]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-
-    whole = start(tmp_path / "whole")
-    whole.communicate()
-    assert whole.returncode == 0
+def test_a_killed_run_ends_the_same(run: Path, tmp_path: Path) -> None:
     killed = tmp_path / "killed"
-    run = start(killed, "--set", "training.checkpoint_seconds=0.2")
+
+    def start(*more: str) -> subprocess.Popen[bytes]:
+        changes = [word for change in SMALL for word in ("--set", change)]
+        command = [sys.executable, "-m", "bitspike", "train", run.name, "--out", str(killed), *changes, *more]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    first = start()
     while not (killed / "checkpoints" / "last.json").exists():
-        assert run.poll() is None
+        assert first.poll() is None
         time.sleep(0.01)
     time.sleep(0.3)
-    run.send_signal(signal.SIGKILL)
-    run.communicate()
-    again = start(killed, "--resume", "--set", "training.checkpoint_seconds=0.2")
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert not (killed / "result.json").exists()
+    again = start("--resume")
     _, said = again.communicate()
     assert again.returncode == 0, said.decode()
-    results = [json.loads((out / "result.json").read_text()) for out in (tmp_path / "whole", killed)]
+    results = [json.loads((out / "result.json").read_text()) for out in (run, killed)]
     for result in results:
         del result["seconds"]
     assert results[0] == results[1]
