@@ -192,3 +192,17 @@ def test_recordings_beside_the_window_are_said_and_never_answered(tmp_path: Path
         BitspikeError, match=r"^encoder: got 8 ms \(steps \* dt\), and no train recording has an event be"
     ):
         train(recipe, tmp_path / "again", overrides=asked)
+
+
+def test_folds_of_nmnist_divide_the_recordings_of_both_folders(tmp_path: Path) -> None:
+    for part, each in (("Train", 6), ("Test", 2)):
+        for digit in "01":
+            (tmp_path / "nmnist" / part / digit).mkdir(parents=True)
+            for number in range(each):
+                write_events(
+                    tmp_path / "nmnist" / part / digit / f"{number}.bin", *(torch.tensor([v]) for v in (9, 1, 2, 1))
+                )
+    tested = [load("nmnist", folder=tmp_path, fold=(k, 4), validation=2).test.index for k in range(1, 5)]
+    assert torch.equal(torch.cat(tested).sort().values, torch.arange(16))
+    with pytest.raises(BitspikeError, match="nmnist option train_size: got 10, wanted it left out with folds"):
+        load("nmnist", folder=tmp_path, fold=(1, 4), train_size=10)

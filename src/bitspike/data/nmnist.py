@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitspike.data import grouped
 from bitspike.data.alone import by_table
 from bitspike.data.base import DataSet, Split, event_set
 from bitspike.data.events import recordings
@@ -25,13 +26,24 @@ SIZES = (60_000, 10_000)
 
 
 @by_table("nmnist")
-def nmnist(*, folder: Path | None, seed: int, **asked: Any) -> DataSet:
+def nmnist(*, folder: Path | None, seed: int, fold: tuple[int, int] | None = None, **asked: Any) -> DataSet:
     """Recordings as `Events` of shape (2, 34, 34).
 
-    They are numbered by digit and file name, Train first. The whole set needs about 4 GB of memory.
+    They are numbered by digit and file name, Train first. The whole set needs about 4 GB of memory. fold: (k, of n)
+    divides the recordings of both folders.
     """
     home = found_folder("nmnist", "Train/DIGIT/*.bin and Test/DIGIT/*.bin", NMNIST.folders, folder)
     (paths, y), (paths_test, y_test) = _listed(home / "Train"), _listed(home / "Test")
+    if fold is not None:
+        for size in ("train_size", "test_size"):
+            if asked[size] is not None:
+                refuse(f"nmnist option {size}", asked[size], "it left out with folds: they divide all recordings")
+        everything, labels = paths + paths_test, torch.cat([y, y_test])
+        events, notes = recordings(everything, (SIDE, SIDE))
+        parts = grouped.fold_parts(labels, None, fold, seed, asked["validation"], "nmnist")
+        whole = Split(events, labels, torch.arange(len(labels)))
+        digests = {f"{home.name}/*/*/*.bin ({len(everything):,} files)": sha256_of_files(home, everything)}
+        return event_set("nmnist", parts.of(whole), DIGITS, digests, notes=notes)
     trained, inner, tested, subset = parts_of("nmnist", y, y_test, SIZES, seed, **asked)
     paths = [paths[row] for row in trained.tolist()]
     paths_test = [paths_test[row] for row in tested.tolist()]
