@@ -69,8 +69,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/nmnist-online"))
     parser.add_argument("--out", type=Path, default=Path("results/nmnist-online.json"))
     asked = parser.parse_args()
-    linear = torch.cat([regression(fold) for fold in range(1, FOLDS + 1)])
-    folds = [regression(fold).mean().item() for fold in range(1, FOLDS + 1)]
+    by_fold = [regression(fold) for fold in range(1, FOLDS + 1)]
+    linear, folds = torch.cat(by_fold), [float(part.mean()) for part in by_fold]
     found: dict[str, Any] = {}
     validation = {}
     for arm in asked.arms:

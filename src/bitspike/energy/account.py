@@ -11,7 +11,7 @@ from bitspike.energy import costs
 from bitspike.energy.constants import Constant, constants
 from bitspike.energy.costs import LEVELS, PICO, Cost, joules_per_byte
 from bitspike.energy.counts import Counts, LayerCount
-from bitspike.energy.crossover import CrossOver, cross_over, spikes_per_synapse
+from bitspike.energy.crossover import CrossOver, cross_over, spikes_per_synapse, traces_alone
 from bitspike.energy.devices import Device, Joules, devices
 from bitspike.energy.paper_energy import PaperEnergy, paper_account
 from bitspike.energy.tally import LARGEST_COUNT
@@ -180,6 +180,8 @@ def _on(device: Device, counts: Counts, draws: int, spiking: bool, timesteps: in
 def _at_45_nm(
     counts: Counts, draws: int, network: Cost, other: Cost, skipping: Cost, table: dict[str, Constant]
 ) -> dict[str, CrossOver]:
+    if traces_alone(counts):
+        return {}
     multiply_add, add = PICO * table["float32_mac"].value, PICO * table["float32_add"].value
 
     def arithmetic(layer: LayerCount) -> float:
@@ -215,6 +217,8 @@ def _pairs(
     dt: float,
 ) -> dict[str, CrossOver]:  # fmt: skip
     pairs: dict[str, CrossOver] = {}
+    if traces_alone(counts):
+        return pairs
     dense = sum(layer.dense for layer in counts.layers)
     for (name, device), (other, against) in itertools.product(known.items(), known.items()):
         ours, theirs, synop = found[name], found[other], device.synop

@@ -53,6 +53,11 @@ def spikes_per_synapse(counts: Counts) -> float:
     return sum(layer.events for layer in driven) / synapses if synapses else 0.0
 
 
+def traces_alone(counts: Counts) -> bool:
+    """Weights meet filtered spikes and no spike as it is: no number of spikes a synapse says what that costs."""
+    return counts.traces and not any(layer.events for layer in counts.layers)
+
+
 def cross_over(
     counts: Counts,
     network: float,

@@ -95,8 +95,8 @@ class RunData:
     def data_name(self) -> str:
         data = section(self.recipe, "data")
         named = str(section(self.environment, "data").get("name") or data.get("set") or "")
-        # A person's own file is known by its name.
-        own = self.data_option("path")
+        # A person's own file is known by its name; other sets may have a path of another kind.
+        own = self.data_option("path") if data.get("set") == "folder" else None
         return Path(own).name or named if isinstance(own, str) else named
 
     def data_option(self, name: str) -> object:

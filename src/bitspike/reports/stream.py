@@ -16,6 +16,7 @@ from bitspike.reports.style import BLUE, GREEN, INK, MUTED, VERMILION, panel, st
 from bitspike.tables.measurement import Stream
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 READINGS = (
@@ -122,7 +123,7 @@ def _evidence(rows: list[dict[str, float]]) -> Figure:
     axes.set_xlabel("step")
     axes.set_ylabel("nats")
     axes.legend()
-    return tell(figure, "Log-likelihood as it grows")
+    return _titled(figure, axes, "Log-likelihood as it grows")
 
 
 @styled
@@ -139,7 +140,7 @@ def _stream(learning: dict[str, list[float]]) -> list[Figure]:
             axes.axvline(end + 0.5, color=MUTED, linestyle=":", linewidth=0.8)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
-        drawn.append(tell(figure, title))
+        drawn.append(_titled(figure, axes, title))
     return drawn
 
 
@@ -153,4 +154,9 @@ def _emitted(one: dict[str, Any]) -> Figure:
     axes.axhline(top - 0.75, color=MUTED, linewidth=0.6)
     axes.set_xlabel("step")
     axes.set_ylabel("circuit")
-    return tell(figure, f"An example of {one.get('class', 'a class')}")
+    return _titled(figure, axes, f"An example of {one.get('class', 'a class')}")
+
+
+def _titled(figure: Figure, axes: Axes, title: str) -> Figure:
+    axes.set_title(title)
+    return tell(figure, title)
