@@ -12,7 +12,7 @@ from tests.campaigns.inside import in_json, in_lines, in_npz
 from tests.campaigns.readers import Target, Use, _both
 
 # Tiny runs of 40 images of 6 x 6: Bayesian weights, soft rates (as spikes), ReLUs (as spikes and swept); and of the
-# same pixels in one file, which is read in no time: what is resumed, from the last and from the best epoch.
+# same pixels in one file, which is read in no time: what is resumed (from the last and the best epoch), and circuits.
 SMALL = ["training.epochs=2", "training.batch=16", "evaluation.draws=2"]
 PLAIN = ["data.set='folder'", "data.shift=0"]
 RUNS = {
@@ -21,7 +21,9 @@ RUNS = {
     "best": ("digits-bayes", ["model.layers=['6']", *SMALL, "training.keep='best'"]),
     "soft": ("soft-lif-digits", ["model.layers=['3c3','6']", *SMALL]),
     "relu": ("cnn-mnist", ["model.layers=['3c3','6']", *SMALL]),
+    "circuits": ("digits-vowel", ["encoder={name='rate', steps=3}", "model.hidden=2", "training.epochs=2"]),
 }
+HALFWAY = ("halfway", "best", "circuits")  # as a kill leaves them
 
 RARELY = 10
 drawn = 0
@@ -33,6 +35,7 @@ def material(folder: Path) -> None:
     from bitspike.studies.hybrid import sweep_run
     from bitspike.studies.relu_spiking import evaluate_rates
     from bitspike.studies.spiking import evaluate_spiking
+    from bitspike.studies.stream import streamed
 
     if (folder / "whole").exists():
         return
@@ -49,13 +52,15 @@ def material(folder: Path) -> None:
     np.savez(folder / "set.npz", x=np.stack(every), y=np.repeat(["a", "b"], 20))
     runs = {}
     for name, (recipe, overrides) in RUNS.items():
-        path = folder / ("set.npz" if name in ("halfway", "best") else "set")
+        path = folder / ("set.npz" if name in HALFWAY else "set")
         asked = [*PLAIN, f"data.options={{path='{path}'}}", *overrides]
         runs[name] = bitspike.train(recipe, folder / name, overrides=asked, overwrite=True)
     runs["soft"].folder.write("spiking.json", evaluate_spiking(runs["soft"], time=0.02, window=[(0.01, 0.02)]))
     runs["relu"].folder.write("relu_spiking.json", evaluate_rates(runs["relu"], steps=4))
     sweep_run(runs["relu"], (1,), (1.0, 4.0), examples=20, within=1.0)
-    for run in ("halfway", "best"):
+    # A page shows what is measured, whatever the run; beside soft rates it is no other row's burden.
+    runs["soft"].folder.write("stream.json", streamed(runs["circuits"], "test", 8, 2))
+    for run in HALFWAY:
         for name in ("result.json", "predictions.npz", "history.npz"):
             (folder / run / name).unlink(missing_ok=True)
     (folder / "whole").touch()
@@ -162,7 +167,10 @@ RUN_FILES: dict[str, Target] = {
     "run-best-json": _file("best", "checkpoints/best.json", (_resume,), text=True),
     "run-best-tensors": _file("best", "checkpoints/best-*.safetensors", (_resume,)),
     "run-resumed-recipe": _file("halfway", "recipe.toml", (_resume,), text=True),
+    "run-circuits-json": _file("circuits", "checkpoints/last.json", (_resume,), text=True),
+    "run-circuits-tensors": _file("circuits", "checkpoints/last-*.safetensors", (_resume,)),
     "run-sweep": _file("relu", "sweep.json", (*DRAWN, _results), text=True),
     "run-spiking": _file("soft", "spiking.json", (*DRAWN, _results), text=True),
+    "run-stream": _file("soft", "stream.json", (*DRAWN, _results), text=True),
     "run-relu-spiking": _file("relu", "relu_spiking.json", (*DRAWN, _results), text=True),
 }

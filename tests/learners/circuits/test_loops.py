@@ -106,10 +106,11 @@ def test_what_a_stream_carries_is_saved_and_taken_up() -> None:
     for one in (whole, again):
         one.fit_batch(x, classes)
     assert torch.equal(whole.model.weight, again.model.weight)
-    state = whole.state_dict()
-    state["carried"]["live"][0] = 10**6
-    with pytest.raises(BitspikeError, match="learner state: got numbers that no run leaves"):
-        again.load_state_dict(state)
+    for name, value in (("live", 10**6), ("clock", -1), ("done", 10**6), ("quiet", 99), ("bits", -1)):
+        state = whole.state_dict()
+        state["carried"][name].view(-1)[0] = value
+        with pytest.raises(BitspikeError, match="learner state: got numbers that no run leaves"):
+            again.load_state_dict(state)
 
 
 def test_the_gap_empties_filters_and_nothing_else() -> None:

@@ -29,7 +29,7 @@ class LoopState:
         units, filters = model.weight.shape[:2]
         columns, hidden = model.circuits * model.symbols, model.hidden * model.symbols
         dtype = model.arrays()[0].dtype
-        self.streams, self.limit = streams, limit
+        self.streams, self.limit, self.taps = streams, limit, model.taps
         width = columns + hidden * (2 * averages + filtered)
         self.arrays: dict[str, Array] = {
             "live": np.zeros(units, np.int64),
@@ -72,22 +72,21 @@ class LoopState:
             if not isinstance(found, Tensor) or found.shape != want.shape or found.numpy().dtype != want.dtype:
                 refuse(f"learner state {name}", "it missing or of another form", f"{want.dtype} {tuple(want.shape)}")
             array[...] = found.numpy().view(array.dtype)
-        _check(self.arrays, self.limit)
+        _check(self.arrays, self.limit, self.taps)
 
 
 def _signed(array: Array) -> Array:
     return array.view(np.int64) if array.dtype == np.uint64 else array
 
 
-def _check(arrays: dict[str, Array], limit: int) -> None:
+def _check(arrays: dict[str, Array], limit: int, taps: int) -> None:
     """Refuse numbers with which the loop would reach out of its arrays."""
     steps, live = arrays["clock"].tolist()
     units = len(arrays["live"])
     sound = 0 <= live <= units and 0 <= steps <= loops.LONGEST
-    listed = arrays["live"][:live] if sound else arrays["live"]
-    sound = sound and bool(((listed >= 0) & (listed < units)).all()) and len(np.unique(listed)) == len(listed)
-    sound = sound and bool((arrays["is_live"].nonzero()[0] == np.sort(listed)).all()) if sound else False
+    listed = np.sort(arrays["live"][: live if sound else 0])
+    sound = sound and np.array_equal(arrays["is_live"].nonzero()[0], listed)
     sound = sound and bool(((arrays["done"] >= -1) & (arrays["done"] < max(steps, 1))).all())
     sound = sound and bool(((arrays["quiet"] >= 0) & (arrays["quiet"] <= limit)).all())
-    if not sound:
+    if not sound or (taps < 64 and bool((arrays["bits"] >> np.uint64(taps)).any())):
         refuse("learner state", "numbers that no run leaves", "a whole one")
