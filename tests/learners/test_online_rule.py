@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+import bitspike
 from bitspike.errors import BitspikeError
 from bitspike.learners import OnlineLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
@@ -164,3 +165,14 @@ def test_a_loss_that_is_not_a_number_stops_with_update_and_layer():
         BitspikeError, match=r"the loss became nan at update 0, first non-finite value in layer 'layers\.1"
     ):
         rule.fit_batch(events, y)
+
+
+def test_traces_are_no_spikes_to_the_energy_account():
+    """Their values may be whole by chance; a layer that meets them is none that spikes drive."""
+    rule, (events, _) = learner(dtype=torch.float32), batch(30, 8, torch.float32)
+    events[:] = 1  # traces come to rest, where they are whole
+    account = bitspike.estimate_energy(rule.model, [events], run=rule.readouts, time_first=True)
+    met = {layer.name: layer for layer in account.counts.layers}
+    assert all(met[f"layers.{k}.weights"].events == 0 for k in (0, 1))
+    assert met["layers.1.weights"].graded > 0
+    assert 0 < account.spikes_per_synapse <= 30

@@ -69,6 +69,10 @@ class Tally:
     def weighs(self, layer: Any, x: Tensor, y: Tensor, origin: tuple[Tensor | None, bool] | None = None) -> None:
         """The products of a weight layer (Linear, a convolution, Local2d) of rows x to y; origin: of x, if known."""
         weight, kernel = layer.weight, getattr(layer, "kernel_size", ())
+        if getattr(layer, "meets_traces", False):
+            origin = None, True
+        elif origin is None:
+            origin = self.origin(x)
         if kernel and x.ndim == len(kernel) + 1:
             self.check_batch()
         # Space follows the channels; all that stands before them is rows (examples, or steps x examples).
@@ -82,7 +86,7 @@ class Tally:
                 self.name, kind_of(layer), weight.numel(), tensor_bits(layer, "weight"), dense(reach, row), units,
                 fan_in(layer),
             )  # fmt: skip
-        self.multiply(self.name, x, weight, reach, row, *(self.origin(x) if origin is None else origin))
+        self.multiply(self.name, x, weight, reach, row, *origin)
 
     def weighs_over_time(self, layer: nn.Module, x: Tensor, y: Tensor) -> None:
         """As `weighs`, x (T, B, *) to y (T, B, *): a picture that is shown over several calls is multiplied once."""

@@ -52,6 +52,7 @@ class LocalLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.weights, self.constants, self.spike, self.pool = weights, constants, spike, pool
+        weights.meets_traces = True  # type: ignore[assignment]  # see `energy.tally`
         self.shape = shape
         self.gain = weights.weight[0].numel() ** -0.5
         # The convolution keeps height and width (odd kernels with same padding only).
