@@ -68,6 +68,7 @@ benchmark: $(BENCH)/.installed  ## minutes: time and memory of ours and the othe
 	$(BENCH)/bin/python -m benchmarks.memory
 	$(BENCH)/bin/python -m benchmarks.lmu
 	$(BENCH)/bin/python -m benchmarks.events
+	$(BENCH)/bin/python -m benchmarks.circuits
 	$(BENCH)/bin/python -m benchmarks.relu_conversion
 
 performance: $(STAMP)  ## docs/performance.md and its pictures, from results/benchmarks
