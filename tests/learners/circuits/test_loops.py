@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 
 import pytest
 import torch
@@ -133,6 +134,18 @@ def test_memory_does_not_grow_with_time() -> None:
         made.fit_batch(x, classes, reset=False)
     assert {name: tuple(part.shape) for name, part in made.state_dict()["carried"].items()} == sizes
     assert made.updates == 21 * STEPS
+
+
+@pytest.mark.long
+def test_a_million_steps_take_the_memory_of_a_thousand() -> None:
+    made = GLM(Circuits(64, 4, hidden=8, symbols=1))
+    x = (torch.rand(1000, 1, 64, generator=torch.Generator().manual_seed(0)) < 0.05).float()
+    peaks = []
+    for _ in range(1000):
+        made.fit_batch(x, torch.tensor([1]), reset=False)
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    assert peaks[-1] - peaks[0] < 16 * 1024  # kB
+    assert made.updates == 10**6
 
 
 def test_masks() -> None:
