@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ def right(run: Any) -> Tensor:
     with np.load(run.path / "predictions.npz") as found:
         correct = found["probabilities"][-1].argmax(-1) == found["targets"]
         return torch.from_numpy(correct[np.argsort(found["index"])]).double()
+
+
+def held(run: Any) -> float:
+    """Accuracy on validation at the end of training."""
+    text = (run.path / "metrics.jsonl").read_text().splitlines()[-1]
+    return float(json.loads(text)["validation"]["accuracy"])
 
 
 def interval(paired: Paired) -> dict[str, Any]:

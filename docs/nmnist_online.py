@@ -12,14 +12,13 @@ Run: python docs/nmnist_online.py (needs BITSPIKE_DATA; about an hour of one cor
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from circuit_studies import interval, right, spread, trained
+from circuit_studies import held, interval, right, spread, trained
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -80,11 +79,6 @@ def main() -> None:
         def run(fold: int, rate: str, recipe: str = recipe, changes: list[str] = changes, name: str = name) -> Any:
             more = [*changes, f"learner.rate={rate}", f"data.folds={FOLDS}", f"data.fold={fold}"]
             return trained(recipe, asked.runs / f"{name}-rate-{rate}-fold-{fold}", more)
-
-        def held(one: Any) -> float:
-            """Accuracy on validation at the end of training."""
-            text = (one.path / "metrics.jsonl").read_text().splitlines()[-1]
-            return float(json.loads(text)["validation"]["accuracy"])
 
         tried = {rate: held(run(1, rate)) for rate in RATES}
         rate = max(tried, key=lambda key: tried[key])

@@ -14,13 +14,12 @@ last one with all of them collects.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from circuit_studies import interval, right, spread, trained
+from circuit_studies import held, interval, right, spread, trained
 
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
@@ -31,12 +30,6 @@ ARMS: dict[str, tuple[str, list[str]]] = {
     "glm, unsigned": ("mnist-dvs-glm", ["encoder.rule=or", "encoder.polarity=merge"]),
 }
 RATES = ("0.002", "0.005", "0.02")
-
-
-def held(run: Any) -> float:
-    """Accuracy on validation at the end of training."""
-    text = (run.path / "metrics.jsonl").read_text().splitlines()[-1]
-    return float(json.loads(text)["validation"]["accuracy"])
 
 
 def arm(name: str, circuits: int, seeds: list[int], folder: Path) -> dict[str, Any]:

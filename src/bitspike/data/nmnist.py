@@ -26,7 +26,7 @@ SIZES = (60_000, 10_000)
 
 
 @by_table("nmnist")
-def nmnist(*, folder: Path | None, seed: int, fold: tuple[int, int] | None = None, **asked: Any) -> DataSet:
+def nmnist(*, folder: Path | None, seed: int, fold: tuple[int, int] | None, **asked: Any) -> DataSet:
     """Recordings as `Events` of shape (2, 34, 34).
 
     They are numbered by digit and file name, Train first. The whole set needs about 4 GB of memory. fold: (k, of n)

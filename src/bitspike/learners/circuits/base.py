@@ -130,6 +130,20 @@ class CircuitLearner(Learner):
     def rule(self) -> Rule:
         """The numbers of this rule now."""
 
+    def numbers(self, mode: int, base: int) -> Rule:
+        """A rule of this learner's numbers that updates hidden circuits by `mode` and `base`."""
+        return Rule(
+            eta=self.rate * self.rate_factor(),
+            kappa=self.kappa,
+            beta=self.beta,
+            gamma=self.divergence_weight,
+            prior=self.spiking,
+            guard=1e-7 if "V4" in self.parity else 0.0,
+            mode=mode,
+            base=loops.BASELINE_WITH if "V1" in self.parity else base,
+            several=self.samples > 1,
+        )
+
     def start(self) -> None:
         """Nothing: there is no optimiser."""
 
@@ -169,9 +183,8 @@ class CircuitLearner(Learner):
         self.last = logs
         loss = float(-logs[..., loops.LOG_P].mean())
         self.updates += steps
-        self.check_finite(loss, events, lambda: self.model(events))
-        if not bool(torch.isfinite(self.model.own).all()):
-            self.check_finite(float("nan"), events, lambda: self.model(events))
+        finite = bool(torch.isfinite(self.model.own).all())
+        self.check_finite(loss if finite else float("nan"), events, lambda: self.model(events))
         return {"loss": loss, "examples": float(len(targets))}
 
     def _learn(self, events: Tensor, wanted: Tensor, reset: bool) -> Any:
@@ -181,14 +194,13 @@ class CircuitLearner(Learner):
         state = self._state_for(streams, rule)
         if reset:
             state.forget()
-        mask = np.repeat(model.mask.numpy(), model.symbols, 1).astype(w.dtype)
         words = [key_words(*self.keys, "circuits", stream) for stream in range(streams)]
         logs = np.zeros((streams, steps, 4), w.dtype)
         emitted = np.zeros((streams, steps, model.circuits), np.int8)
         numbers = loops.constants(*rule[:7], w.dtype)
         loops.learn_function()(
             *model.spikes_of(events), np.ascontiguousarray(wanted.transpose(0, 1).numpy()),
-            np.asarray(words, np.uint32), w, own, basis, feedback, model.taps, mask, mask.all(1), *state.given(),
+            np.asarray(words, np.uint32), w, own, basis, feedback, model.taps, *state.synapses, *state.given(),
             numbers, rule.mode, rule.base, model.symbols, state.limit, rule.several, logs, emitted,
         )  # fmt: skip
         return logs
@@ -250,10 +262,8 @@ class CircuitLearner(Learner):
         streams = int(state["streams"])
         if not 0 <= streams <= 10**6 or (state["carried"] is None) != (streams == 0):
             refuse("learner streams", streams, "as many as were carried")
-        if streams == 0:
-            self.state = None
-        else:
+        self.state = None
+        if streams:
             if len(state["carried"]["bits"]) != streams:
                 refuse("learner streams", streams, str(len(state["carried"]["bits"])))
-            self.state = None
             self._state_for(streams, self.rule()).load_state_dict(state["carried"])

@@ -6,7 +6,7 @@ Sources: Jang, Skatchkovsky and Simeone 2020 (VOWEL, arXiv 2004.09416); Jang et 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from bitspike.kernels.cpu import circuit_loops as loops
 from bitspike.learners.circuits.base import CircuitLearner, Rule
@@ -27,18 +27,9 @@ class Vowel(CircuitLearner):
 
     def rule(self) -> Rule:
         """See `plain`."""
-        aliased = "V3" in self.parity
-        return Rule(
-            eta=self.rate * self.rate_factor(),
-            kappa=self.kappa,
-            beta=self.beta,
-            gamma=self.divergence_weight,
-            prior=self.spiking,
-            guard=1e-7 if "V4" in self.parity else 0.0,
-            mode=loops.ALIASED if aliased else loops.FILTERED_UPDATE,
-            base=loops.BASELINE_WITH if aliased or "V1" in self.parity else BASELINES[self.baseline],
-            several=self.samples > 1,
-        )
+        if "V3" in self.parity:
+            return self.numbers(loops.ALIASED, loops.BASELINE_WITH)
+        return self.numbers(loops.FILTERED_UPDATE, BASELINES[self.baseline])
 
 
 class GLM(CircuitLearner):
@@ -54,18 +45,11 @@ class GLM(CircuitLearner):
 
     def rule(self) -> Rule:
         """See `plain`."""
-        alone = "F1" in self.parity
-        first = self.kappa * (2 - self.kappa) / (1 - self.kappa) if "F4" in self.parity else 1.0
-        base: Any = loops.BASELINE_WITH if "V1" in self.parity else BASELINES[self.baseline]
-        return Rule(
-            eta=self.rate * self.rate_factor() * (0.5 if "F2" in self.parity else 1.0),
-            kappa=self.kappa,
-            beta=self.beta,
-            gamma=self.divergence_weight,
-            prior=self.spiking,
-            guard=1e-7 if "V4" in self.parity else 0.0,
-            first=first,
-            mode=loops.TRACE_ALONE if alone else loops.FILTERED_SIGNAL,
-            base=loops.NO_BASELINE if alone else base,
-            several=self.samples > 1,
-        )
+        made = self.numbers(loops.FILTERED_SIGNAL, BASELINES[self.baseline])
+        if "F1" in self.parity:
+            made = made._replace(mode=loops.TRACE_ALONE, base=loops.NO_BASELINE)
+        if "F2" in self.parity:
+            made = made._replace(eta=made.eta / 2)
+        if "F4" in self.parity:
+            made = made._replace(first=self.kappa * (2 - self.kappa) / (1 - self.kappa))
+        return made

@@ -30,6 +30,8 @@ class LoopState:
         columns, hidden = model.circuits * model.symbols, model.hidden * model.symbols
         dtype = model.arrays()[0].dtype
         self.streams, self.limit, self.taps = streams, limit, model.taps
+        mask = np.repeat(model.mask.numpy(), model.symbols, 1).astype(dtype)
+        self.synapses = mask, mask.all(1)  # which columns have a unit as a source, and whether all have
         width = columns + hidden * (2 * averages + filtered)
         self.arrays: dict[str, Array] = {
             "live": np.zeros(units, np.int64),
