@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import common
-from bitspike.kernels.cpu import circuit_loops as loops
+from bitspike.kernels.cpu import circuit_parts as codes
 from bitspike.kernels.cpu.compiled import compiled
 from bitspike.learners.circuits import GLM, CircuitLearner, Vowel
 from bitspike.models.circuits import Circuits
@@ -94,11 +94,11 @@ def dense(
                     u[j] += traces[unit, k] * w[unit, k, j]
         log_p, divergence = w.dtype.type(0), w.dtype.type(0)
         for i in range(circuits):
-            _, log_silence = loops._symbols(u, q, i * symbols, symbols)
+            _, log_silence = codes._symbols(u, q, i * symbols, symbols)
             clamped = i * symbols >= hidden
-            symbol = targets[step, i - hidden // symbols] if clamped else loops.FREE
+            symbol = targets[step, i - hidden // symbols] if clamped else codes.FREE
             if not clamped:
-                symbol = loops._drawn(q, i * symbols, symbols, (begin + step) * circuits + i, keys[0], keys[1])
+                symbol = codes._drawn(q, i * symbols, symbols, (begin + step) * circuits + i, keys[0], keys[1])
             log = log_silence if symbol < 0 else log_silence + u[i * symbols + symbol]
             for s in range(symbols):
                 g[i * symbols + s] = -q[i * symbols + s]
@@ -107,13 +107,13 @@ def dense(
             if clamped:
                 log_p += log
             else:
-                prior = one - c[loops.PRIOR] if symbol < 0 else c[loops.PRIOR] / w.dtype.type(symbols)
+                prior = one - c[codes.PRIOR] if symbol < 0 else c[codes.PRIOR] / w.dtype.type(symbols)
                 divergence += log - np.log(prior)
-        r = log_p - c[loops.GAMMA] * divergence
-        if mode == loops.FILTERED_SIGNAL:
-            filtered[0] = c[loops.KAPPA] * filtered[0] + c[loops.MORE] * r
+        r = log_p - c[codes.GAMMA] * divergence
+        if mode == codes.FILTERED_SIGNAL:
+            filtered[0] = c[codes.KAPPA] * filtered[0] + c[codes.MORE] * r
             r = filtered[0]
-        keep, more, slow, fast, eta = c[loops.KAPPA], c[loops.MORE], c[loops.BETA], c[loops.FAST], c[loops.ETA]
+        keep, more, slow, fast, eta = c[codes.KAPPA], c[codes.MORE], c[codes.BETA], c[codes.FAST], c[codes.ETA]
         for part in range(units * filters + 2):
             bias = part - units * filters
             unit, k = part // filters, part % filters
@@ -127,11 +127,11 @@ def dense(
                 gain = a * mask[unit, j] if bias < 0 else (one if bias == 0 else none[j])
                 x = keep * ee[j] + more * (gain * g[j])
                 s2 = x * x
-                way = (r - nn[j] / (mm[j] + c[loops.SMALL])) * x
+                way = (r - nn[j] / (mm[j] + c[codes.SMALL])) * x
                 ee[j] = x
                 nn[j] = slow * nn[j] + fast * (s2 * r)
                 mm[j] = slow * mm[j] + fast * s2
-                if mode == loops.FILTERED_UPDATE:
+                if mode == codes.FILTERED_UPDATE:
                     way = keep * dd[j] + more * way
                     dd[j] = way
                 ww[j] += eta * way
@@ -169,7 +169,7 @@ class Dense:
         self.past = np.zeros((model.taps, model.units), w.dtype)
         self.filtered = np.zeros(1, w.dtype)
         rule = self.made.rule()
-        self.c, self.mode, self.begin = loops.constants(*rule[:7], w.dtype), rule.mode, 0
+        self.c, self.mode, self.begin = codes.constants(*rule[:7], w.dtype), rule.mode, 0
 
     def learn(self, x: Tensor, targets: Any) -> None:
         keys = np.asarray(loops_keys(self.made), np.uint32)

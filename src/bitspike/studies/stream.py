@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels.cpu import circuit_loops as loops
+from bitspike.kernels.cpu import circuit_parts as codes
 from bitspike.learners.circuits import CircuitLearner
 from bitspike.neurons.winner_take_all import one_hot
 from bitspike.run.assemble import encode
@@ -80,7 +80,7 @@ def _learning(run: Run, learner: CircuitLearner, data: Path | None, examples: in
         for step in range(len(events)):
             made.fit_batch(events[step : step + 1], split.y[row : row + 1].reshape(-1)[:1], reset=step == 0)
             logs = made.last
-            for name, place in (("log_p", loops.LOG_P), ("divergence", loops.DIVERGENCE), ("signal", loops.SIGNAL)):
+            for name, place in (("log_p", codes.LOG_P), ("divergence", codes.DIVERGENCE), ("signal", codes.SIGNAL)):
                 found[name].append(float(logs[:, -1, place].mean()))
             assert made.state is not None
             found["trace"].append(float(abs(made.state.arrays["own_traces"][: 2 * columns]).mean()))

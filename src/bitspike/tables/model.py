@@ -174,3 +174,6 @@ class Circuits(Options):
     """log: filters as in FL-SNN and VOWEL, narrow at the latest spikes; spread: evenly over all taps."""
     spread: Annotated[float, Field(ge=0)] = 0.05
     """Initial weights are uniform up to this size."""
+    output_memory: bool = True
+    """Whether outputs hear their own last symbols and one another's. While they learn these are the targets, which then
+    say what comes next; what hidden circuits know is not asked for."""

@@ -10,7 +10,7 @@ import torch
 
 from bitspike.draws import key_words
 from bitspike.errors import BitspikeError
-from bitspike.kernels.cpu import circuit_loops as loops
+from bitspike.kernels.cpu import circuit_parts as codes
 from bitspike.learners.circuits import GLM, CircuitLearner, Vowel, plain
 from bitspike.models.circuits import Circuits, topology
 
@@ -45,6 +45,7 @@ def both(made: CircuitLearner, x: torch.Tensor, classes: torch.Tensor) -> tuple[
     """Learn by both; returns the plain loop's network and its loss."""
     streams = x.shape[1] * made.samples
     other = Circuits(INPUTS, OUTPUTS, hidden=HIDDEN, symbols=made.model.symbols, mask="full").double()
+    other.output_memory = made.model.output_memory
     other.load_state_dict(made.model.state_dict())
     other.mask = made.model.mask
     words = [key_words(*made.keys, "circuits", b) for b in range(streams)]
@@ -82,6 +83,23 @@ def test_topologies_and_short_and_long_traces(name: str, kappa: float) -> None:
     other, _ = both(made, *stream(1))
     assert torch.allclose(made.model.weight, other.weight, atol=1e-8, rtol=0)
     assert not made.model.weight[~made.model.mask[:, None, :, None].expand_as(made.model.weight)].any()
+
+
+def test_outputs_without_memory_hear_no_output() -> None:
+    model = Circuits(INPUTS, OUTPUTS, hidden=HIDDEN, output_memory=False).double()
+    made = Vowel(model, seed=3, rate=0.005)
+    other, _ = both(made, *stream(2))
+    assert torch.allclose(model.weight, other.weight, atol=1e-8, rtol=0)
+    assert torch.allclose(model.own, other.own, atol=1e-8, rtol=0)
+    assert not model.own[1, HIDDEN:].any()
+    assert not model.weight[INPUTS + HIDDEN * 2 :].any()
+    x, _ = stream(2)
+    a, b = (made.presented(x, torch.full((2,), c), (0, "t")).log_p for c in (0, 1))
+    held = made.clamped(torch.full((2,), 0), STEPS)
+    held[::2] = made.clamped(torch.full((2,), 1), STEPS)[::2]
+    mixed = model(x, held, (0, "t")).log_p
+    assert torch.equal(mixed[::2], b[::2])  # what outputs emitted before changes nothing
+    assert torch.equal(mixed[1::2], a[1::2])
 
 
 def test_slices_of_a_stream_are_the_whole_bit_for_bit() -> None:
@@ -158,5 +176,5 @@ def test_masks() -> None:
 
 
 def test_silent_rows_are_replayed_for_as_long_as_they_matter() -> None:
-    assert loops.quiet_steps(0.2) == 18
-    assert 0.2 ** loops.quiet_steps(0.2) < loops.TINY
+    assert codes.quiet_steps(0.2) == 18
+    assert 0.2 ** codes.quiet_steps(0.2) < codes.TINY

@@ -70,7 +70,7 @@ def test_decoders_give_probabilities_of_classes(run: Path, decoder: str) -> None
     split = loaded.dataset().test
     loaded.learner.decoder = decoder  # type: ignore[attr-defined]
     answers = loaded.predict(split.x[torch.arange(200)], over_time=True, scaled=False)
-    assert torch.allclose(answers.sum(-1), torch.ones(12, 200), atol=1e-5)
+    assert torch.allclose(answers.double().sum(-1), torch.ones(12, 200, dtype=torch.float64), atol=1e-5)
     assert (answers[-1].argmax(-1) == split.y[:200]).double().mean() > 0.5
 
 

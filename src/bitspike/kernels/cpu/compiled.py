@@ -22,7 +22,7 @@ from bitspike.notices import notice
 
 COMPILING = "compiling kernels for this processor, which takes up to a minute and is kept for later"
 # Functions from these are compiled into others; Numba would not notice that they have changed.
-PARTS = ("draws.py", "half.py", "math.py", "../../draws.py")
+PARTS = ("draws.py", "half.py", "math.py", "circuit_parts.py", "circuit_updates.py", "../../draws.py")
 
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])

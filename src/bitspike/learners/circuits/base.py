@@ -19,6 +19,7 @@ from torch import Tensor
 from bitspike.draws import key_words
 from bitspike.errors import refuse
 from bitspike.kernels.cpu import circuit_loops as loops
+from bitspike.kernels.cpu import circuit_parts as codes
 from bitspike.layers.ends import frozen, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
@@ -40,8 +41,8 @@ class Rule(NamedTuple):
     prior: float
     guard: float = 0.0
     first: float = 1.0
-    mode: int = loops.FILTERED_UPDATE
-    base: int = loops.BASELINE_BEFORE
+    mode: int = codes.FILTERED_UPDATE
+    base: int = codes.BASELINE_BEFORE
     several: bool = False
 
 
@@ -140,7 +141,7 @@ class CircuitLearner(Learner):
             prior=self.spiking,
             guard=1e-7 if "V4" in self.parity else 0.0,
             mode=mode,
-            base=loops.BASELINE_WITH if "V1" in self.parity else base,
+            base=codes.BASELINE_WITH if "V1" in self.parity else base,
             several=self.samples > 1,
         )
 
@@ -151,8 +152,8 @@ class CircuitLearner(Learner):
         """Symbols int8 (T, B, O) of outputs for classes (B,) or (B, T): the first, or silence; -1 is any (drawn)."""
         each = classes[:, None].expand(-1, steps) if classes.ndim == 1 else classes
         right = each.T[..., None] == torch.arange(self.model.outputs)
-        symbols = torch.where(right, 0, loops.SILENT)
-        return torch.where(each.T[..., None] < 0, loops.FREE, symbols).to(torch.int8)
+        symbols = torch.where(right, 0, codes.SILENT)
+        return torch.where(each.T[..., None] < 0, codes.FREE, symbols).to(torch.int8)
 
     def fit_batch(
         self,
@@ -181,7 +182,7 @@ class CircuitLearner(Learner):
             events, wanted = (part.expand(-1, self.samples, *part.shape[2:]) for part in (events, wanted))
         logs = self._learn(events, wanted, reset)
         self.last = logs
-        loss = float(-logs[..., loops.LOG_P].mean())
+        loss = float(-logs[..., codes.LOG_P].mean())
         self.updates += steps
         finite = bool(torch.isfinite(self.model.own).all())
         self.check_finite(loss if finite else float("nan"), events, lambda: self.model(events))
@@ -197,20 +198,20 @@ class CircuitLearner(Learner):
         words = [key_words(*self.keys, "circuits", stream) for stream in range(streams)]
         logs = np.zeros((streams, steps, 4), w.dtype)
         emitted = np.zeros((streams, steps, model.circuits), np.int8)
-        numbers = loops.constants(*rule[:7], w.dtype)
+        numbers = codes.constants(*rule[:7], w.dtype)
         loops.learn_function()(
             *model.spikes_of(events), np.ascontiguousarray(wanted.transpose(0, 1).numpy()),
-            np.asarray(words, np.uint32), w, own, basis, feedback, model.taps, *state.synapses, *state.given(),
-            numbers, rule.mode, rule.base, model.symbols, state.limit, rule.several, logs, emitted,
+            np.asarray(words, np.uint32), w, own, basis, feedback, model.taps, model.heard, *state.synapses,
+            *state.given(), numbers, rule.mode, rule.base, model.symbols, state.limit, rule.several, logs, emitted,
         )  # fmt: skip
         return logs
 
     def _state_for(self, streams: int, rule: Rule) -> LoopState:
         """What is carried; another number of streams begins anew."""
         if self.state is None or self.state.streams != streams:
-            averages = rule.base != loops.NO_BASELINE
-            filtered = rule.mode == loops.FILTERED_UPDATE
-            self.state = LoopState(self.model, streams, loops.quiet_steps(rule.kappa), averages, filtered)
+            averages = rule.base != codes.NO_BASELINE
+            filtered = rule.mode == codes.FILTERED_UPDATE
+            self.state = LoopState(self.model, streams, codes.quiet_steps(rule.kappa), averages, filtered)
         return self.state
 
     def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:
@@ -228,7 +229,8 @@ class CircuitLearner(Learner):
         model, classes = self.model, self.model.outputs
         if self.decoder == "likelihood":
             parts = [self.presented(events, torch.full(events.shape[1:2], c), keys).log_p for c in range(classes)]
-            return torch.stack(parts, -1).cumsum(0).softmax(-1)
+            # In double precision: far likelihoods are not 0 before a temperature has brought them nearer.
+            return torch.stack(parts, -1).double().cumsum(0).softmax(-1)
         found = model(events, keys=keys)
         emitted = (
             found.chances

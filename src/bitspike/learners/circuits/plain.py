@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bitspike.draws import threefry
-from bitspike.kernels.cpu import circuit_loops as loops
+from bitspike.kernels.cpu import circuit_parts as codes
 from bitspike.models.circuits import Circuits
 from bitspike.neurons.winner_take_all import divergence_term, log_probability, one_hot, symbols_of
 
@@ -68,7 +68,7 @@ def _step(
     streams, hidden, c = len(x), model.hidden, rule
     traces = torch.einsum("kd,dbu->buk", model.basis.to(x.dtype), state.past)
     mine = torch.einsum("d,dbu->bu", model.feedback[0].to(x.dtype), state.past)[:, model.inputs :]
-    mine = mine.view(streams, model.circuits, model.symbols)
+    mine = (mine * (torch.arange(mine.shape[1]) < model.heard)).view(streams, model.circuits, model.symbols)
     u = torch.einsum("buk,ukic->bic", traces, model.weight) + model.own[0] + model.own[1] * mine
     numbers = np.arange(model.circuits, dtype=np.int64) + state.step * model.circuits
     high = (numbers >> 32).astype(np.uint32)
@@ -77,9 +77,9 @@ def _step(
     )
     symbols = symbols_of(u, uniform.to(x.dtype))
     clamped = wanted.long()
-    symbols[:, hidden:] = torch.where(clamped == loops.FREE, symbols[:, hidden:], clamped)
+    symbols[:, hidden:] = torch.where(clamped == codes.FREE, symbols[:, hidden:], clamped)
     learned = torch.ones_like(symbols, dtype=torch.bool)
-    learned[:, hidden:] = clamped != loops.FREE
+    learned[:, hidden:] = clamped != codes.FREE
     vectors = one_hot(symbols, model.symbols, x.dtype)
     g = (vectors - (u - u.logsumexp(-1, keepdim=True).logaddexp(torch.zeros_like(u[..., :1]))).exp()) * learned[
         ..., None
@@ -95,9 +95,9 @@ def _step(
         state.filtered = c.kappa * state.filtered + r
         importance = state.filtered.softmax(0)
         bound = state.filtered.logsumexp(0) - np.log(streams)
-        one = (1 - c.kappa) * bound if c.mode == loops.FILTERED_SIGNAL else bound - c.kappa * state.level
+        one = (1 - c.kappa) * bound if c.mode == codes.FILTERED_SIGNAL else bound - c.kappa * state.level
         state.level, r = bound, one.expand(streams)
-    elif c.mode == loops.FILTERED_SIGNAL:
+    elif c.mode == codes.FILTERED_SIGNAL:
         state.filtered = c.kappa * state.filtered + (1 - c.kappa) * r
         r = state.filtered
     if state.step == 0:
@@ -124,14 +124,14 @@ def _update(
     n.mul_(c.beta).add_(e**2 * signal, alpha=1 - c.beta)
     m.mul_(c.beta).add_(e**2, alpha=1 - c.beta)
     after = n / (m + 1e-7)
-    baseline: Any = {loops.NO_BASELINE: 0.0, loops.BASELINE_BEFORE: before, loops.BASELINE_WITH: after}[c.base]
+    baseline: Any = {codes.NO_BASELINE: 0.0, codes.BASELINE_BEFORE: before, codes.BASELINE_WITH: after}[c.base]
     own = torch.arange(weights.shape[-2]) < hidden
-    if c.mode == loops.FILTERED_UPDATE:
+    if c.mode == codes.FILTERED_UPDATE:
         d.mul_(c.kappa).add_((signal - baseline) * e, alpha=1 - c.kappa)
         way = d
-    elif c.mode == loops.FILTERED_SIGNAL:
+    elif c.mode == codes.FILTERED_SIGNAL:
         way = (signal - baseline) * e
-    elif c.mode == loops.ALIASED:
+    elif c.mode == codes.ALIASED:
         aliased = c.kappa * (e + (1 - c.kappa) * (signal - after) * e)
         e.copy_(torch.where(own[:, None], aliased, e))
         way = e

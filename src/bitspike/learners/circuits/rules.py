@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bitspike.kernels.cpu import circuit_loops as loops
+from bitspike.kernels.cpu import circuit_parts as codes
 from bitspike.learners.circuits.base import CircuitLearner, Rule
 
-BASELINES = {"none": loops.NO_BASELINE, "before": loops.BASELINE_BEFORE, "with": loops.BASELINE_WITH}
+BASELINES = {"none": codes.NO_BASELINE, "before": codes.BASELINE_BEFORE, "with": codes.BASELINE_WITH}
 V1 = "the averages of the control variate hold this step's signal already"
 V4 = "1e-7 is added inside logarithms"
 
@@ -28,8 +28,8 @@ class Vowel(CircuitLearner):
     def rule(self) -> Rule:
         """See `plain`."""
         if "V3" in self.parity:
-            return self.numbers(loops.ALIASED, loops.BASELINE_WITH)
-        return self.numbers(loops.FILTERED_UPDATE, BASELINES[self.baseline])
+            return self.numbers(codes.ALIASED, codes.BASELINE_WITH)
+        return self.numbers(codes.FILTERED_UPDATE, BASELINES[self.baseline])
 
 
 class GLM(CircuitLearner):
@@ -45,9 +45,9 @@ class GLM(CircuitLearner):
 
     def rule(self) -> Rule:
         """See `plain`."""
-        made = self.numbers(loops.FILTERED_SIGNAL, BASELINES[self.baseline])
+        made = self.numbers(codes.FILTERED_SIGNAL, BASELINES[self.baseline])
         if "F1" in self.parity:
-            made = made._replace(mode=loops.TRACE_ALONE, base=loops.NO_BASELINE)
+            made = made._replace(mode=codes.TRACE_ALONE, base=codes.NO_BASELINE)
         if "F2" in self.parity:
             made = made._replace(eta=made.eta / 2)
         if "F4" in self.parity:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.kernels.cpu import circuit_loops as loops
+from bitspike.kernels.cpu import circuit_parts as codes
 from bitspike.models.circuits import Circuits
 
 Array = np.ndarray[Any, Any]
@@ -85,7 +85,7 @@ def _check(arrays: dict[str, Array], limit: int, taps: int) -> None:
     """Refuse numbers with which the loop would reach out of its arrays."""
     steps, live = arrays["clock"].tolist()
     units = len(arrays["live"])
-    sound = 0 <= live <= units and 0 <= steps <= loops.LONGEST
+    sound = 0 <= live <= units and 0 <= steps <= codes.LONGEST
     listed = np.sort(arrays["live"][: live if sound else 0])
     sound = sound and np.array_equal(arrays["is_live"].nonzero()[0], listed)
     sound = sound and bool(((arrays["done"] >= -1) & (arrays["done"] < max(steps, 1))).all())

@@ -22,6 +22,7 @@ from bitspike.coding.raised_cosine import Family, raised_cosines
 from bitspike.draws import Key, generator, key_words
 from bitspike.errors import refuse
 from bitspike.kernels.cpu import circuit_loops as loops
+from bitspike.kernels.cpu import circuit_parts as codes
 from bitspike.kernels.cpu import threads
 from bitspike.models.circuits.topology import topology
 from bitspike.models.setting import Setting
@@ -45,8 +46,9 @@ class Circuits(nn.Module):
     """`hidden` and `outputs` circuits of `symbols` symbols on `inputs` features.
 
     weight: (units, filters, hidden + outputs, symbols); own: (2, hidden + outputs, symbols), the biases and the weights
-    of the feedback filter. mask: (inputs + hidden + outputs, hidden + outputs), or the name of a topology. All start
-    uniform in +-`spread`, 0 where there is no synapse.
+    of the feedback filter. mask: (inputs + hidden + outputs, hidden + outputs), or the name of a topology.
+    output_memory: whether outputs hear their own last symbols and one another's, which while they learn are the
+    targets. All weights start uniform in +-`spread`, 0 where there is no synapse.
     """
 
     is_spiking = True
@@ -68,6 +70,7 @@ class Circuits(nn.Module):
         family: Family = "log",
         mask: str | Tensor = "no-return",
         spread: float = 0.05,
+        output_memory: bool = True,
         keys: Sequence[Key] = (0, "init"),
     ) -> None:
         super().__init__()
@@ -78,6 +81,10 @@ class Circuits(nn.Module):
         synapses = topology(mask, inputs, hidden, outputs) if isinstance(mask, str) else mask.bool()
         if synapses.shape != (inputs + self.circuits, self.circuits):
             refuse("circuits mask", tuple(synapses.shape), f"({inputs + self.circuits}, {self.circuits})")
+        self.output_memory = output_memory
+        if not output_memory:
+            synapses = synapses.clone()
+            synapses[inputs + hidden :, hidden:] = False
         by_unit = torch.cat([synapses[:inputs], synapses[inputs:].repeat_interleave(symbols, 0)])
         self.register_buffer("mask", by_unit, persistent=False)
         self.register_buffer("basis", raised_cosines(taps, filters, mu, family), persistent=False)
@@ -87,6 +94,8 @@ class Circuits(nn.Module):
         start = (torch.rand(shape, generator=source) * 2 - 1) * spread
         self.weight = nn.Parameter(start * by_unit[:, None, :, None])
         own = (torch.rand(2, self.circuits, symbols, generator=source) * 2 - 1) * spread
+        if not output_memory:
+            own[1, hidden:] = 0
         self.own = nn.Parameter(own)
 
     @classmethod
@@ -95,6 +104,11 @@ class Circuits(nn.Module):
         fields = {name: value for name, value in dict(options).items() if name != "topology"}
         inputs = int(np.prod(setting.shape))
         return cls(inputs, setting.outputs, mask=options.topology, keys=(setting.seed, "init"), **fields)
+
+    @property
+    def heard(self) -> int:
+        """Columns whose own last symbols reach them."""
+        return (self.circuits if self.output_memory else self.hidden) * self.symbols
 
     @property
     def taps(self) -> int:
@@ -129,7 +143,7 @@ class Circuits(nn.Module):
         w, own = self.weight.detach().flatten(2), self.own.detach().flatten(1)
         if w.device.type != "cpu" or w.dtype not in (torch.float32, torch.float64):
             refuse("circuits", f"{w.dtype} on {w.device.type}", "float32 or float64 on the processor")
-        basis, feedback = (loops.by_byte(filters.to(w.dtype).numpy()) for filters in (self.basis, self.feedback))
+        basis, feedback = (codes.by_byte(filters.to(w.dtype).numpy()) for filters in (self.basis, self.feedback))
         return w.numpy(), own.numpy(), basis, feedback
 
     @torch.no_grad()
@@ -150,14 +164,14 @@ class Circuits(nn.Module):
             for row in starts
         ]
         kept = self.at_rest(batch) if bits is None else bits.copy()
-        free = torch.full((steps, batch, self.outputs), loops.FREE, dtype=torch.int8) if targets is None else targets
+        free = torch.full((steps, batch, self.outputs), codes.FREE, dtype=torch.int8) if targets is None else targets
         clamped = np.ascontiguousarray(free.transpose(0, 1).numpy())
         weights = self.arrays()
         log_p = np.zeros((batch, steps), weights[0].dtype)
         chances = np.zeros((batch, steps, self.outputs), weights[0].dtype)
         emitted = np.zeros((batch, steps, self.circuits), np.int8)
         function, named = loops.present_function(), np.asarray(words, np.uint32)
-        given = (starts, spikes, clamped, named, *weights, self.taps, kept, begin, self.symbols)
+        given = (starts, spikes, clamped, named, *weights, self.taps, self.heard, kept, begin, self.symbols)
         threads.run(
             lambda lo, hi: function(lo, hi, *given, log_p, chances, emitted), batch, work=batch * threads.SMALL, lanes=1
         )
@@ -181,7 +195,8 @@ class Circuits(nn.Module):
         for k, filtered in enumerate(self.basis.float()):
             tally.product(f"filter{k + 1}", self.weight[:, k], _filtered(sources, filtered), reach, real=True)
         own = spikes.flatten(2)
-        tally.product("feedback", self.own[1], _filtered(own, self.feedback[0].float()), 1, real=True)
+        echo = _filtered(own, self.feedback[0].float())[..., : self.heard]
+        tally.product("feedback", self.own[1].flatten()[: self.heard], echo, 1, real=True)
         tally.fires(own, updates=own.numel(), part="circuits")
 
 
