@@ -14,6 +14,7 @@ from bitspike.coding import (
     Latency,
     PopulationCode,
     Sequence,
+    SignedRate,
     bin_events,
     cosine_rates,
 )
@@ -46,7 +47,7 @@ def test_population_code_shape_and_mean():
 def test_random_codes_depend_on_the_example_not_on_the_batch():
     x = torch.rand(6, 5)
     index = torch.tensor([10, 11, 12, 13, 14, 15])
-    for encoder in (BernoulliRate(steps=20), PopulationCode(steps=20)):
+    for encoder in (BernoulliRate(steps=20), SignedRate(steps=20), PopulationCode(steps=20)):
         whole = encoder(x, index, 3, "encode", 1)
         part = encoder(x[[4, 1]], index[[4, 1]], 3, "encode", 1)
         assert torch.equal(whole[:, [4, 1]], part)
@@ -57,6 +58,21 @@ def test_rate_is_the_value_times_the_gain():
     x = torch.full((1, 1), 0.6)
     spikes = BernoulliRate(steps=20_000, gain=0.5)(x, torch.tensor([0]), "rate")
     assert spikes.mean().item() == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 20_000) ** 0.5)
+
+
+def test_signed_rate_is_half_the_value_and_fires_for_half_its_size():
+    x = torch.tensor([[-1.0, -0.6, 0.0, 0.25, 1.0]])
+    steps = 20_000
+    spikes = SignedRate(steps=steps)(x, torch.tensor([0]), "rate")[:, 0]
+    assert set(spikes.unique().tolist()) == {-1.0, 0.0, 1.0}
+    for mean, chance, value in zip(spikes.mean(0), spikes.abs().mean(0), x[0], strict=True):
+        p = abs(float(value)) / 2
+        error = 4 * (p * (1 - p) / steps) ** 0.5
+        assert float(chance) == pytest.approx(p, abs=error)
+        # Of one value all spikes have one sign.
+        assert float(mean) == pytest.approx(float(value) / 2, abs=error)
+    with pytest.raises(BitspikeError, match=r"signed rate encoder input: got values up to a size of 1.5, wanted"):
+        SignedRate(steps=2)(1.5 * x, torch.tensor([0]), "rate")
 
 
 def test_latency_is_exact():

@@ -12,15 +12,21 @@ from bitspike.data import centred, load, prepare, restore
 from bitspike.errors import BitspikeError
 
 
-@pytest.mark.parametrize(("mean", "span"), [(True, 1.0), (True, 255.0), (False, 16.0)])
-def test_values_are_centred_on_the_training_part_and_new_images_alike(tmp_path: Path, mean: bool, span: float) -> None:
+@pytest.mark.parametrize(
+    ("mean", "high", "low"),
+    [(True, 1.0, 0.0), (True, 255.0, 0.0), (False, 16.0, 0.0), (False, 1.0, -1.0), (True, 1.0, -1.0)],
+)
+def test_values_are_centred_on_the_training_part_and_new_images_alike(
+    tmp_path: Path, mean: bool, high: float, low: float
+) -> None:
     from PIL import Image
 
-    plain, data = load("digits"), centred(load("digits"), mean, span)
+    plain, data = load("digits"), centred(load("digits"), mean, high, low)
+    span, least = high - low, 0.0 if mean else low
     average = plain.train.x.double().mean(0) * mean  # type: ignore[union-attr]
     for name in ("train", "validation", "test"):
         before, after = getattr(plain, name), getattr(data, name)
-        assert torch.allclose(after.x.double(), (before.x.double() - average) * span, atol=1e-5 * span)
+        assert torch.allclose(after.x.double(), (before.x.double() - average) * span + least, atol=1e-5 * span)
         assert torch.equal(after.y, before.y)
     raw = (plain.test.x[:3] * 16).round()
     assert torch.allclose(restore(data.test.x[:3], data.normalisation), raw.double(), atol=1e-4)
@@ -35,5 +41,7 @@ def test_values_are_centred_on_the_training_part_and_new_images_alike(tmp_path: 
 
 
 def test_what_has_no_pixels_from_0_to_1_is_refused() -> None:
-    with pytest.raises(BitspikeError, match=r"^data.mean_image or data.pixel_range: got two-moons, vector input"):
+    with pytest.raises(BitspikeError, match=r"^data.mean_image, pixel_range or pixel_low: got two-moons, vector input"):
         centred(load("two-moons"))
+    with pytest.raises(BitspikeError, match=r"^data.pixel_low: got 1.0, wanted less than data.pixel_range 1"):
+        centred(load("digits"), pixel_low=1.0)

@@ -49,3 +49,13 @@ def test_without_a_path_that_fits_the_options_hold() -> None:
 def test_a_path_that_fits_nothing_is_refused() -> None:
     with pytest.raises(BitspikeError, match=r"optimizer decay: got 'dense\*', wanted a path that fits one of conv1"):
         Optimisation(network(), OptimiserChoice(decay={"dense*": 0.1}), None, Schedule(), 10).zero_grad()
+
+
+def test_the_rate_drops_to_a_fifth_after_a_third_and_two_thirds() -> None:
+    """Of 100 rounds: after 33 and after 66."""
+    schedule = Schedule("drops")
+    factors = [schedule.factor(done / 100) for done in range(100)]
+    assert factors == pytest.approx([1.0] * 33 + [0.2] * 33 + [0.04] * 34)
+    assert Schedule("drops", drop=0.5, at=(0.5,)).factor(0.75) == 0.5
+    with pytest.raises(BitspikeError, match=r"schedule at: got \[1.5\], wanted shares of training"):
+        Schedule("drops", at=(1.5,))

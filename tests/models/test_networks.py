@@ -31,6 +31,35 @@ def test_convolutions_strides_and_pools():
     assert model(torch.rand(2, 3, 2, 34, 34)).shape == (2, 3, 10)
 
 
+def test_where_norms_stand_and_how_wide_xaviers_weights_are():
+    layers = ["4c3", "8"]
+    norms = {
+        where: [
+            name
+            for name in dict(feedforward((1, 4, 4), 3, layers, LIF, norm_at=where).named_children())
+            if "norm" in name
+        ]
+        for where in ("all", "hidden", "convolutions")
+    }
+    assert norms == {
+        "all": ["norm_conv1", "norm_dense2", "norm_readout"],
+        "hidden": ["norm_conv1", "norm_dense2"],
+        "convolutions": ["norm_conv1"],
+    }
+    model = feedforward((1, 4, 4), 3, ["64c3", "400"], LIF, xavier=0.5)
+    for layer, fans in ((model.conv1, 9 * 65), (model.dense2, 64 * 16 + 400)):
+        largest = float(layer.layer.weight.detach().abs().max())
+        assert largest == pytest.approx(0.5 * (6 / fans) ** 0.5, rel=0.02)
+    for options, message in (
+        ({"norm_at": "dense"}, "model norm_at: got 'dense', wanted one of all, hidden, convolutions"),
+        ({"xavier": 1.0, "deviations": [1.0] * 3}, "model xavier: got 1.0, wanted it left out beside deviations"),
+    ):
+        with pytest.raises(BitspikeError, match=message):
+            feedforward((1, 4, 4), 3, layers, LIF, **options)
+    with pytest.raises(BitspikeError, match=r"model xavier: got 1.0, wanted it left out with local layers"):
+        feedforward((1, 4, 4), 3, ["4l3"], LIF, xavier=1.0)
+
+
 @pytest.mark.parametrize("layer", ["8", "8r"])
 def test_a_model_is_a_function_of_its_keys(layer):
     one, same, other = (feedforward((4,), 2, [layer], LIF, keys=(k, "init")) for k in (0, 0, 1))

@@ -112,3 +112,29 @@ def test_wrong_arguments_are_one_line():
     state = LIFState(torch.zeros(2, 4))
     with pytest.raises(BitspikeError, match=r"LIFState state: got \(2, 4\), wanted .*\(2, 3\)"):
         scan(with_reset(lif_fire, "soft"), torch.rand(5, 2, 3), state, LIFConstants(0.5, 1.0), Surrogate())
+
+
+def test_a_strict_threshold_does_not_fire_at_itself():
+    spike = Surrogate("triangle", height=0.3, strict=True)
+    u = torch.tensor([-0.5, 0.0, 0.5, 1.0], requires_grad=True)
+    assert spike(u).tolist() == [0, 0, 1, 1]
+    assert Surrogate("triangle", height=0.3)(u).tolist() == [0, 1, 1, 1]
+    spike(u).sum().backward()
+    assert u.grad.tolist() == pytest.approx([0.15, 0.3, 0.15, 0])
+
+
+def test_every_back_end_of_a_strict_neuron_agrees():
+    """Currents on a grid of 1/4 meet the threshold exactly."""
+    x = (torch.randn(12, 4, 9, generator=torch.Generator().manual_seed(0)) * 3).round() / 4
+    found = []
+    for strict in (False, True):
+        for back_end in ("reference", "cpu"):
+            neuron, given = LIF(tau=1e9, surrogate=Surrogate(strict=strict)), x.clone().requires_grad_()
+            neuron.back_end = back_end
+            spikes = neuron(given)
+            (spikes * torch.arange(12).view(-1, 1, 1)).sum().backward()
+            found.append((spikes.detach(), given.grad))
+    for one, other in (found[:2], found[2:]):
+        assert torch.equal(one[0], other[0])
+        assert torch.allclose(one[1], other[1], atol=1e-5)
+    assert found[2][0].sum() < found[0][0].sum()

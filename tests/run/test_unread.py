@@ -35,6 +35,9 @@ HYBRID = 'name = "lmu"\n[data]\nset = "digits"\n[encoder]\nname = "pixels"\n[mod
         (("weights.precision=bayesian",), "weights.temperature=0.5", "hard draws"),
         ((), "schedule.warmup=0.1", "schedule.kind 'constant'"),
         (("schedule.kind=cosine",), "schedule.halvings=2", "schedule.kind 'cosine'"),
+        (("schedule.kind=step",), "schedule.drop=0.5", "schedule.kind 'step'"),
+        (("model.norm=bias",), "model.norm_at=hidden", "model.norm 'bias'"),
+        (("model.deviations=[1.0, 1.0]",), "model.xavier=2.0", "model.deviations"),
         ((), "latent_optimizer.lr=0.1", "weights.precision 'full'"),
     ],
 )

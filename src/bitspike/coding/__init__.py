@@ -7,13 +7,13 @@ from bitspike.coding.base import Encoder
 from bitspike.coding.events import AddressEvents, EventBins, bin_events
 from bitspike.coding.pixels import PixelSequence
 from bitspike.coding.population import PopulationCode, cosine_rates
-from bitspike.coding.values import BernoulliRate, DirectCurrent, Latency, Sequence
+from bitspike.coding.values import BernoulliRate, DirectCurrent, Latency, Sequence, SignedRate
 from bitspike.coding.windows import Windows
 from bitspike.renamed import moved
 
 __all__ = [
     "AddressEvents", "BernoulliRate", "DirectCurrent", "Encoder", "EventBins", "Latency",
-    "PixelSequence", "PopulationCode", "Sequence", "Windows",
+    "PixelSequence", "PopulationCode", "Sequence", "SignedRate", "Windows",
     "bin_events", "cosine_rates",
 ]  # fmt: skip
 

@@ -88,3 +88,12 @@ def checked_unit(x: Tensor, encoder: str) -> Tensor:
     if not (low >= 0 and high <= 1):
         refuse(f"{encoder} input", f"values from {low:.4g} to {high:.4g}", "values in [0, 1] (normalise the data)")
     return x
+
+
+def checked_size(x: Tensor, encoder: str) -> Tensor:
+    """x in its computing dtype; refuses values outside [-1, 1], whose size no probability can show."""
+    x = computing(x)
+    if x.numel() and not (largest := float(x.abs().max())) <= 1:
+        wanted = "values in [-1, 1] (data.pixel_low = -1 for images)"
+        refuse(f"{encoder} input", f"values up to a size of {largest:.4g}", wanted)
+    return x

@@ -2,6 +2,7 @@
 
 direct    x_t = x for every t                                   a constant current
 rate      x_t ~ Bernoulli(gain x)                               x in [0, 1]
+signed    x_t = sign(x) b_t,  b_t ~ Bernoulli(gain |x|)         x in [-1, 1]; spikes of both signs
 latency   one spike at t = round((1 - x)(T - 1)), none if x = 0 x in [0, 1]; larger fires earlier
 sequence  x_t = x[t]                                            the data has a time axis of its own
 """
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitspike.coding.base import Encoder, checked_examples, checked_steps, checked_unit, floating
+from bitspike.coding.base import Encoder, checked_examples, checked_size, checked_steps, checked_unit, floating
 from bitspike.draws import Key, uniform_per_example
 from bitspike.errors import refuse
 
@@ -45,6 +46,26 @@ class BernoulliRate(Encoder):
         p = self.gain * checked_unit(x, "rate encoder")
         u = uniform_per_example(examples, (self.steps, *x.shape[1:]), *keys, dtype=torch.float32)
         return (u.to(x.device).transpose(0, 1) < p).to(floating(x).dtype)
+
+
+class SignedRate(Encoder):
+    """Independent spikes of the value's sign with probability gain * |x| at each step; the mean of a step is gain * x.
+
+    With gain 1/2 the code of directly trained networks with batch normalisation through time.
+    """
+
+    def __init__(self, steps: int = 20, gain: float = 0.5) -> None:
+        if not 0 < gain <= 1:
+            refuse("encoder gain", gain, "a number in (0, 1]")
+        self.steps, self.gain = checked_steps(steps), gain
+
+    def __call__(self, x: Tensor, examples: Tensor, *keys: Key) -> Tensor:
+        """(B, *shape) in [-1, 1] to spikes -1, 0 and 1 (T, B, *shape)."""
+        checked_examples(x, examples, "signed rate encoder")
+        x = checked_size(x, "signed rate encoder")
+        u = uniform_per_example(examples, (self.steps, *x.shape[1:]), *keys, dtype=torch.float32)
+        fires = u.to(x.device).transpose(0, 1) < self.gain * x.abs()
+        return fires.to(x.dtype) * x.sign()
 
 
 class Latency(Encoder):

@@ -13,13 +13,14 @@ from bitspike.energy.devices import Device, devices
 from bitspike.energy.estimate import estimate_energy
 from bitspike.energy.fan_out import fan_outs
 from bitspike.energy.levels import LevelCollector, Levels, LevelStatistics
+from bitspike.energy.mac_ac import MacAc, mac_ac
 from bitspike.energy.operations import OperationCounter
 from bitspike.energy.sweeps import sweep
 
 __all__ = [
     "Constant", "Counts", "Device", "Energy", "LayerCount", "LevelCollector", "LevelStatistics", "Levels",
-    "NeuronCount", "OperationCounter", "account", "activation_bits", "bits", "constants", "devices",
-    "estimate_energy", "fan_outs", "sweep", "weight_bits",
+    "MacAc", "NeuronCount", "OperationCounter", "account", "activation_bits", "bits", "constants", "devices",
+    "estimate_energy", "fan_outs", "mac_ac", "sweep", "weight_bits",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from bitspike.energy.costs import LEVELS, PICO, Cost, joules_per_byte
 from bitspike.energy.counts import Counts, LayerCount
 from bitspike.energy.crossover import CrossOver, cross_over, spikes_per_synapse, traces_alone
 from bitspike.energy.devices import Device, Joules, devices
+from bitspike.energy.mac_ac import MacAc, mac_ac_account
 from bitspike.energy.paper_energy import PaperEnergy, paper_account
 from bitspike.energy.tally import LARGEST_COUNT
 from bitspike.errors import check_whole, refuse
@@ -26,8 +27,9 @@ class Energy:
 
     network: what ran. twin: the same topology in float32, once. opponent: the same with the network's own bits, once;
     opponent_skipping: the same where zeros cost nothing. devices: joules by name, none where a device of spikes is
-    asked about a network without. paper: FLOP units, see `paper_energy`. cross_over: by set of constants; a pair
-    "loihi / gpu" has the network on the first and the network without spikes on the second.
+    asked about a network without. paper: FLOP units, see `paper_energy`. mac_ac: by rates of neurons, see there.
+    cross_over: by set of constants; a pair "loihi / gpu" has the network on the first and the network without spikes
+    on the second.
     """
 
     counts: Counts
@@ -38,6 +40,7 @@ class Energy:
     opponent_skipping: Cost
     devices: dict[str, Joules | None]
     paper: PaperEnergy | None
+    mac_ac: MacAc | None
     cross_over: dict[str, CrossOver]
     constants: dict[str, Constant]
     table: dict[str, Device]
@@ -65,6 +68,7 @@ class Energy:
             },
             "devices": {name: self._device(name, found) for name, found in self.devices.items()},
             "paper": None if self.paper is None else self.paper.to_dict(),
+            "mac_ac": None if self.mac_ac is None else self.mac_ac.to_dict(),
             "cross_over": {name: found.to_dict() for name, found in self.cross_over.items()},
             "by_layer": [_row(layer) for layer in self.counts.layers],
             "constants": {name: vars(entry) for name, entry in self.constants.items()},
@@ -155,10 +159,13 @@ def account(
     crossed = _at_45_nm(counts, draws, network, other, skipping, table) if spiking else {}
     if paper is not None and paper.cross is not None:
         crossed["FLOPs"] = paper.cross
+    rated = mac_ac_account(counts, draws)
+    if rated is not None and (cross := rated.cross()) is not None:
+        crossed["MACs and ACs"] = cross
     crossed |= _pairs(counts, draws, known, found, timesteps, dt)
     used = ["float32_mac", "float32_add", *(level for level in LEVELS if table[level].usable)]
     return Energy(
-        counts, draws, network, costs.twin(counts, table), other, skipping, found, paper, crossed,
+        counts, draws, network, costs.twin(counts, table), other, skipping, found, paper, rated, crossed,
         {name: table[name] for name in used}, known, tuple(_assumptions(counts, draws, table)),
     )  # fmt: skip
 

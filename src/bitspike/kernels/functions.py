@@ -10,7 +10,7 @@ that one definition of an equation serves the computation, what is generated fro
 | floor, indicator(condition)     | as named; 1 or 0    | 0                                              |
 | choose(condition, a, b)         | a where it holds    | that of the branch taken                       |
 | stop(x)                         | x                   | 0                                              |
-| threshold(u, h)                 | 1[u >= 0]           | h(u): a surrogate                              |
+| threshold(u, h, strict)         | 1[u >= 0] or [u > 0] | h(u): a surrogate                             |
 | with_gradient(value, of)        | value               | that of `of`, instead of the value's own       |
 """
 
@@ -85,33 +85,37 @@ def setting(name: str, value: float, like: Value) -> Value:
     return like.graph.setting(name, value) if isinstance(like, Node) else value
 
 
+def _fires(u: Tensor, strict: bool) -> Tensor:
+    return (u > 0 if strict else u >= 0).to(u.dtype)
+
+
 class _Threshold(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(u: Tensor, derivative: Callable[[Any], Any]) -> Tensor:
-        return (u >= 0).to(u.dtype)
+    def forward(u: Tensor, derivative: Callable[[Any], Any], strict: bool) -> Tensor:
+        return _fires(u, strict)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        u, ctx.derivative = inputs
+        u, ctx.derivative, _ = inputs
         ctx.save_for_backward(u)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
-        return grads[0] * ctx.derivative(u).to(u.dtype), None
+        return grads[0] * ctx.derivative(u).to(u.dtype), None, None
 
 
 _threshold: Callable[..., Tensor] = _Threshold.apply
 
 
-def threshold(u: Value, derivative: Callable[[Any], Any]) -> Value:
-    """1 where u >= 0, else 0; backward multiplies with derivative(u)."""
+def threshold(u: Value, derivative: Callable[[Any], Any], strict: bool = False) -> Value:
+    """1 where u >= 0 (strict: u > 0), else 0; backward multiplies with derivative(u)."""
     if isinstance(u, Tensor):
-        return _threshold(u, derivative) if wants_gradient(u) else (u >= 0).to(u.dtype)
+        return _threshold(u, derivative, strict) if wants_gradient(u) else _fires(u, strict)
     if isinstance(u, Node):
-        return u.graph.add("override", u.graph.add("indicator", u >= 0), u, derivative(u))
+        return u.graph.add("override", u.graph.add("indicator", u > 0 if strict else u >= 0), u, derivative(u))
     import sympy
 
     return sympy.Function("spike")(u)

@@ -6,13 +6,14 @@ Schedule factor at progress q in [0, 1), with warm-up fraction w and end factor 
     one-cycle  rises linearly from 1/25 to 1 over [0, w), then falls as a half cosine to e
     cosine     e + (1 - e)(1 + cos(pi q))/2
     step       halved `halvings` times at equal distances
+    drops      `drop` to the number of entries of `at` that q has reached
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -24,7 +25,7 @@ from torch import nn
 from bitspike.errors import check_name, refuse
 from bitspike.weights import latent_parameters
 
-SCHEDULES = ("constant", "one-cycle", "cosine", "step")
+SCHEDULES = ("constant", "one-cycle", "cosine", "step", "drops")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,15 @@ class Schedule:
     warmup: float = 0.2
     end: float = 1e-3
     halvings: int = 5
+    drop: float = 0.2
+    at: Sequence[float] = (0.33, 0.66)
 
     def __post_init__(self) -> None:
         check_name("schedule kind", self.kind, SCHEDULES)
+        if not 0 < self.drop < math.inf:
+            refuse("schedule drop", self.drop, "a positive number")
+        if not all(0 < each < 1 for each in self.at):
+            refuse("schedule at", list(self.at), "shares of training between 0 and 1")
 
     def factor(self, progress: float) -> float:
         """Factor on the learning rate at `progress` in [0, 1)."""
@@ -45,6 +52,8 @@ class Schedule:
             return 1.0
         if self.kind == "step":
             return float(0.5 ** math.floor(progress * (self.halvings + 1)))
+        if self.kind == "drops":
+            return float(self.drop ** sum(progress >= each for each in self.at))
         warmup = self.warmup if self.kind == "one-cycle" else 0.0
         if progress < warmup:
             return 1 / 25 + (1 - 1 / 25) * progress / warmup

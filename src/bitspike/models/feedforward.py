@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from bitspike import registry
 from bitspike.draws import Key, generator
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.kernels.dtypes import once
 from bitspike.layers import Dropout, FewBitConv2d, FewBitLinear, Fused, Local2d, Recurrent, Stepwise
 from bitspike.layers.scale import without_norm
@@ -37,6 +37,9 @@ LAYER = re.compile(
     rf"|(?P<pool>[pa])(?P<size>{COUNT})(?:s(?P<step>{COUNT}))?|d(?P<dropped>0?\.\d+))"
 )
 SPELLINGS = "'512', '64r', '32c3', '32c3s2', '32c3p2', '32l3', 'p2', 'a2', 'a3s2' or 'd0.5'"
+# Names of the layers that have a norm behind them.
+NORMED = {"hidden": ("dense", "conv", "local"), "convolutions": ("conv", "local")}
+NORM_AT = ("all", *NORMED)
 ONE_EACH = "one for each weight layer, the read-out too"
 
 
@@ -69,11 +72,19 @@ class FeedForward:
             options.norm_gain,
             setting.steps,
             setting.binary,
+            options.xavier,
+            options.norm_at,
         )
         if not spiking:
             # Real convolutions are a good quarter faster with channels last; time loops want them first.
             model = model.to(memory_format=torch.channels_last)
         return cast(nn.Module, model)
+
+
+def fan_out(layer: nn.Module) -> int:
+    """Weights that one input of a dense layer or a convolution meets, borders and strides apart."""
+    weight = cast(Tensor, layer.weight)
+    return len(weight) * weight[0, 0].numel()
 
 
 class Flatten(nn.Module):
@@ -97,18 +108,25 @@ def feedforward(
     norm_gain: float = 1.0,
     steps: int = 1,
     binary: bool = False,
+    xavier: float | None = None,
+    norm_at: str = "all",
 ) -> nn.Sequential:
     """A network from inputs (T, B, *shape) to read-outs (T, B, outputs).
 
     neuron: makes one neuron module per layer. norm: "batch", "scale" (a gain and offset per channel, starting at
     1/sqrt(fan-in)), "bias" (none: a bias in each weight layer, starting at 0) or another that is registered, over
     `steps` time steps. keys: names the draw of the initial
-    weights: uniform +-1/sqrt(fan-in), or Gaussian with the standard deviations `deviations`, one per weight layer.
+    weights: uniform +-1/sqrt(fan-in), or +-xavier sqrt(6 / (fan-in + fan-out)), or Gaussian with the standard
+    deviations `deviations`, one per weight layer. norm_at: "all" weight layers have a norm behind them, or all but the
+    read-out ("hidden"), or convolutions and local layers alone ("convolutions").
     norm_gain: multiplies the initial gains of the norms before neurons. x_kind: what the input is made of ("spikes" for
     0 and 1). products: how few-bit operands are multiplied; see `products`. binary: weights become +-1, so that what is
     fed back has a learned gain, unless norm = "bias".
     """
     make_norm = registry.find("norm", norm, "model norm")
+    check_name("model norm_at", norm_at, NORM_AT)
+    if xavier is not None and deviations is not None:
+        refuse("model xavier", xavier, "it left out beside deviations")
     if norm == "bias" and norm_gain != 1:
         refuse("model norm_gain", norm_gain, "1 where norm = 'bias': there is no norm")
     parts: OrderedDict[str, nn.Module] = OrderedDict()
@@ -124,9 +142,12 @@ def feedforward(
             if deviation is not None:
                 layer.weight.normal_(0.0, deviation, generator=source)
             elif isinstance(layer, Local2d):
+                if xavier is not None:
+                    refuse("model xavier", xavier, "it left out with local layers, whose weights are not shared")
                 layer.reset_parameters(source)
             else:
-                bound = layer.weight[0].numel() ** -0.5
+                fan_in = layer.weight[0].numel()
+                bound = fan_in**-0.5 if xavier is None else xavier * math.sqrt(6 / (fan_in + fan_out(layer)))
                 layer.weight.uniform_(-bound, bound, generator=source)
             if layer.bias is not None:
                 layer.bias.zero_()
@@ -134,7 +155,7 @@ def feedforward(
 
     def weigh(name: str, layer: nn.Linear | nn.Conv2d | Local2d, channels: int, fan_in: int) -> None:
         parts[name] = Stepwise(drawn(name, layer))
-        if not bias:
+        if not bias and (norm_at == "all" or name.startswith(NORMED[norm_at])):
             given = {"channels": channels, "start": fan_in**-0.5, "steps": steps}
             normed = registry.called(make_norm, {}, given)
             if name != "readout":

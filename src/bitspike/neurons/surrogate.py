@@ -1,4 +1,4 @@
-"""Spike functions: forward 1[u >= 0], backward a surrogate derivative h(u).
+"""Spike functions: forward 1[u >= 0] (strict: 1[u > 0]), backward a surrogate derivative h(u).
 
 | name         | h(u)                                   | source                                             |
 | ------------ | -------------------------------------- | -------------------------------------------------- |
@@ -51,11 +51,15 @@ def slayer(u: Any, w: float) -> Any:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A spike function with a named surrogate derivative; call it on u = membrane - threshold."""
+    """A spike function with a named surrogate derivative; call it on u = membrane - threshold.
+
+    strict: there is no spike at the threshold itself.
+    """
 
     name: str = "triangle"
     width: float = 1.0
     height: float = 1.0
+    strict: bool = False
 
     def __post_init__(self) -> None:
         registry.entry("surrogate", self.name)
@@ -70,10 +74,10 @@ class Surrogate:
         return height * registry.find("surrogate", self.name)(u, width)
 
     def __call__(self, u: Any) -> Any:
-        """Spikes 1[u >= 0] with the surrogate's gradient, on a tensor or symbolically."""
-        return threshold(u, self.derivative)
+        """Spikes 1[u >= 0], or 1[u > 0], with the surrogate's gradient, on a tensor or symbolically."""
+        return threshold(u, self.derivative, self.strict)
 
 
-def surrogate(name: str = "triangle", width: float = 1.0, height: float = 1.0) -> Surrogate:
+def surrogate(name: str = "triangle", width: float = 1.0, height: float = 1.0, strict: bool = False) -> Surrogate:
     """The spike function called `name`; see the table above."""
-    return Surrogate(name, width, height)
+    return Surrogate(name, width, height, strict)

@@ -24,6 +24,7 @@ SETS = {
     "arithmetic": "45 nm, arithmetic",
     "arithmetic, zeros skipped": "45 nm, arithmetic; it skips zeros too",
     "arithmetic and neurons": "45 nm, arithmetic and neurons",
+    "MACs and ACs": "MACs and ACs by rates of neurons (FedSNN)",
     "FLOPs": "FLOPs of Hunsberger & Eliasmith; float32",
 }
 COUNTED = {"arithmetic": "Counting arithmetic alone", "arithmetic and neurons": "With neuron updates"}

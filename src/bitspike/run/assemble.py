@@ -57,8 +57,8 @@ def load_data(recipe: Recipe, folder: Path | None = None) -> Any:
     # Seeds of one recipe share their split of real data unless it says so; generated data are drawn anew for each.
     own = data.trait(part.set, "generated", False) or part.split_seed == "seed"
     dataset = data.load(part.set, folder=folder, seed=recipe.seed if own else int(part.split_seed), **options)
-    if part.mean_image or part.pixel_range != 1:
-        return data.centred(dataset, part.mean_image, part.pixel_range)
+    if part.mean_image or part.pixel_range != 1 or part.pixel_low:
+        return data.centred(dataset, part.mean_image, part.pixel_range, part.pixel_low)
     return dataset
 
 

@@ -56,6 +56,8 @@ class DataPart(Options):
     """The mean training image is subtracted from every image."""
     pixel_range: Positive = 1.0
     """The brightest pixel (before `mean_image`); 255 gives the raw values of 8-bit images."""
+    pixel_low: float = 0.0
+    """The darkest pixel (before `mean_image`); -1 gives pixels from -1 to 1."""
     class_weights: bool = False
     """Weigh the loss by inverse class frequency, for unbalanced sets."""
     options: Free = Field(default_factory=dict)
@@ -91,7 +93,7 @@ class OptimizerPart(Options):
 class SchedulePart(Options):
     """Learning rate over training."""
 
-    kind: Literal["constant", "one-cycle", "cosine", "step"] = "constant"
+    kind: Literal["constant", "one-cycle", "cosine", "step", "drops"] = "constant"
     """How the learning rate changes."""
     warmup: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """one-cycle: share of training in which it rises."""
@@ -99,11 +101,16 @@ class SchedulePart(Options):
     """one-cycle, cosine: its factor at the end."""
     halvings: Count = 5
     """step: how often it is halved."""
+    drop: Positive = 0.2
+    """drops: what it is multiplied with each time."""
+    at: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=lambda: [0.33, 0.66])
+    """drops: the shares of training after which that is done."""
 
     def unread(self, recipe: Any) -> Iterator[Unread]:
         """What another kind reads."""
-        own = {"one-cycle": ("warmup", "end"), "cosine": ("end",), "step": ("halvings",)}.get(self.kind, ())
-        yield {"warmup", "end", "halvings"} - set(own), f"schedule.kind '{self.kind}'"
+        known = {"one-cycle": ("warmup", "end"), "cosine": ("end",), "step": ("halvings",), "drops": ("drop", "at")}
+        others = {name for names in known.values() for name in names} - set(known.get(self.kind, ()))
+        yield others, f"schedule.kind '{self.kind}'"
 
 
 class TrainingPart(Options):

@@ -31,6 +31,18 @@ class Rate(Options):
     """Draw each example's spikes once and reuse them at every epoch."""
 
 
+@register("encoder", "signed-rate", "bitspike.coding.values:SignedRate")
+class SignedRate(Options):
+    """Spikes of the value's sign with probability gain * |value|."""
+
+    steps: Count = 20
+    """Time steps."""
+    gain: Positive = 0.5
+    """Spike probability of the values 1 and -1."""
+    frozen: bool = False
+    """Draw each example's spikes once and reuse them at every epoch."""
+
+
 @register("encoder", "latency", "bitspike.coding.values:Latency")
 class Latency(Options):
     """One spike, earlier for larger values."""

@@ -44,7 +44,7 @@ class Online(Usual):
     """BiSNN's local rule: an update in each time step."""
 
     # Of a feed-forward model.
-    ignores: ClassVar[tuple[str, ...]] = ("norm", "norm_gain", "deviations")
+    ignores: ClassVar[tuple[str, ...]] = ("norm", "norm_gain", "norm_at", "deviations", "xavier")
     loss: Literal["final", "cross-entropy", "smooth-l1"] = "final"
     """"final" is "cross-entropy"."""
     burn_in: Annotated[int, Field(ge=0)] = 10

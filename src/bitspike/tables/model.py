@@ -7,10 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from bitspike import registry
 from bitspike.options import Count, Options, Positive, Unread
 from bitspike.registry import register
 from bitspike.tables.chosen import Chosen, Named, usual
 
+# In steps: exp(-1 / tau) = 0.95.
+PUBLISHED_TAU = 19.495725746223673
 Share = Annotated[float, Field(ge=0, le=1)]
 Read = Annotated[Count, Field(description="The read-out takes the mean hidden state of this many final steps.")]
 
@@ -29,6 +32,10 @@ class FeedForward(Options):
     """Initial gain of the norms before neurons, times what it is else: soft rates of a few hertz become tens."""
     deviations: list[Positive] | None = None
     """Initial weights are Gaussian with these standard deviations, one per weight layer; else uniform by fan-in."""
+    xavier: Positive | None = None
+    """Initial weights are uniform up to this times sqrt(6 / (fan-in + fan-out)); else uniform by fan-in."""
+    norm_at: Literal["all", "hidden", "convolutions"] = "all"
+    """Weight layers that have a norm behind them: all, all but the read-out, or those that are not dense."""
     bias: bool = False
     """Biases in the online rule's layers (back-propagated layers have them in their normalisation)."""
     neuron: Annotated[Any, Chosen("neuron")] = usual("neuron")
@@ -37,7 +44,42 @@ class FeedForward(Options):
         """What another way of learning, or another norm, reads."""
         yield getattr(recipe.learner, "ignores", ("bias",)), f"learner.rule '{recipe.learner.rule}'"
         if self.norm == "bias":
-            yield ("norm_gain",), "model.norm 'bias'"
+            yield ("norm_gain", "norm_at"), "model.norm 'bias'"
+        if self.deviations is not None:
+            yield ("xavier",), "model.deviations"
+
+
+class Scaled(Options):
+    """A network of images whose sizes are those of a paper, times `width`."""
+
+    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    """Channels and hidden units, times those of the paper; all must come out whole."""
+
+
+def _published() -> Any:
+    """LIF with a leak of 0.95 a step, a strict threshold of 1, soft reset and 0.3 max(0, 1 - |u - 1|) in training."""
+    surrogate = {"name": "triangle", "height": 0.3, "strict": True}
+    return registry.options("neuron", "lif").model_validate({"tau": PUBLISHED_TAU, "surrogate": surrogate})
+
+
+@register("model", "vgg9", "bitspike.models.vgg9:VGG9")
+class VGG9(Scaled):
+    """VGG9: seven convolutions, two dense layers, average pools, no biases, a read-out without norm (as in FedSNN)."""
+
+    norm: Annotated[str, Named("norm")] = "bntt"
+    """Behind each weight layer but the read-out."""
+    neuron: Annotated[Any, Chosen("neuron")] = Field(default_factory=_published)
+    """Left out: as published. relu, with norm "batch", is the ordinary network of the same layers."""
+
+
+@register("model", "vgg9-reference-ann", "bitspike.models.vgg9:ReferenceANN")
+class ReferenceANN(Scaled):
+    """The ordinary network that FedSNN's code calls VGG9 too: four pools, three dense layers, dropout, ReLU."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Share of units dropped behind three of the convolutions."""
+    dense_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Behind the two hidden dense layers."""
 
 
 @register("model", "module", "bitspike.models.own:OwnNetwork")

@@ -18,6 +18,8 @@ class Usual(Options):
     """How wide it is, in thresholds."""
     height: Positive = 1.0
     """Its factor."""
+    strict: bool = False
+    """A membrane at the threshold itself does not fire."""
 
 
 SHAPES = {
