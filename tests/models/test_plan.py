@@ -103,6 +103,9 @@ def network(recipe, dtype):
         x = encode(recipe, encoder, drawn(*shape), torch.arange(BATCH), 0)[:STEPS]
     model, x = build_model(recipe, form).to(dtype), x.to(dtype)
     model.train()
+    for module in model.modules():
+        if isinstance(module, BNTT):
+            module.momentum = 1.0  # these statistics alone: a deep network would be silent with others
     redraw(model, 0, "statistics")
     with torch.no_grad():
         whole(model, x)

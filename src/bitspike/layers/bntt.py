@@ -3,13 +3,15 @@
     y_t = g_t (x_t - mean_t) / sqrt(var_t + eps)          per channel; mean_t and var_t over (B, *space)
 
 There is no offset: the threshold stays where it is. Source: Kim & Panda 2020; as used by FedSNN (eps 1e-4,
-momentum 0.1). All steps are one call: steps and channels together are the channels of one batch normalisation.
+momentum 0.1). Steps are normalised one by one where they lie: joined to channels of one call, they would have to be
+moved there and back.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
@@ -39,13 +41,11 @@ class BNTT(BatchStatistics):
             refuse("BNTT", "sequences of different lengths", "one length, or another normalisation")
         if self.training and x[0].numel() == channels:
             refuse("BNTT input", "a batch of one example, in training", "two examples or more")
-        # (B, T*C, *space); statistics are views of the buffers, so F.batch_norm updates them in place.
-        together = x.transpose(0, 1).flatten(1, 2)
-        mean, var = (each[:steps].view(-1) for each in self.statistics())
-        weight = self.weight[:steps].reshape(-1)
-        y = batch_norm(together, mean, var, weight, None, self.training, self.momentum, self.eps)
-        apart: Tensor = y.unflatten(1, (steps, channels)).transpose(0, 1)
-        return apart
+        mean, var = self.statistics()
+        # Unbound, so that the gradients of all steps meet once; statistics are views, which are updated in place.
+        parts = zip(x.unbind(0), mean.unbind(0), var.unbind(0), self.weight.unbind(0), strict=False)
+        options = (None, self.training, self.momentum, self.eps)
+        return torch.stack([batch_norm(*part, *options) for part in parts])
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Files of before there were statistics for MAP weights.
