@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bitspike.convert.soft.spiking import Spiking, spiking
     from bitspike.energy import Device, Energy, LevelCollector, sweep
     from bitspike.energy.estimate import estimate_energy
+    from bitspike.federated.start import federate
     from bitspike.layers import Local2d, Synapse
     from bitspike.models.explain import explain_backend
     from bitspike.models.plan import Plan, plan_of
@@ -85,6 +86,7 @@ __all__ = [
     "estimate_energy",
     "evaluate_spiking",
     "explain_backend",
+    "federate",
     "fit",
     "fit_to_relu",
     "hybridise",
@@ -111,6 +113,7 @@ _HOMES = {
         "cells": "LMU ParallelLMU",
         "convert": "RateCurve RateNetwork Spiking accuracy_curve dehybridise hybridise relu_to_spiking spiking",
         "energy": "Device Energy LevelCollector estimate_energy sweep",
+        "federated.start": "federate",
         "layers": "Local2d Synapse",
         "models.explain": "explain_backend",
         "models.plan": "Plan plan_of",

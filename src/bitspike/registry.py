@@ -53,6 +53,9 @@ ROOMS = {
     "events": Room(),
     "measurement": Room(),
     "export": Room(),
+    "partition": Room("kind", "iid"),
+    "aggregator": Room("kind", "weighted-mean"),
+    "codec": Room("kind", "full"),
 }
 # What is not read from options but given by the caller, where options are derived from parameters.
 GIVEN = {

@@ -17,8 +17,10 @@ def test_every_packaged_recipe_is_valid_and_headed_by_its_command():
         recipe_names()
     )
     for name in recipe_names():
-        assert load_recipe(name).name == name
-        assert recipe_text(name).startswith(f"# bitspike train {name}\n")
+        recipe = load_recipe(name)
+        assert recipe.name == name
+        verb = "train" if recipe.federation is None else "federate"
+        assert recipe_text(name).startswith(f"# bitspike {verb} {name}\n")
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -16,6 +16,7 @@ from bitspike.cli import (
     doctor,
     evaluate,
     events,
+    federate,
     hybridise,
     init,
     predict,
@@ -54,7 +55,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for home in (recipes, init, train, evaluate, show, compare, report, predict, hybridise, results, events, doctor):
+for home in (
+    recipes,
+    init,
+    train,
+    federate,
+    evaluate,
+    show,
+    compare,
+    report,
+    predict,
+    hybridise,
+    results,
+    events,
+    doctor,
+):
     app.command(epilog=home.EXAMPLE)(getattr(home, home.__name__.rpartition(".")[2]))
 
 

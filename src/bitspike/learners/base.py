@@ -60,6 +60,11 @@ class Learner(ABC):
         """The learning rate now, where the optimiser's own is `usual`."""
         return usual * self.rate_factor()
 
+    def spans(self, updates: int) -> None:
+        """From now on schedules are for `updates` in all: clients of a federation with shares of many sizes."""
+        if self.optimisation is not None:
+            self.optimisation.total_updates = max(1, updates)
+
     @classmethod
     def network(cls, options: Any, model: Any, setting: Setting) -> nn.Module:
         """The network that a learner with these options trains, by the options of a model."""

@@ -20,6 +20,7 @@ from bitspike.errors import check_name, refuse
 from bitspike.weights import binary_parametrizations
 
 Roles = dict[str, dict[str, Tensor]]
+Given = Mapping[str, Mapping[str, Tensor]]
 
 
 def _parameters(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
@@ -79,3 +80,16 @@ def receive(model: nn.Module, sent: Mapping[str, Mapping[str, Tensor]]) -> None:
             taken += [(place[0], mean), (place[1], (var / count + between).clamp_min(0))]
     for place, tensor in taken:
         place.copy_(tensor)
+
+
+def kept(model: nn.Module, statistics: bool = False) -> dict[str, Tensor]:
+    """What of the `state_dict` is not exchanged, by name (views): what is fixed, and calibrated once.
+
+    statistics: True gives the running statistics alone, which clients may keep to themselves.
+    """
+    sent = [tensor for some in _parameters(model).values() for tensor in some.values()]
+    running = {tensor.data_ptr() for pair in _statistics(model).values() for tensor in pair}
+    known = {tensor.data_ptr() for tensor in sent} | running
+    state = model.state_dict().items()
+    return {name: tensor for name, tensor in state if tensor.data_ptr() in running or tensor.data_ptr() not in known
+            if (tensor.data_ptr() in running) == statistics}  # fmt: skip

@@ -27,6 +27,12 @@ class Batch(NamedTuple):
     examples: Tensor
 
 
+def batches_of(examples: int, size: int) -> int:
+    """Training batches of so many examples; a remainder under SMALLEST_REMAINDER is left out."""
+    whole, remainder = divmod(examples, size)
+    return whole + (remainder >= SMALLEST_REMAINDER or whole == 0)
+
+
 class Batches:
     """Batches of a data split as events on a device, in a dtype."""
 
@@ -46,9 +52,8 @@ class Batches:
         self._order: tuple[tuple[Key, ...], Tensor] | None = None
 
     def per_epoch(self) -> int:
-        """Training batches in an epoch; a remainder under SMALLEST_REMAINDER examples is left out."""
-        whole, remainder = divmod(len(self.split), self.recipe.training.batch)
-        return whole + (remainder >= SMALLEST_REMAINDER or whole == 0)
+        """Training batches in an epoch."""
+        return batches_of(len(self.split), self.recipe.training.batch)
 
     def batch(self, epoch: int, number: int, key: tuple[Key, ...] = (), rank: int = 0, world: int = 1) -> Batch:
         """Batch `number` (from 0) of epoch 1, 2, ...: shuffled by seed, key and epoch.

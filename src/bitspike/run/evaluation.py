@@ -22,13 +22,15 @@ from bitspike.run.recipe import Recipe
 from bitspike.run.shipping import Shipped, candidates, choose_answer
 
 
-def predictions(learner: Learner, batches: Batches, samples: int) -> tuple[Tensor, Tensor]:
-    """Outputs (T, N, C) and targets of all examples, on the CPU in float64; regression in the data's own units.
+def predictions(learner: Learner, batches: Batches, samples: int, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """Outputs (T, N, C) and targets of all examples, or the first `most`, on the CPU in float64.
+
+    Of a regression in the data's own units.
 
     Of classes for each step, every step that has one is an example with one answer: outputs (1, M, C), targets (M,).
     """
     parts, targets = [], []
-    for events, y in batches.evaluation():
+    for events, y in batches.evaluation(most):
         parts.append(learner.predict(events, samples).cpu().double())
         targets.append(y.cpu())
     outputs, wanted = torch.cat(parts, 1), torch.cat(targets)

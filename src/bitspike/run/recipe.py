@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from bitspike.options import Count, Free, Options, Positive, Unread
 from bitspike.registry import trait
 from bitspike.tables.chosen import Chosen, usual
+from bitspike.tables.federation import Federation
 
 # Measurements on validation where a recipe counts updates: an epoch of a small set is over in a few.
 MEASUREMENTS = 40
@@ -133,6 +134,12 @@ class TrainingPart(Options):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
     """Least time between two checkpoints; 0 saves after every update."""
 
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """A federation counts rounds, and is measured and saved after each."""
+        if recipe.federation is not None:
+            counts = ("epochs", "updates", "validate_every", "checkpoint_seconds")
+            yield counts, "[federation], which counts rounds (federation.rounds, federation.epochs)"
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainingPart:
         if self.patience is not None and self.keep != "best":
@@ -195,6 +202,8 @@ class Recipe(Options):
     training: TrainingPart = TrainingPart()
     evaluation: EvaluationPart = EvaluationPart()
     compute: ComputePart = ComputePart()
+    federation: Federation | None = None
+    """How it is learned by clients that keep their data (`bitspike federate`); left out: by one, as ever."""
 
     def unread(self, recipe: Any) -> Iterator[Unread]:
         """An optimiser of latent weights that there are none of."""

@@ -62,8 +62,9 @@ class Session:
     """A recipe's model and learner on a data set, and how far they are.
 
     dataset: a `DataSet` already loaded, which any number of sessions may share; None: the recipe's, from folder `data`.
-    model: trained in place of the recipe's. key: names this session's draws beside the seed, so that clients of a
-    federation and members of a population draw numbers of their own; () draws as an ordinary run does.
+    model: trained in place of the recipe's. span: (epochs, epochs between two measurements, updates that schedules are
+    for), in place of what the recipe's `training` says. key: names this session's draws beside the seed, so that
+    clients of a federation and members of a population draw numbers of their own; () draws as an ordinary run does.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Session:
         key: tuple[Key, ...] = (),
         place: Place | None = None,
         data: Path | None = None,
+        span: tuple[int, int, int] | None = None,
     ) -> None:
         self.recipe, self.key, self.place = recipe, tuple(key), place or Place()
         self.dataset = assemble.load_data(recipe, data) if dataset is None else dataset
@@ -90,8 +92,9 @@ class Session:
         self.model = (model if model is not None else assemble.build_model(recipe, self.form)).to(device, dtype)
         self.per_epoch = self.train.per_epoch()
         updates = self.per_epoch * assemble.updates_per_batch(recipe, encoder)
-        self.epochs, self.validate_every = recipe.training.span(updates)
-        self.total_updates = updates * self.epochs
+        if span is None:
+            span = (*(counts := recipe.training.span(updates)), updates * counts[0])
+        self.epochs, self.validate_every, self.total_updates = span
         weights = self.dataset.class_weights() if recipe.data.class_weights else None
         self.learner = assemble.build_learner(recipe, self.form, self.model, self.total_updates, weights, self.epochs)
         self.learner.key = self.key
@@ -133,20 +136,24 @@ class Session:
         events, targets, examples = self.train.batch(self.epoch + 1, self.batch, self.key, place.rank, place.world)
         with place.autocast():
             metrics = self.learner.fit_batch(events, targets, examples=examples)
+        self.count(metrics)
+        self.batch += 1
+        return metrics
+
+    def count(self, metrics: dict[str, float]) -> None:
+        """Add what a learner measured to the sums since the last record."""
         weight = metrics["examples"]
         self.sums["examples"] = self.sums.get("examples", 0.0) + weight
         for name in ("loss", "accuracy"):
             if name in metrics:
                 self.sums[name] = self.sums.get(name, 0.0) + metrics[name] * weight
-        self.batch += 1
-        return metrics
 
     def close_epoch(self) -> dict[str, Any] | None:
         """Count the epoch and, where a measurement is due, take it: returns its record, and notes the best."""
         self.epoch, self.batch = self.epoch + 1, 0
         if self.epoch % self.validate_every and self.epoch < self.epochs:
             return None
-        examples = self.sums.pop("examples")
+        examples = self.sums.pop("examples", 0.0)  # none where no client of a federation answered
         train = {name: value / examples for name, value in self.sums.items()}
         self.sums = {}
         validation = self.validate()

@@ -17,6 +17,7 @@ from bitspike.run.finished import Run
 from bitspike.run.folder import RunFolder
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import load_recipe
+from bitspike.run.session import Place
 from bitspike.run.trainer import Trainer
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -51,6 +52,8 @@ def train(
         recipe = load_recipe(str(recipe), overrides, seed)
     elif overrides or seed is not None:
         refuse("train", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
+    if recipe.federation is not None:
+        refuse(f"recipe '{recipe.name}'", "a table [federation]", "`bitspike federate`, which learns with clients")
     folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe.name)
     if data is not None and not is_folder(home(data, "--data"), "--data"):
         refuse("--data", f"'{data}'", "an existing folder")
@@ -89,6 +92,11 @@ def train(
             group.over = True
         folder.unlock()
     return Run(folder.path, rank=fabric.global_rank, model=model, dataset=dataset)
+
+
+def place_on(device: str) -> Place:
+    """Where a single process computes in single precision: auto, cpu, cuda, mps."""
+    return Place() if device == "cpu" else Place.of(_fabric(device, 1, "32-true"))
 
 
 def _fabric(device: str, processes: int, precision: str) -> Any:

@@ -45,6 +45,8 @@ class Online(Usual):
 
     # Of a feed-forward model.
     ignores: ClassVar[tuple[str, ...]] = ("norm", "norm_gain", "norm_at", "deviations", "xavier")
+    # It goes on in the middle of a stream (`fit_batch(reset=False)`).
+    slices: ClassVar[bool] = True
     loss: Literal["final", "cross-entropy", "smooth-l1"] = "final"
     """"final" is "cross-entropy"."""
     burn_in: Annotated[int, Field(ge=0)] = 10
@@ -57,6 +59,7 @@ class Local(Options):
     # Rates are the rule's own; there is no optimiser.
     own_rate: ClassVar[bool] = True
     single: ClassVar[bool] = True
+    slices: ClassVar[bool] = True
     rate: Positive = 0.005
     """Learning rate, times the schedule's factor."""
     kappa: Annotated[float, Field(ge=0, lt=1)] = 0.2

@@ -69,6 +69,14 @@ class ReluSpiking(AsSpikes):
     alone = "it only with soft rates: this run is of ReLUs"
 
 
+@register("measurement", "federation", "bitspike.reports.federation:Federated")
+class Federation(MeasurementOptions):
+    """What a federation was and how it went; written while it runs."""
+
+    file = "federation.json"
+    listed = "federations"
+
+
 @register("measurement", "stream", "bitspike.reports.stream:Streamed")
 class Stream(MeasurementOptions):
     """Probabilistic circuits: likelihoods, learning signal, traces and what they emit."""

@@ -93,7 +93,7 @@ class CircuitLearner(Learner):
         self.rate, self.kappa, self.beta, self.divergence_weight = rate, kappa, beta, divergence
         self.spiking, self.baseline, self.samples, self.decoder, self.draws = spiking, baseline, samples, decoder, draws
         self.parity = tuple(parity)
-        self.factor = (lambda updates: 1.0) if optimisation is None else optimisation.factor
+        self.paced = optimisation  # by whose schedule the rate changes
         self.state: LoopState | None = None
         self.last: Any = None  # logs (B, T, 4) of the last steps: see `circuit_loops.learn`
 
@@ -121,7 +121,12 @@ class CircuitLearner(Learner):
 
     def rate_factor(self) -> float:
         """The schedule's factor on `rate` now."""
-        return self.factor(self.updates)
+        return 1.0 if self.paced is None else self.paced.factor(self.updates)
+
+    def spans(self, updates: int) -> None:
+        """The schedule is for `updates` from now on."""
+        if self.paced is not None:
+            self.paced.total_updates = max(1, updates)
 
     def learning_rate(self, usual: float) -> float:
         """The rate now."""

@@ -1,0 +1,125 @@
+"""What a server makes of the replies of a round: means.
+
+    w = sum_k a_k w_k / sum_k a_k             a_k = 1, or the client's examples
+
+in double precision, in the order of clients, whatever order they came in. A number that only some replies hold is the
+mean of these. Statistics add up as sums; see `learners.exchange`.
+Sources: McMahan et al. 2017 (FedAvg), Li et al. 2020 (FedProx), Hsu et al. 2019 (FedAvgM).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.errors import refuse
+from bitspike.federated.roles import LEARNED, each, mapped
+from bitspike.learners.exchange import Given, Roles
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a client has learned; present: bool, where a reply holds only part of a tensor, by (role, name)."""
+
+    client: int
+    examples: int
+    roles: Roles
+    present: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+
+
+class Aggregator:
+    """One way to add replies up. proximal: the pull that clients feel; see `client`."""
+
+    proximal: float = 0.0
+
+    def combine(self, replies: Sequence[Reply], base: Given) -> Roles:
+        """The new network, of one reply or more in the order of clients; base: the network they began with."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is carried from round to round."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up `state_dict()`."""
+
+
+def mean(replies: Sequence[Reply], weights: Sequence[float], base: Given) -> Roles:
+    """The weighted mean; a number that nobody sent stays as it is in `base`."""
+    total = sum(weights)
+
+    def combined(role: str, name: str, old: Tensor) -> Tensor:
+        partial = any((role, name) in reply.present for reply in replies)
+        summed = torch.zeros(old.shape, dtype=torch.float64)
+        mass = torch.zeros(old.shape, dtype=torch.float64) if partial else None
+        for reply, weight in zip(replies, weights, strict=True):
+            value = reply.roles[role][name].double()
+            if mass is None:
+                # First divided: the weight of an only reply is 1, and it is taken as it came.
+                summed.add_(value, alpha=weight / total)
+                continue
+            held = reply.present.get((role, name), torch.ones(1, dtype=torch.bool)).expand(old.shape)
+            summed.add_(torch.where(held, value, 0.0), alpha=weight)
+            mass.add_(held.double(), alpha=weight)
+        if mass is not None:
+            summed = torch.where(mass > 0, summed / mass.clamp_min(1e-300), old.double())
+        return summed.to(old.dtype)
+
+    return mapped(base, combined)
+
+
+class Mean(Aggregator):
+    """Every reply counts the same."""
+
+    def combine(self, replies: Sequence[Reply], base: Given) -> Roles:
+        """See `mean`."""
+        return mean(replies, [1.0] * len(replies), base)
+
+
+class WeightedMean(Aggregator):
+    """Every reply counts by its examples."""
+
+    def combine(self, replies: Sequence[Reply], base: Given) -> Roles:
+        """See `mean`."""
+        return mean(replies, [float(reply.examples) for reply in replies], base)
+
+
+class FedProx(WeightedMean):
+    """mu: weight of the proximal term, mu/2 ||w - w_server||^2 in a client's loss."""
+
+    def __init__(self, mu: float = 0.01) -> None:
+        self.proximal = mu
+
+
+class ServerMomentum(WeightedMean):
+    """v <- beta v + (mean - w); w <- w + rate v, of all that is learned; statistics are the mean's."""
+
+    def __init__(self, beta: float = 0.9, rate: float = 1.0) -> None:
+        self.beta, self.rate = beta, rate
+        self.velocity: Roles = {}
+
+    def combine(self, replies: Sequence[Reply], base: Given) -> Roles:
+        """See the class."""
+        new = super().combine(replies, base)
+        for role, name, old in each(base):
+            if role in LEARNED:
+                step = new[role][name].double() - old.double()
+                before = self.velocity.get(role, {}).get(name)
+                step = step if before is None else self.beta * before + step
+                self.velocity.setdefault(role, {})[name] = step
+                new[role][name] = (old.double() + self.rate * step).to(old.dtype)
+        return new
+
+    def state_dict(self) -> dict[str, Any]:
+        """The velocities."""
+        return {"velocity": {role: dict(some) for role, some in self.velocity.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up `state_dict()`."""
+        if not isinstance(state.get("velocity"), dict):
+            refuse("aggregator state", state, "velocities")
+        self.velocity = {role: dict(some) for role, some in state["velocity"].items()}

@@ -1,0 +1,230 @@
+"""A client: a session of the recipe on its share of the examples, which begins each round with the server's network.
+
+One session serves any number of clients, one after the other: what is a client's own is put into it and taken out.
+
+    position   turns t done so far: batches t B .. (t + 1) B - 1 of its share, B of a round; epochs and orders follow
+    schedule   progress (round - 1 + part of this round done) / rounds
+    draws      of session key ("client", k)
+    pull       FedProx, after n updates at the learning rate eta: w <- w_server + (w - w_server) / (1 + eta mu)^n; for
+               n = 1 this is the exact minimum of ||w' - w||^2 / (2 eta) + mu/2 ||w' - w_server||^2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike import registry
+from bitspike.draws import normal
+from bitspike.errors import refuse
+from bitspike.federated.codecs import Codec, Setting
+from bitspike.federated.messages import Message, Order
+from bitspike.federated.roles import each, sums, told
+from bitspike.learners.exchange import Given, Roles, kept
+from bitspike.run import assemble
+from bitspike.run.batches import Batches, batches_of
+from bitspike.run.session import Place, Session
+
+State = dict[str, Any]
+
+
+class Client:
+    """Learns as any client of a federation. shares: rows of the training split of each."""
+
+    def __init__(self, recipe: Any, dataset: Any, shares: list[Tensor], place: Place | None = None) -> None:
+        self.recipe, self.part, self.shares = recipe, recipe.federation, shares
+        self.dataset = dataset
+        # A client of the usual size, for what depends on how long training is.
+        usual = sorted(range(len(shares)), key=lambda k: (len(shares[k]), k))[len(shares) // 2]
+        part = recipe.federation
+        batches = self._batches_of(len(shares[usual]))
+        per_batch = assemble.updates_per_batch(recipe, assemble.build_encoder(recipe, assemble.form_of(dataset)))
+        self.per_batch = per_batch
+        epochs = max(1, round(part.rounds * self.turn(batches) / batches))
+        span = (epochs, 1, part.rounds * self.updates(batches))
+        self.session = Session(recipe, dataset, place=place, span=span)
+        learner = self.session.learner
+        self.fresh = learner.state_dict()
+        self.home = {name: t.clone() for name, t in kept(self.session.model, statistics=True).items()}
+        self.codec: Codec = registry.make(part.codec)
+        self.mu: float = registry.make(part.aggregator).proximal
+        self.watch: Callable[[], None] = lambda: None
+        """Called after each batch; what it raises ends the work, of which the client then knows nothing."""
+        if part.steps is not None:
+            self._check_slices(dataset)
+
+    def _check_slices(self, dataset: Any) -> None:
+        rule = self.recipe.learner.rule
+        if not registry.trait("learner", rule, "slices", False):
+            refuse("federation.steps", f"{self.part.steps} with learner.rule '{rule}'", "federation.epochs, or updates")
+        if self.part.state == "reset":
+            refuse("federation.state", "'reset' with federation.steps", "'kept' or 'disk': an example goes on")
+        if dataset.lengths:
+            refuse("federation.steps", f"{self.part.steps} with sequences of different lengths", "federation.updates")
+
+    def _batches_of(self, examples: int) -> int:
+        """Batches of an epoch over a share."""
+        return batches_of(examples, self.recipe.training.batch)
+
+    def turn(self, per_epoch: int) -> int:
+        """Batches (with `steps`: time steps) of a round."""
+        if self.part.steps is not None:
+            return int(self.part.steps)
+        if self.part.updates is not None:
+            return -(-int(self.part.updates) // self.per_batch)
+        return int(self.part.epochs) * per_epoch
+
+    def updates(self, per_epoch: int) -> int:
+        """Updates of a round, about."""
+        return self.turn(per_epoch) * (1 if self.part.steps is not None else self.per_batch)
+
+    def work(self, order: Order, client: int, state: State) -> Message:
+        """Learn a round and write the reply; state: the client's own ({} at first), changed in place."""
+        session = self.session
+        self._begin(order, client, state)
+        if self.part.steps is not None:
+            self._slices(order, state)
+        else:
+            for _ in range(self.turn(session.per_epoch)):
+                if session.epoch_over:
+                    session.epoch, session.batch = session.epoch + 1, 0
+                self._pulled(order, session.learn)
+        return self._end(order, client, state)
+
+    def _begin(self, order: Order, client: int, state: State) -> None:
+        """Put the client into the session."""
+        session, learner = self.session, self.session.learner
+        rows = self.shares[client]
+        turns = int(state.get("turns", 0))
+        session.key = learner.key = ("client", client)
+        before: Batches = session.train
+        session.train = Batches(
+            self.recipe, before.encoder, self.dataset.train[rows], before.device, before.dtype, before.target
+        )
+        session.per_epoch = session.train.per_epoch()
+        done = turns * self.turn(session.per_epoch)
+        session.epoch, session.batch = divmod(done, session.per_epoch)
+        session.sums = {}
+        each_round = self.updates(session.per_epoch)
+        learner.spans(self.part.rounds * each_round)
+        if (carried := state.get("learner")) is None:
+            learner.load_state_dict({**self.fresh, "updates": (order.round - 1) * each_round})
+        else:
+            # Rounds that it was not asked in count as if it had been.
+            missed = order.round - 1 - int(state["round"])
+            learner.load_state_dict({**carried, "updates": carried["updates"] + missed * each_round})
+        self._put(order.fixed)
+        if self.part.statistics == "home":
+            self._put(state.get("home", self.home))
+        learner.receive(order.roles)
+
+    @torch.no_grad()
+    def _put(self, tensors: dict[str, Tensor]) -> None:
+        model = self.session.model.state_dict()
+        for name, tensor in tensors.items():
+            model[name].copy_(tensor)
+
+    def _slices(self, order: Order, state: State) -> None:
+        """Go on by `steps` time steps, from where the last slice ended."""
+        session, steps = self.session, int(self.part.steps)
+        done = int(state.get("turns", 0)) * steps
+        length = session.train.encoder.steps
+        while steps:
+            number, at = divmod(done, length)
+            epoch, batch = divmod(number, session.per_epoch)
+            events, targets, examples = session.train.batch(epoch + 1, batch, session.key)
+            some = min(steps, length - at)
+            events, now = events[at : at + some], targets[:, at : at + some] if self.dataset.per_step else targets
+            fit = partial(session.learner.fit_batch, events, now, examples=examples, reset=at == 0)
+            session.count(self._pulled(order, fit))
+            done, steps = done + some, steps - some
+
+    def _pulled(self, order: Order, learn: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Learn, and then feel FedProx's pull; see the module."""
+        learner = self.session.learner
+        self.watch()
+        if not self.mu:
+            return learn()
+        before, rates = learner.updates, self._rates()
+        metrics, made = learn(), learner.updates - before
+        now = learner.exchanged()
+        for role, rate in rates.items():
+            left = (1 + rate * self.mu) ** -made
+            for name, tensor in now[role].items():
+                tensor.lerp_(order.roles[role][name].to(tensor.device), 1 - left)
+        learner.receive({role: now[role] for role in rates})
+        return metrics
+
+    def _rates(self) -> dict[str, float]:
+        """The learning rate of each role now."""
+        learner, recipe = self.session.learner, self.recipe
+        parts = {"real": recipe.optimizer, "latent": recipe.latent_optimizer or recipe.optimizer}
+        own = {} if learner.optimisation is None else {k: lr for k, (_, lr) in learner.optimisation.optimisers.items()}
+        return {role: learner.learning_rate(own.get(role, parts[role].lr)) for role in parts}
+
+    def _end(self, order: Order, client: int, state: State) -> Message:
+        """Take the client out of the session, and write what it has learned."""
+        learner = self.session.learner
+        state["turns"], state["round"] = int(state.get("turns", 0)) + 1, order.round
+        if self.part.state != "reset":
+            state["learner"] = learner.state_dict()
+        if self.part.statistics == "home":
+            state["home"] = {name: t.clone() for name, t in kept(self.session.model, statistics=True).items()}
+        sent = on_wire(learner.exchanged(), order.roles)
+        setting = Setting(self.recipe.seed, client, order.round)
+        if self.part.noise:
+            sent = noisy(sent, order.roles, self.part.noise, setting)
+        parts = self.codec.encode(sent, order.roles, setting, state.setdefault("codec", {}))
+        return Message(order.round, client, len(self.shares[client]), order.recipe_hash, parts, dict(self.session.sums))
+
+    def settle(self, order: Order, client: int) -> Roles:
+        """The statistics of the finished network on this client's examples (`Learner.finish`), as sums."""
+        from bitspike.run.conclude import STATISTICS_BATCHES
+
+        self._begin(replace(order, round=1), client, {})
+        session = self.session
+        session.learner.finish(lambda: session.train.statistics(STATISTICS_BATCHES, session.epochs))
+        return on_wire(session.learner.exchanged(), ("statistic",))
+
+    def calibration(self, order: Order, client: int) -> dict[str, Tensor]:
+        """What the client's first batch makes of tensors that nobody learns (ranges of quantisers); else it leaves no
+        trace."""
+        session = self.session
+        if not kept(session.model):
+            return {}
+        before = {name: tensor.clone() for name, tensor in session.model.state_dict().items()}
+        self._begin(order, client, {})
+        session.learn()
+        found = {name: tensor.cpu().clone() for name, tensor in kept(session.model).items()}
+        self._put(before)
+        return found
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether a round leaves nothing of a client but its reply."""
+        part = self.part
+        return part.state == "reset" and part.statistics == "sums" and not getattr(part.codec, "feedback", False)
+
+
+def on_wire(roles: Given, some: Collection[str]) -> Roles:
+    """Some of the roles, in main memory."""
+    return {role: {name: tensor.cpu() for name, tensor in roles[role].items()} for role in some}
+
+
+def noisy(sent: Roles, base: Given, sigma: float, setting: Setting) -> Roles:
+    """FedSNN's noise: w + sigma mean|w - w_server| N(0, 1) for every tensor, statistics too (a variance stays >= 0)."""
+    found: Roles = {role: {} for role in sent}
+    for role, name, tensor in each(sent):
+        value, old = told(role, tensor), told(role, base[role][name])
+        size = float((value - old).abs().mean())
+        drawn = normal(value.numel(), *setting.keys, "noise", role, name).view(value.shape)
+        value = value + sigma * size * drawn.to(value.dtype)
+        if role == "statistic":
+            value[1].clamp_(min=0)
+        found[role][name] = sums(role, value)
+    return found

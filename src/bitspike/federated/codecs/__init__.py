@@ -1,0 +1,5 @@
+"""How a client's tensors are written for the wire, and read again; see `base` for what a codec is."""
+
+from bitspike.federated.codecs.base import Codec, Setting
+
+__all__ = ["Codec", "Setting"]

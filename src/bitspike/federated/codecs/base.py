@@ -1,0 +1,90 @@
+"""What a codec is.
+
+    client   packet = encode(sent, base, setting, state)
+    server   reply  = decode(packet, base, setting)          in `space`
+             w_new  = learned(aggregated replies, base)
+
+base: the network that the client began with, which both sides have. Replies are compared and added up in `space(base)`,
+which is that of the network itself, or of something that adds up better. Statistics are sent as mean and variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.draws import Key
+from bitspike.federated.aggregators import Reply
+from bitspike.federated.messages import Form, Packet
+from bitspike.federated.roles import each, sums, told
+from bitspike.learners.exchange import Given, Roles
+
+State = dict[str, Any]
+Part = dict[str, Tensor]
+PartForm = dict[str, tuple[tuple[torch.dtype, ...], tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Of one reply: what names its draws, which server and client share."""
+
+    seed: int
+    client: int
+    round: int
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Before the purpose."""
+        return (self.seed, "client", self.client, "uplink", self.round)
+
+
+class Codec:
+    """Writes each tensor by itself, by `write`, `read` and `parts`; statistics and what those leave out as they are."""
+
+    def encode(self, sent: Given, base: Given, setting: Setting, state: State) -> Packet:
+        """A reply for the wire; state: what this client carries from reply to reply, changed in place."""
+        packet: Packet = {role: {} for role in sent}
+        for role, name, tensor in each(sent):
+            packet[role][name] = self.write(
+                role, name, told(role, tensor), told(role, base[role][name]), setting, state
+            )
+        return packet
+
+    def decode(self, packet: Packet, base: Given, setting: Setting) -> tuple[Roles, Mapping[tuple[str, str], Tensor]]:
+        """What a packet says, in `space`, and where it says only part of a tensor."""
+        roles: Roles = {role: {} for role in base}
+        for role, name, old in each(base):
+            read = self.read(role, name, packet[role][name], told(role, old), setting)
+            roles[role][name] = sums(role, read)
+        return roles, {}
+
+    def form(self, base: Given) -> Form:
+        """What `encode` gives."""
+        form: Form = {role: {} for role in base}
+        for role, name, tensor in each(base):
+            form[role][name] = self.parts(role, name, tuple(told(role, tensor).shape))
+        return form
+
+    def write(self, role: str, name: str, value: Tensor, base: Tensor, setting: Setting, state: State) -> Part:
+        """The parts of one tensor."""
+        return {"value": value}
+
+    def read(self, role: str, name: str, parts: Part, base: Tensor, setting: Setting) -> Tensor:
+        """The tensor of its parts."""
+        return parts["value"].to(base.dtype)
+
+    def parts(self, role: str, name: str, shape: tuple[int, ...]) -> PartForm:
+        """dtypes and shape of each part."""
+        return {"value": ((torch.float32,), shape)}
+
+    def space(self, base: Given) -> Given:
+        """The network as replies are told."""
+        return base
+
+    def learned(self, new: Roles, base: Given, replies: Sequence[Reply]) -> Roles:
+        """The network of aggregated replies (in `space`)."""
+        return new

@@ -1,0 +1,165 @@
+"""What goes over the wire, and what of it is refused.
+
+A reply is refused by name: another round, a client that was not asked, a replay (the client's reply is there already),
+another recipe, altered on the way (its digest), names, shape, dtype, numbers that are not finite, an update longer than
+`norm_bound` times the median of the round's. Bits are those of all tensors in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike.federated.aggregators import Reply
+from bitspike.federated.roles import LEARNED, change, each
+from bitspike.learners.exchange import Given, Roles
+
+Packet = dict[str, dict[str, dict[str, Tensor]]]
+"""Role to name to the parts of a tensor as a codec writes it."""
+Form = dict[str, dict[str, dict[str, tuple[tuple[torch.dtype, ...], tuple[int, ...]]]]]
+"""Of each part the dtypes it may have, and its shape."""
+MOST_EXAMPLES = 10**12
+
+
+class Refused(Exception):
+    """A reply that is not used: `name` says why in a word or two."""
+
+    def __init__(self, name: str, said: str = "") -> None:
+        super().__init__(f"{name}: {said}" if said else name)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a server sends: the network to begin with, and (once) the tensors that are fixed for good."""
+
+    round: int
+    recipe_hash: str
+    roles: Roles
+    fixed: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a client sends. metrics: sums over the examples that it learned from: "examples", "loss", "accuracy"."""
+
+    round: int
+    client: int
+    examples: int
+    recipe_hash: str
+    parts: Packet
+    metrics: dict[str, float] = field(default_factory=dict)
+    digest: str = ""
+
+    def sealed(self) -> Message:
+        """With its digest, for a wire."""
+        return Message(**{**self.__dict__, "digest": self.sha256()})
+
+    def sha256(self) -> str:
+        """Of all that it says."""
+        found = hashlib.sha256(repr((self.round, self.client, self.examples, self.recipe_hash)).encode())
+        found.update(repr(sorted(self.metrics.items())).encode())
+        for role, some in sorted(self.parts.items()):
+            for name, parts in sorted(some.items()):
+                for part, tensor in sorted(parts.items()):
+                    found.update(f"{role}\x1f{name}\x1f{part}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}".encode())
+                    found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
+
+    @property
+    def bits(self) -> int:
+        """Of all its tensors."""
+        return sum(8 * t.numel() * t.element_size() for some in self.parts.values() for parts in some.values()
+                   for t in parts.values())  # fmt: skip
+
+
+def check_message(
+    message: Any, number: int, asked: Collection[int], seen: Collection[int], recipe_hash: str, form: Form
+) -> Message:
+    """The message, or `Refused`. asked: clients of this round `number`; seen: those whose reply is there already."""
+    if not isinstance(message, Message):
+        raise Refused("form", f"a {type(message).__name__}")
+    for name in ("round", "client", "examples"):
+        value = getattr(message, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Refused("form", f"{name} is no whole number")
+    if message.round != number:
+        raise Refused("round", f"{message.round}, wanted {number}")
+    if message.client not in asked:
+        raise Refused("client", f"{message.client} was not asked")
+    if message.client in seen:
+        raise Refused("replay", f"client {message.client} has answered in round {number}")
+    if message.recipe_hash != recipe_hash:
+        raise Refused("recipe", "another one")
+    if not 1 <= message.examples <= MOST_EXAMPLES:
+        raise Refused("examples", str(message.examples)[:40])
+    _check_form(message.parts, form)
+    if message.digest and message.digest != message.sha256():
+        raise Refused("digest", "altered on the way")
+    metrics = message.metrics
+    if (
+        not isinstance(metrics, dict)
+        or not all(
+            name in ("examples", "loss", "accuracy") and isinstance(value, int | float) and abs(value) < 1e30
+            for name, value in metrics.items()
+        )
+        or metrics.get("examples", 0) < 0
+    ):
+        raise Refused("metrics", "no finite sums")
+    return message
+
+
+def _check_form(parts: Any, form: Form) -> None:
+    """Roles, names, parts, dtypes and shapes are those that the codec writes."""
+    _same_names(parts, form, "role")
+    for role, names in form.items():
+        _same_names(parts[role], names, role)
+        for name, wanted in names.items():
+            _same_names(parts[role][name], wanted, name)
+            for part, (dtypes, shape) in wanted.items():
+                tensor, place = parts[role][name][part], f"{name} {part}"
+                if not isinstance(tensor, Tensor):
+                    raise Refused("form", f"{place} is no tensor")
+                if tensor.dtype not in dtypes:
+                    raise Refused("dtype", f"{place} is {tensor.dtype}")
+                if tuple(tensor.shape) != shape:
+                    raise Refused("shape", f"{place} is {tuple(tensor.shape)}, wanted {shape}")
+                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                    raise Refused("not finite", place)
+
+
+def _same_names(came: Any, wanted: Mapping[str, Any], what: str) -> None:
+    if not isinstance(came, dict) or set(came) != set(wanted):
+        said = sorted(map(str, set(came) ^ set(wanted)))[:1] if isinstance(came, dict) else type(came).__name__
+        raise Refused("form", f"{what}: {said}")
+
+
+def check_reply(reply: Reply) -> Reply:
+    """The reply, decoded, with finite numbers alone, and no variance below 0."""
+    for role, name, tensor in each(reply.roles):
+        if not bool(torch.isfinite(tensor).all()):
+            raise Refused("not finite", name)
+        if role == "statistic" and bool((tensor[2] < 0).any()):
+            raise Refused("statistic", f"{name} has a variance below 0")
+    return reply
+
+
+def too_long(replies: Sequence[Reply], base: Given, bound: float) -> dict[int, str]:
+    """Clients whose update is longer than `bound` times the median of the round's, with what is said of it.
+
+    What is learned and statistics are measured each by itself.
+    """
+    found: dict[int, str] = {}
+    for roles, what in ((LEARNED, "update"), (("statistic",), "change of statistics")):
+        lengths = {reply.client: change(reply.roles, base, roles) for reply in replies}
+        usual = statistics.median(lengths.values()) if lengths else 0.0
+        for client, length in lengths.items():
+            if length > bound * usual and usual > 0:
+                found.setdefault(client, f"{what} of {length:.3g}, {bound:g} times the median {usual:.3g} allowed")
+    return found

@@ -1,0 +1,228 @@
+"""A server: the network, who is asked, what is made of the replies, and how good it is after each round.
+
+It has validation and test and no training example; which training examples there are it is told (in one process they
+are in the data set). A round with fewer valid replies than `least` leaves the network as it is and is named so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitspike import registry
+from bitspike.errors import BitspikeError, damaged, refuse
+from bitspike.federated import roles as of
+from bitspike.federated.aggregators import Aggregator, Reply, WeightedMean
+from bitspike.federated.client import on_wire
+from bitspike.federated.codecs import Codec, Setting
+from bitspike.federated.messages import Message, Order, Refused, check_message, check_reply, too_long
+from bitspike.federated.schedule import Round, round_of
+from bitspike.learners.exchange import Roles, kept
+from bitspike.run.evaluation import predictions
+from bitspike.run.outputs import fit_noise, summary, with_noise
+from bitspike.run.session import Place, Session
+
+DONE, TOO_FEW = "aggregated", "too few replies"
+
+
+class Measured(Session):
+    """The server's session: each of its epochs is a round. It keeps what a round's measurement says by class."""
+
+    right: list[float] | None = None
+    """Share of right answers among the examples of each class; NaN of one without an example."""
+
+    def validate(self) -> dict[str, float]:
+        """Metrics on validation, or on the first `federation.measured` examples of it."""
+        recipe, learner, batches = self.recipe, self.learner, self.validation
+        most = recipe.federation.measured if recipe.federation is not None else None
+        outputs, targets = predictions(learner, batches, recipe.evaluation.validation_draws, most)
+        last = outputs[-1]
+        if learner.task == "regression":
+            last = with_noise(last, fit_noise(last, targets))
+        else:
+            hits = (last.argmax(-1) == targets).double()
+            of_class = [hits[targets == one] for one in range(last.shape[-1])]
+            self.right = [float(some.mean()) if len(some) else math.nan for some in of_class]
+        result = summary(learner.task, last, targets, recipe.evaluation.bins)
+        return {key: result[key] for key in ("accuracy", "nll", "brier", "ece", "rmse") if key in result}
+
+
+class Server:
+    """The core of every engine. sizes: examples of each client; mixes: share of each class in theirs (N, C)."""
+
+    def __init__(
+        self, recipe: Any, dataset: Any, sizes: Sequence[int], mixes: Tensor | None = None, place: Place | None = None
+    ) -> None:
+        self.recipe, self.part, self.sizes, self.mixes = recipe, recipe.federation, sizes, mixes
+        self._check()
+        self.session = Measured(recipe, dataset, place=place, span=(self.part.rounds, 1, 1))
+        self.codec: Codec = registry.make(self.part.codec)
+        self.aggregator: Aggregator = registry.make(self.part.aggregator)
+        self.home = self.part.statistics == "home"
+        self.fixed: dict[str, Tensor] = {}
+        self.session.learner.spans(self.part.rounds)  # an update of the server's is a round
+        self.roles = self._sent()
+        self.rows: list[dict[str, Any]] = []
+        self.met: set[int] = set()
+        self.settled: dict[str, Any] = {}
+
+    def _check(self) -> None:
+        """Refuse what does not go together."""
+        part, recipe = self.part, self.recipe
+        drawn = registry.trait("precision", recipe.weights.precision, "is_drawn", False)
+        if registry.trait("codec", part.codec.kind, "drawn", False) and not drawn:
+            came = f"'{part.codec.kind}' with weights.precision '{recipe.weights.precision}'"
+            refuse("federation.codec.kind", came, "weights.precision 'bayesian'")
+        if recipe.data.class_weights:
+            refuse("data.class_weights", "true with [federation]", "false: clients count their own classes alone")
+
+    def _sent(self) -> Roles:
+        """The network as it is sent."""
+        found = self.session.learner.exchanged()
+        return on_wire(found, [role for role in found if not (self.home and role == "statistic")])
+
+    @property
+    def number(self) -> int:
+        """Rounds done."""
+        return self.session.epoch
+
+    @property
+    def finished(self) -> bool:
+        """True when there is no round left."""
+        return self.session.finished
+
+    def round(self) -> Round:
+        """The next round."""
+        return round_of(self.part, self.recipe.seed, self.number + 1)
+
+    def order(self) -> Order:
+        """What every client that is asked gets in the next round."""
+        return Order(self.number + 1, self.recipe.recipe_hash(), self.roles, self.fixed)
+
+    def calibrated(self, fixed: Mapping[str, Tensor]) -> None:
+        """Take over, before the first round, what the first client's first batch says of tensors that nobody learns."""
+        own = kept(self.session.model)
+        found = {n: t.clone() for n, t in fixed.items() if not torch.equal(t, own[n])}
+        for name, tensor in found.items():
+            own[name].copy_(tensor)
+        self.fixed = found
+
+    def close(self, now: Round, messages: Iterable[Any], bits_down: int | None = None) -> dict[str, Any]:
+        """Take the replies of a round, whatever their order, and measure: its row."""
+        valid, refused, bits = self.read(now, messages)
+        session, base = self.session, self.codec.space(self.roles)
+        row: dict[str, Any] = {"round": now.number, "asked": list(now.asked), "dropped": sorted(now.silent)}
+        row |= {"late": sorted(now.late), "replies": len(valid), "refused": refused, "bits_up": bits}
+        row["bits_down"] = self.bits_down(now) if bits_down is None else bits_down
+        row["state"] = DONE if len(valid) >= self.part.least else TOO_FEW
+        row["deviation"] = _spread([of.deviation(reply.roles, base) for reply, _ in valid])
+        if row["state"] == DONE:
+            replies = [reply for reply, _ in valid]
+            new = self.codec.learned(self.aggregator.combine(replies, base), self.roles, replies)
+            session.learner.receive(new)
+            self.roles = self._sent()
+        session.learner.updates = now.number
+        for _, message in valid:
+            for name, value in message.metrics.items():
+                session.sums[name] = session.sums.get(name, 0.0) + value
+        row["client_loss"] = _spread([m.metrics["loss"] / m.metrics["examples"] for _, m in valid
+                                      if m.metrics.get("examples") and "loss" in m.metrics])  # fmt: skip
+        self.settle_at_home()
+        session.close_epoch()
+        row |= session.records[-1]["validation"]
+        row["by_client"] = self.spread()
+        self.rows.append(row)
+        return row
+
+    def read(self, now: Round, messages: Iterable[Any]) -> tuple[list[tuple[Reply, Message]], dict[str, str], int]:
+        """Valid replies in the order of clients, why others were refused by client, and bits of all that came."""
+        asked, base = set(now.asked) - now.silent - now.late, self.codec.space(self.roles)
+        form, digest = self.codec.form(self.roles), self.recipe.recipe_hash()
+        read: dict[int, tuple[Reply, Message]] = {}
+        refused: dict[str, str] = {}
+        bits = 0
+        for came in messages:
+            client = getattr(came, "client", None)
+            try:
+                message = check_message(came, now.number, asked, read, digest, form)
+                bits += message.bits
+                setting = Setting(self.recipe.seed, message.client, now.number)
+                decoded, present = self.codec.decode(message.parts, self.roles, setting)
+                examples = min(message.examples, self.sizes[message.client])
+                reply = check_reply(Reply(message.client, examples, decoded, present))
+                read[message.client] = reply, message
+            except Refused as error:
+                refused[str(client)[:40]] = str(error)[:200]
+        for client, why in too_long([reply for reply, _ in read.values()], base, self.part.norm_bound).items():
+            refused[str(client)] = f"norm: {why}"
+            del read[client]
+        return [read[client] for client in sorted(read)], refused, bits
+
+    def bits_down(self, now: Round) -> int:
+        """32 bits for each number that is sent to each client asked; what is fixed, once."""
+        once = sum(8 * t.numel() * t.element_size() for t in self.fixed.values())
+        new = set(now.asked) - self.met
+        self.met |= new
+        return 32 * of.count(self.roles) * len(now.asked) + once * len(new)
+
+    def spread(self) -> dict[str, float] | None:
+        """Accuracy that clients would see whose inputs are of the classes of their share: by validation's classes."""
+        if self.mixes is None or self.session.right is None:
+            return None
+        right = torch.tensor(self.session.right, dtype=torch.float64)
+        known = torch.where(right.isnan(), 0.0, self.mixes)
+        some = known.sum(1) > 0
+        each = (known * right.nan_to_num())[some].sum(1) / known[some].sum(1)
+        return _spread(each.tolist())
+
+    def settle_at_home(self) -> None:
+        """Where clients keep their statistics, the server's are those of its validation inputs."""
+        if self.home:
+            session = self.session
+            session.learner.finish(lambda: session.validation.statistics(1, 0))
+
+    def settle(self, statistics: Sequence[tuple[int, Roles]]) -> None:
+        """Take over the statistics of the finished network, from (examples, sums) of each client."""
+        if self.home or not statistics or not statistics[0][1]["statistic"]:
+            return
+        replies = [Reply(k, examples, roles) for k, (examples, roles) in enumerate(statistics)]
+        self.session.learner.receive(WeightedMean().combine(replies, statistics[0][1]))
+        numbers = of.count(statistics[0][1])
+        self.settled = {"clients": len(statistics), "bits_up": 32 * numbers * len(statistics)}
+        self.roles = self._sent()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is carried from round to round beside the session's snapshot."""
+        return {
+            "rows": self.rows, "met": sorted(self.met), "fixed": self.fixed,
+            "aggregator": self.aggregator.state_dict(), "settled": self.settled,
+        }  # fmt: skip
+
+    def load(self, state: Mapping[str, Any], source: str) -> None:
+        """Go on from a checkpoint of this recipe."""
+        self.session.restore(state, source)
+        own = state.get("federation")
+        if not isinstance(own, dict):
+            raise BitspikeError(f"{source}: no federation in it")
+        with damaged(source):
+            rows = own["rows"]
+            if len(rows) != self.number:
+                raise ValueError(f"{len(rows)} rows of {self.number} rounds")
+            self.rows, self.met, self.fixed = list(rows), set(own["met"]), dict(own["fixed"])
+            self.aggregator.load_state_dict(own["aggregator"])
+        self.taken_over()
+
+    def taken_over(self) -> None:
+        """After the session was put back: what is sent is what it holds."""
+        self.roles = self._sent()
+
+
+def _spread(values: Sequence[float]) -> dict[str, float] | None:
+    """Least, mean and largest; None of nothing."""
+    if not values:
+        return None
+    return {"min": min(values), "mean": math.fsum(values) / len(values), "max": max(values)}

@@ -1,0 +1,201 @@
+"""Federate a recipe into a run folder: rounds, a checkpoint behind each, signals, and an ordinary RUN at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitspike.data import DataSet
+from bitspike.errors import check_name, damaged, refuse
+from bitspike.federated.client import Client
+from bitspike.federated.local import Local, Tamper
+from bitspike.federated.partition import share_out
+from bitspike.federated.record import content
+from bitspike.federated.server import Server
+from bitspike.federated.store import Store
+from bitspike.paths import home, is_folder, run_name
+from bitspike.run.assemble import load_data
+from bitspike.run.checkpoint import load_checkpoint
+from bitspike.run.conclude import conclude, describe
+from bitspike.run.finished import Run
+from bitspike.run.folder import RunFolder
+from bitspike.run.progress import Progress
+from bitspike.run.recipe import Recipe
+from bitspike.run.recipe_files import load_recipe
+from bitspike.run.session import Place
+from bitspike.run.signals import Handled, Interrupted
+from bitspike.run.start import place_on
+
+ENGINES = ("local",)
+
+
+def federate(
+    recipe: Recipe | str | Path,
+    out: Path | str | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    seed: int | None = None,
+    data: Path | str | None = None,
+    engine: str = "local",
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "cpu",
+    quiet: bool = True,
+    dataset: DataSet | None = None,
+    shares: Sequence[Sequence[int] | Tensor] | None = None,
+    tamper: Tamper | None = None,
+) -> Run:
+    """Federate a recipe (an object, a name, or a path) into folder `out` (default runs/NAME) and return the run.
+
+    As `train`; the recipe has a table [federation]. engine: "local", all clients in this process. shares: rows of the
+    training split of each client, in place of the recipe's partition. tamper: what becomes of each reply (a `Message`)
+    on its way; for studies of hostile clients.
+    """
+    if resume and overwrite:
+        refuse("--resume", "--overwrite as well", "one of the two")
+    check_name("--engine", engine, ENGINES)
+    if isinstance(recipe, str | Path):
+        recipe = load_recipe(str(recipe), overrides, seed)
+    elif overrides or seed is not None:
+        refuse("federate", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
+    if recipe.federation is None:
+        refuse(f"recipe '{recipe.name}'", "no table [federation]", "one; `bitspike train` learns it without clients")
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / run_name(recipe.name))
+    if data is not None and not is_folder(home(data, "--data"), "--data"):
+        refuse("--data", f"'{data}'", "an existing folder")
+    folder.check(recipe, resume, overwrite)
+    given = dataset
+    if dataset is None:
+        dataset = load_data(recipe, None if data is None else Path(data))
+    running = Federation(recipe, folder, dataset, shares, place_on(device), quiet, tamper)
+    try:
+        folder.create(recipe, resume, overwrite)
+        running.run()
+    finally:
+        folder.unlock()
+    return Run(folder.path, dataset=given)
+
+
+class Federation:
+    """One federation in a folder, by the local engine."""
+
+    def __init__(
+        self, recipe: Any, folder: RunFolder, dataset: Any, shares: Any, place: Place, quiet: bool, tamper: Any
+    ) -> None:
+        self.recipe, self.folder, self.quiet, self.part = recipe, folder, quiet, recipe.federation
+        classes = dataset.kind == "classification"
+        self.rows = share_out(self.part, dataset.train, classes, recipe.seed, shares)
+        self.client = Client(recipe, dataset, self.rows, place)
+        self.server = Server(recipe, dataset, [len(rows) for rows in self.rows], mixes(dataset, self.rows), place)
+        self.store = Store(folder.path / "clients", self.part.state == "disk")
+        self.engine = Local(self.server, self.client, self.store, tamper)
+        self.client.watch = self._watch
+        self.stop_asked, self.seconds = 0, 0.0
+
+    def run(self) -> dict[str, Any]:
+        """All rounds (from the last checkpoint if there is one), then measure; returns result.json."""
+        server, session, folder = self.server, self.server.session, self.folder
+        if folder.finished:
+            result: dict[str, Any] = folder.read("result.json")
+            return result
+        resumed = (folder.checkpoints / "last.json").exists()
+        describe(session, folder, resumed)
+        owners = np.empty(sum(map(len, self.rows)), np.int32)
+        for client, rows in enumerate(self.rows):
+            owners[rows.numpy()] = client
+        if resumed:
+            self._resume(owners)
+        else:
+            folder.write_arrays("shares.npz", {"client": owners, "example": session.dataset.train.index.numpy()})
+        with Handled(self._ask):
+            self._rounds()
+        kept = None
+        if self.recipe.training.keep == "best":
+            session.take(
+                load_checkpoint(folder.checkpoints, "best"), f"checkpoint '{folder.checkpoints / 'best'}.json'"
+            )
+            server.taken_over()
+            kept = session.best_epoch
+        began = time.monotonic()
+        self.engine.settle()
+        folder.write("federation.json", content(server))
+        return conclude(session, folder, kept, self.seconds + time.monotonic() - began, settle=False)
+
+    def _resume(self, owners: Any) -> None:
+        folder, source = self.folder, f"checkpoint '{self.folder.checkpoints / 'last'}.json'"
+        with damaged(f"'{folder.path / 'shares.npz'}'"), np.load(folder.path / "shares.npz") as stored:
+            before = np.asarray(stored["client"])
+        if not np.array_equal(before, owners):
+            refuse("--resume: shares", "other shares of the clients", f"those in '{folder.path / 'shares.npz'}'")
+        state = load_checkpoint(folder.checkpoints, "last")
+        self.server.load(state, source)
+        with damaged(source):
+            self.store.load(state["clients"], source)
+            self.seconds = float(state["seconds"])
+
+    def _rounds(self) -> None:
+        server, name = self.server, self.recipe.name
+        progress = Progress(name, self.part.rounds, server.number, self.quiet, "rounds")
+        began = time.monotonic()
+        for note in (*server.session.dataset.notes, *server.session.notes):
+            progress.line(f"{name}  note: {note}")
+        try:
+            while not server.finished:
+                self._watch()
+                row = self.engine.round()
+                now = time.monotonic()
+                self.seconds, began = self.seconds + now - began, now
+                self._save("last")
+                self.store.tidy()
+                if server.session.best_epoch == server.number and self.recipe.training.keep == "best":
+                    self._save("best")
+                self.folder.write_epochs(server.session.records)
+                self.folder.write("federation.json", content(server))
+                progress.advance()
+                progress.line(f"{name}  {line(row)}")
+        finally:
+            progress.close()
+
+    def _save(self, name: str) -> None:
+        more = {"federation": self.server.state_dict(), "clients": self.store.commit(), "seconds": self.seconds}
+        self.server.session.save(self.folder.checkpoints, name, **more)
+
+    def _ask(self, number: int) -> None:
+        self.stop_asked = number
+
+    def _watch(self) -> None:
+        """Stop where a signal asked for it: a round that has begun begins anew."""
+        if self.stop_asked:
+            where = f"round {self.server.number + 1}; the rounds before it are saved in '{self.folder.path}'"
+            raise Interrupted(f"stopped in {where}", self.stop_asked)
+
+
+def mixes(dataset: Any, shares: Sequence[Tensor]) -> Tensor | None:
+    """Share of each class among a client's examples (N, C); None where examples have no class."""
+    if dataset.kind != "classification" or dataset.train.y.ndim != 1:
+        return None
+    counts = torch.stack([torch.bincount(dataset.train.y[rows], minlength=len(dataset.classes)) for rows in shares])
+    return counts.double() / counts.sum(1, keepdim=True)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A round in a line."""
+    shown = "  ".join(f"{name} {row[name]:.4f}" for name in ("accuracy", "rmse", "nll") if name in row)
+    said = f"round {row['round']}  {shown}  replies {row['replies']}/{len(row['asked'])}"
+    said += f"  up {amount(row['bits_up'])}  down {amount(row['bits_down'])}"
+    said += "" if row["state"] == "aggregated" else f"  {row['state']}: the network stays"
+    return said + "".join(f"  client {client} refused ({why})" for client, why in list(row["refused"].items())[:3])
+
+
+def amount(bits: int) -> str:
+    """Bits with a unit."""
+    for size, unit in ((10**9, "Gbit"), (10**6, "Mbit"), (10**3, "kbit")):
+        if bits >= size:
+            return f"{bits / size:.3g} {unit}"
+    return f"{bits} bit"

@@ -1,0 +1,273 @@
+"""Federations in one process: one client is a training; what a run leaves; kills; what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+import bitspike
+from bitspike import Session, load_recipe
+from bitspike.errors import BitspikeError
+from bitspike.federated.client import Client
+from bitspike.federated.local import Local
+from bitspike.federated.server import Server
+from bitspike.federated.store import Store
+from bitspike.run.assemble import load_data
+from bitspike.run.signals import Interrupted
+
+from ..commands import commands
+
+SMALL = ["model.layers=['16']", "encoder.steps=3", "federation.rounds=3", "federation.clients=4", "federation.epochs=1"]
+ONE = ["federation.clients=1", "federation.partition.kind=iid"]
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return load_data(load_recipe("federated-digits"))
+
+
+def recipe(*more):
+    return load_recipe("federated-digits", [*SMALL, *more])
+
+
+def engine(recipe, dataset, rows, tamper=None):
+    client = Client(recipe, dataset, rows)
+    return Local(Server(recipe, dataset, [len(some) for some in rows]), client, Store(), tamper)
+
+
+def tensors(session):
+    return {name: tensor.clone() for name, tensor in session.model.state_dict().items()}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_one_client_with_all_data_is_a_training(dataset):
+    given = recipe(*ONE, "federation.state=kept")
+    local = engine(given, dataset, [torch.arange(len(dataset.train))])
+    alone = Session(given, dataset, key=("client", 0), span=(3, 1, 3 * local.client.session.per_epoch))
+    while not local.server.finished:
+        local.round()
+        alone.advance(alone.per_epoch)
+        assert equal(tensors(local.server.session), tensors(alone))
+    assert local.server.rows[-1]["accuracy"] == alone.records[-1]["validation"]["accuracy"]
+    local.settle()
+    alone.learner.finish(lambda: alone.train.statistics(40, alone.epochs))
+    assert equal(tensors(local.server.session), tensors(alone))
+
+
+def test_one_client_whose_moments_are_reset_is_a_training_that_resets_them(dataset):
+    # An epoch has 41 batches: rounds end within epochs.
+    given = recipe(*ONE, "federation.updates=17", "federation.state=reset")
+    local = engine(given, dataset, [torch.arange(len(dataset.train))])
+    alone = Session(given, dataset, key=("client", 0), span=(3, 1, 51))
+    fresh = alone.learner.state_dict()
+    for number in range(3):
+        local.round()
+        alone.learner.load_state_dict({**fresh, "updates": 17 * number})
+        alone.advance(17)
+        assert equal(tensors(local.server.session), tensors(alone))
+
+
+def rows_of(dataset, given):
+    from bitspike.federated.partition import share_out
+
+    return share_out(given.federation, dataset.train, True, given.seed)
+
+
+def test_clients_do_not_hear_of_each_other_and_arrival_does_not_matter(dataset):
+    given = recipe("federation.state=kept", "federation.aggregator.kind=mean")
+    rows = rows_of(dataset, given)
+    local = engine(given, dataset, rows)
+    server, order, now = local.server, local.server.order(), local.server.round()
+    messages = [local.client.work(order, k, {}) for k in (2, 0, 3, 1)]
+    other = Client(given, dataset, rows)
+    alone = other.work(order, 2, {})
+    assert messages[0].sha256() == alone.sha256()
+    server.close(now, messages)
+    second = engine(given, dataset, rows).server
+    second.close(now, sorted(messages, key=lambda message: message.client))
+    assert equal(tensors(server.session), tensors(second.session))
+
+
+def test_a_round_with_too_few_replies_leaves_the_network_and_says_so(dataset):
+    given = recipe("federation.least=3")
+    lost = engine(given, dataset, rows_of(dataset, given), lambda message: message if message.client < 2 else None)
+    before = tensors(lost.server.session)
+    row = lost.round()
+    assert (row["state"], row["replies"]) == ("too few replies", 2)
+    assert equal(tensors(lost.server.session), before)
+    nobody = engine(given, dataset, rows_of(dataset, given), lambda message: None)
+    assert nobody.round()["replies"] == 0
+    assert nobody.round()["round"] == 2
+
+
+def test_stragglers_drop_outs_and_participation(dataset):
+    from bitspike.federated.schedule import round_of
+
+    part = recipe("federation.clients=50", "federation.fraction=0.25", "federation.stragglers=1.0").federation
+    rounds = [round_of(part, 0, number) for number in range(1, 20)]
+    assert all(len(now.asked) == 12 and len(set(now.asked)) == 12 for now in rounds)
+    assert all(len(now.late) == 11 for now in rounds)  # the first that was drawn is never late
+    assert len({now.asked for now in rounds}) == 19
+    assert round_of(part, 0, 5) == rounds[4] != round_of(part, 1, 5)
+    some = recipe("federation.clients=200", "federation.dropouts=0.3", "federation.stragglers=0.5").federation
+    counts = [(len(now.silent), len(now.late)) for now in (round_of(some, 0, number) for number in range(50))]
+    silent, late = (sum(column) / 10_000 for column in zip(*counts, strict=True))
+    assert (silent, late) == (pytest.approx(0.3, abs=0.02), pytest.approx(0.5, abs=0.02))
+    assert not round_of(recipe().federation, 0, 1).late
+
+
+def test_noise_is_as_large_as_it_says(dataset):
+    from bitspike.federated.client import noisy
+    from bitspike.federated.codecs import Setting
+
+    base = {"real": {"w": torch.zeros(200, 200)}, "statistic": {"n": torch.ones(4, 10)}}
+    sent = {"real": {"w": torch.full((200, 200), -0.5)}, "statistic": base["statistic"]}
+    found = noisy(sent, base, 2.0, Setting(0, 1, 1))
+    assert float((found["real"]["w"] + 0.5).std()) == pytest.approx(1.0, rel=0.05)
+    assert torch.equal(found["statistic"]["n"], base["statistic"]["n"].double())
+    same = noisy(sent, base, 0.0, Setting(0, 1, 1))
+    assert torch.equal(same["real"]["w"], sent["real"]["w"])
+
+
+def test_fedprox_pulls_by_its_closed_form(dataset):
+    """One update with plain SGD: w = (w' + eta mu w_server) / (1 + eta mu)."""
+    more = [*ONE, "federation.updates=1", "optimizer.name=SGD", "latent_optimizer.name=SGD", "schedule.kind=constant"]
+    more += ["weights.precision=straight-through", "federation.state=reset"]
+    free = recipe(*more)
+    pulled = recipe(*more, "federation.aggregator.kind=fedprox", "federation.aggregator.mu=2.0")
+    rows = [torch.arange(len(dataset.train))]
+    start = engine(free, dataset, rows).server.roles
+    ends = []
+    for given in (free, pulled):
+        local = engine(given, dataset, rows)
+        local.round()
+        ends.append(local.server.roles)
+    for role, rate in (("latent", 0.1), ("real", 5e-3)):
+        for name, at in start[role].items():
+            wanted = (ends[0][role][name] + 2 * rate * at) / (1 + 2 * rate)
+            assert torch.allclose(ends[1][role][name], wanted, atol=1e-6)
+            assert not torch.equal(ends[0][role][name], ends[1][role][name])
+
+
+def test_statistics_at_home_stay_there(dataset):
+    given = recipe("federation.statistics=home")
+    local = engine(given, dataset, rows_of(dataset, given))
+    assert "statistic" not in local.server.order().roles
+    row = local.round()
+    assert set(local.store.get(0)["home"]) != set()
+    assert row["accuracy"] > 0.2  # by the statistics of the server's own inputs
+    travelling = engine(recipe(), dataset, rows_of(dataset, given)).round()
+    assert row["bits_up"] < travelling["bits_up"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "run"
+    return bitspike.federate("federated-digits", path, overrides=[*SMALL, "federation.state=disk"])
+
+
+def result(run):
+    return {**run.result, "seconds": 0}
+
+
+def test_a_federation_ends_as_an_ordinary_run(whole, dataset):
+    assert bitspike.load(whole.path).predict(dataset.test.x[:3]).shape == (3, 10)
+    assert whole.evaluate()["accuracy"] == whole.result["test"]["accuracy"] > 0.5
+    page = bitspike.report(whole.path).read_text()
+    assert "How clients learned it together" in page
+    found = json.loads((whole.path / "federation.json").read_text())
+    rows = found["rounds"]
+    assert [row["round"] for row in rows] == [1, 2, 3]
+    numbers = 64 * 16 + 16 * 10 + 2 * 26 + 2 * 26  # latents, gains and offsets, means and variances
+    assert [row["bits_up"] for row in rows] == [4 * 32 * numbers] * 3 == [row["bits_down"] for row in rows]
+    assert found["settled"] == {"clients": 4, "bits_up": 4 * 32 * 2 * 26}
+    records = [json.loads(line) for line in (whole.path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["validation"]["accuracy"] for record in records] == [row["accuracy"] for row in rows]
+    assert bitspike.write_results([whole.path], whole.path / "r.json")["federations"][0]["clients"] == 4
+
+
+@pytest.mark.parametrize(("state", "stop"), [("disk", 6), ("kept", 9), ("reset", 1)])
+def test_a_federation_that_is_stopped_goes_on_to_the_same_end(whole, tmp_path, state, stop):
+    """stop: messages after which a signal comes: within a round, or with its last client."""
+    more = [*SMALL, f"federation.state={state}"]
+    calls = []
+
+    def signalled(message):
+        calls.append(message.client)
+        if len(calls) == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        return message
+
+    with pytest.raises(Interrupted, match="stopped in round"):
+        bitspike.federate("federated-digits", tmp_path / "run", overrides=more, tamper=signalled)
+    again = bitspike.federate("federated-digits", tmp_path / "run", overrides=more, resume=True)
+    if state != "reset":
+        assert result(again) == {**result(whole)}
+        assert equal(again.model.state_dict(), whole.model.state_dict())
+    else:
+        undisturbed = bitspike.federate("federated-digits", tmp_path / "other", overrides=more)
+        assert result(again) == result(undisturbed)
+
+
+def test_the_command_and_what_it_refuses(tmp_path):
+    small = [word for entry in SMALL for word in ("--set", entry)]
+    done = commands(
+        ["federate", "federated-digits", *small, "--set", "federation.rounds=1", "--out", "a"],
+        ["train", "federated-digits", "--out", "b"],
+        ["federate", "digits-st", "--out", "b"],
+        ["federate", "federated-digits", "--set", "training.epochs=3", "--out", "b"],
+        ["federate", "federated-digits", "--set", "federation.updates=3", "--set", "federation.steps=3"],
+        ["federate", "federated-digits", *small, "--set", "federation.steps=3", "--out", "b"],
+        ["federate", "federated-digits", "--engine", "flour", "--out", "b"],
+        ["federate", "federated-digits", "--set", "federation.partition.alfa=3", "--out", "b"],
+        ["federate", "federated-digits", *small, "--set", "federation.rounds=1", "--out", "a", "--resume"],
+        cwd=tmp_path,
+        codes=[0, 2, 2, 2, 2, 2, 2, 2, 0],
+    )
+    said = [one.stderr for one in done]
+    assert "round 1  accuracy" in said[0]
+    assert "replies 4/4  up " in said[0]
+    for text, wanted in zip(
+        said[1:8],
+        [
+            "wanted `bitspike federate`", "got no table [federation]", "training.epochs: got 3 with [federation]",
+            "wanted one of them", "federation.steps: got 3 with learner.rule 'backprop'", "--engine: got 'flour'",
+            "alpha",
+        ],
+        strict=True,
+    ):  # fmt: skip
+        assert wanted in text
+        assert text.count("\n") == 1
+    assert not (tmp_path / "b").exists()
+
+
+def test_other_shares_do_not_resume(tmp_path):
+    more = [*SMALL, "federation.rounds=2"]
+    halves = [range(0, 600), range(600, 1294)]
+
+    def stopped(message):
+        os.kill(os.getpid(), signal.SIGINT)
+        return message
+
+    def start(shares, **how):
+        return bitspike.federate(
+            "federated-digits", tmp_path / "run", overrides=[*more, "federation.clients=2"], shares=shares, **how
+        )
+
+    calls = iter([None] * 2)
+
+    def second(message):
+        return message if next(calls, stopped) is None else stopped(message)
+
+    with pytest.raises(Interrupted):
+        start(halves, tamper=second)
+    with pytest.raises(BitspikeError, match="other shares of the clients"):
+        start(halves[::-1], resume=True)
+    assert start(halves, resume=True).result["test"]["accuracy"] > 0
