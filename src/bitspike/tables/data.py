@@ -13,6 +13,7 @@ from bitspike.registry import register
 Share = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=10)]
 Drawn = Annotated[int, Field(ge=2)]
+Wait = Annotated[float, Field(ge=0, le=60_000)]
 Whole = Annotated[int, Field(gt=0)]
 Side = Annotated[int, Field(ge=1, le=1024)]
 Threshold = Annotated[float, Field(ge=0.01, le=10)]
@@ -83,6 +84,29 @@ class MackeyGlass(DataOptions):
     """How many steps behind the last one the value lies that is asked for."""
     tau: Annotated[float, Field(gt=0, le=100)] = 17.0
     """Delay of the equation, in time steps; the series are chaotic from about 17."""
+
+
+@register("data", "cue-order", "bitspike.data.cue_order:cue_order")
+class CueOrder(DataOptions):
+    """Events of two cues whose order is the class: nothing but time tells them apart."""
+
+    generated = True
+    validation: Drawn = 500
+    """Validation recordings, drawn for it."""
+    train_size: Drawn = 4000
+    """Training recordings."""
+    test_size: Drawn = 1000
+    """Test recordings."""
+    sensor: Annotated[tuple[Side, Side], Field(strict=False)] = (2, 4)
+    """[height, width] of the sensor in pixels; a cue is of its left or right half."""
+    cue: Annotated[float, Field(gt=0, le=60_000)] = 100.0
+    """Milliseconds of a cue."""
+    rate: Annotated[float, Field(gt=0, le=1000)] = 25.0
+    """Events of a pixel and sign a second while its cue lasts."""
+    gap: Annotated[tuple[Wait, Wait], Field(strict=False)] = (275.0, 350.0)
+    """[shortest, longest] milliseconds of silence between the cues."""
+    lead: Wait = 100.0
+    """Milliseconds before the first cue, at most."""
 
 
 class Official(DataOptions):
