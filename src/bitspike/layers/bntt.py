@@ -47,6 +47,9 @@ class BNTT(BatchStatistics):
         options = (None, self.training, self.momentum, self.eps)
         return torch.stack([batch_norm(*part, *options) for part in parts])
 
+    def report_operations(self, tally: Any, given: tuple[Any, ...], output: Any) -> None:
+        """None: as of any norm, what it does folds into the neurons behind it."""
+
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Files of before there were statistics for MAP weights.
         for name in ("mean", "var"):
