@@ -69,7 +69,7 @@ class Message:
             for name, parts in sorted(some.items()):
                 for part, tensor in sorted(parts.items()):
                     found.update(f"{role}\x1f{name}\x1f{part}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}".encode())
-                    found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                    found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
 
     @property
@@ -90,18 +90,16 @@ def check_message(
         if isinstance(value, bool) or not isinstance(value, int):
             raise Refused("form", f"{name} is no whole number")
     if message.round != number:
-        raise Refused("round", f"{message.round}, wanted {number}")
+        raise Refused("round", f"{shown(message.round)}, wanted {number}")
     if message.client not in asked:
-        raise Refused("client", f"{message.client} was not asked")
+        raise Refused("client", f"{shown(message.client)} was not asked")
     if message.client in seen:
         raise Refused("replay", f"client {message.client} has answered in round {number}")
     if message.recipe_hash != recipe_hash:
         raise Refused("recipe", "another one")
     if not 1 <= message.examples <= MOST_EXAMPLES:
-        raise Refused("examples", str(message.examples)[:40])
+        raise Refused("examples", shown(message.examples))
     _check_form(message.parts, form)
-    if message.digest and message.digest != message.sha256():
-        raise Refused("digest", "altered on the way")
     metrics = message.metrics
     if (
         not isinstance(metrics, dict)
@@ -112,7 +110,17 @@ def check_message(
         or metrics.get("examples", 0) < 0
     ):
         raise Refused("metrics", "no finite sums")
+    if message.digest and message.digest != message.sha256():
+        raise Refused("digest", "altered on the way")
     return message
+
+
+def shown(value: object) -> str:
+    """A value as a log can hold it."""
+    try:
+        return str(value)[:40]
+    except ValueError:  # Python does not print whole numbers of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def _check_form(parts: Any, form: Form) -> None:

@@ -19,7 +19,7 @@ from bitspike.federated import roles as of
 from bitspike.federated.aggregators import Aggregator, Reply, WeightedMean
 from bitspike.federated.client import on_wire
 from bitspike.federated.codecs import Codec, Setting
-from bitspike.federated.messages import Message, Order, Refused, check_message, check_reply, too_long
+from bitspike.federated.messages import Message, Order, Refused, check_message, check_reply, shown, too_long
 from bitspike.federated.schedule import Round, round_of
 from bitspike.learners.exchange import Roles, kept
 from bitspike.run.evaluation import predictions
@@ -66,6 +66,7 @@ class Server:
         self.fixed: dict[str, Tensor] = {}
         self.session.learner.spans(self.part.rounds)  # an update of the server's is a round
         self.roles = self._sent()
+        self.codec.check(self.roles)
         self.rows: list[dict[str, Any]] = []
         self.met: set[int] = set()
         self.settled: dict[str, Any] = {}
@@ -156,7 +157,7 @@ class Server:
                 reply = check_reply(Reply(message.client, examples, decoded, present))
                 read[message.client] = reply, message
             except Refused as error:
-                refused[str(client)[:40]] = str(error)[:200]
+                refused[shown(client)] = str(error)[:200]
         for client, why in too_long([reply for reply, _ in read.values()], base, self.part.norm_bound).items():
             refused[str(client)] = f"norm: {why}"
             del read[client]

@@ -18,7 +18,11 @@ from bitspike.run.unread import UnknownKey, Unread, taken, unread
 # Tables within tables, and lists within lists.
 DEEPEST = 32
 # Keys of a table of which one stands in for the other.
-INSTEAD = (("training", "epochs", "updates"), ("optimizer", "lr", "lr_sum"), ("latent_optimizer", "lr", "lr_sum"))
+INSTEAD = (
+    ("training", "epochs", "updates"), ("optimizer", "lr", "lr_sum"), ("latent_optimizer", "lr", "lr_sum"),
+    ("federation", "epochs", "updates"), ("federation", "epochs", "steps"), ("federation", "updates", "steps"),
+    ("federation", "fraction", "participants"),
+)  # fmt: skip
 
 
 def recipe_names() -> list[str]:

@@ -87,7 +87,7 @@ class PosteriorSamples(CodecOptions):
     running: the mean forgets old draws."""
     gain: Annotated[float, Field(gt=0, le=1)] = 1.0
     """paired: weight of the difference; running: weight of the new draws."""
-    limit: Positive = 4.0
+    limit: Annotated[float, Field(gt=0, le=15)] = 8.0
     """The server's natural parameters stay within it."""
     others: Literal[16, 32] = 16
     """Bits of real parameters and statistics."""

@@ -45,6 +45,9 @@ class Setting:
 class Codec:
     """Writes each tensor by itself, by `write`, `read` and `parts`; statistics and what those leave out as they are."""
 
+    def check(self, base: Given) -> None:
+        """Refuse a network that it cannot write."""
+
     def encode(self, sent: Given, base: Given, setting: Setting, state: State) -> Packet:
         """A reply for the wire; state: what this client carries from reply to reply, changed in place."""
         packet: Packet = {role: {} for role in sent}
