@@ -17,6 +17,7 @@ from bitspike.learners import BackpropLearner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
 from bitspike.models.setting import Setting
 from bitspike.models.vgg9_state import load_published_state, published_state
+from bitspike.run.recipe_files import load_recipe
 
 from ..nearness import off
 
@@ -258,3 +259,8 @@ def test_statistics_of_each_step_are_exchanged_and_received() -> None:
 def test_what_cannot_be_is_one_line(kind: str, options: dict[str, Any], shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(BitspikeError, match=message):
         build(kind, shape, **options)
+
+
+def test_a_width_that_no_memory_holds_is_refused_by_the_recipe() -> None:
+    with pytest.raises(BitspikeError, match=r"model.width: got 16, input should be less than or equal to 4"):
+        load_recipe("cifar10-vgg9-snn", ["model.width=16"])

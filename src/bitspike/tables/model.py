@@ -52,7 +52,7 @@ class FeedForward(Options):
 class Scaled(Options):
     """A network of images whose sizes are those of a paper, times `width`."""
 
-    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    width: Annotated[float, Field(gt=0, le=4)] = 1.0
     """Channels and hidden units, times those of the paper; all must come out whole."""
 
 
