@@ -149,8 +149,9 @@ class StepByStep(nn.Module):
         return out / self.steps
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_layer_by_layer_is_step_by_step(dtype: torch.dtype, most: float) -> None:
+def test_layer_by_layer_is_step_by_step() -> None:
+    """In float64: a sum that rounds otherwise decides about no spike there."""
+    dtype, most = torch.float64, 1e-10
     steps, side, width = 4, 16, 16
     model = build(width=1 / width, shape=(3, side, side), steps=steps).to(dtype)
     leak = float(model.spikes1.constants().beta)
