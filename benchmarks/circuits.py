@@ -94,11 +94,11 @@ def dense(
                     u[j] += traces[unit, k] * w[unit, k, j]
         log_p, divergence = w.dtype.type(0), w.dtype.type(0)
         for i in range(circuits):
-            _, log_silence = codes._symbols(u, q, i * symbols, symbols)
+            _, log_silence = codes.symbol_chances(u, q, i * symbols, symbols)
             clamped = i * symbols >= hidden
             symbol = targets[step, i - hidden // symbols] if clamped else codes.FREE
             if not clamped:
-                symbol = codes._drawn(q, i * symbols, symbols, (begin + step) * circuits + i, keys[0], keys[1])
+                symbol = codes.drawn_symbol(q, i * symbols, symbols, (begin + step) * circuits + i, keys[0], keys[1])
             log = log_silence if symbol < 0 else log_silence + u[i * symbols + symbol]
             for s in range(symbols):
                 g[i * symbols + s] = -q[i * symbols + s]
