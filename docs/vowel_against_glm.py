@@ -1,7 +1,7 @@
 """Winner-take-all circuits against Bernoulli neurons on signed events: results/vowel-against-glm.json.
 
 The same filmed digits (mnist-dvs-sim, 2,000 recordings to learn from, 2,000 to test on), steps, passes, topology and
-number of hidden circuits: VOWEL's circuits of two symbols, and Bernoulli neurons learned by their own rule with unsigned
+number of hidden circuits: VOWEL's circuits of two symbols, and Bernoulli neurons learned by their own rule with merged
 input, and with one input for each sign. Digits move to one side for a second, so that signs tell something: logistic
 regression on root counts of pixels has 92.6 % with signs and 89.1 % without (on a whole circle 85.4 and 84.9 %).
 

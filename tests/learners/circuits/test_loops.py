@@ -13,6 +13,7 @@ from bitspike.errors import BitspikeError
 from bitspike.kernels.cpu import circuit_parts as codes
 from bitspike.learners.circuits import GLM, CircuitLearner, Vowel, plain
 from bitspike.models.circuits import Circuits, topology
+from bitspike.models.circuits.likelihood import class_log_p, in_one_presentation
 
 INPUTS, OUTPUTS, HIDDEN, STEPS = 7, 3, 4, 60
 RULES = [
@@ -100,6 +101,19 @@ def test_outputs_without_memory_hear_no_output() -> None:
     mixed = model(x, held, (0, "t")).log_p
     assert torch.equal(mixed[::2], b[::2])  # what outputs emitted before changes nothing
     assert torch.equal(mixed[1::2], a[1::2])
+
+
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("symbols", [1, 2])
+@pytest.mark.parametrize("hidden", [0, HIDDEN])
+def test_classes_from_one_presentation_are_those_of_one_each(memory: bool, symbols: int, hidden: int) -> None:
+    model = Circuits(INPUTS, OUTPUTS, hidden=hidden, symbols=symbols, spread=0.8, output_memory=memory).double()
+    made = Vowel(model)
+    x, _ = stream(5)
+    assert in_one_presentation(model)
+    each = [made.presented(x, torch.full((5,), c), (0, "t")).log_p for c in range(OUTPUTS)]
+    assert torch.allclose(class_log_p(model, x, (0, "t")), torch.stack(each, -1), atol=1e-10, rtol=0)
+    assert not in_one_presentation(network())
 
 
 def test_slices_of_a_stream_are_the_whole_bit_for_bit() -> None:

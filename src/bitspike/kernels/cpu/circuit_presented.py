@@ -20,11 +20,11 @@ u64, index = np.uint64, np.uintp
 
 def present(
     lo: int, hi: int, starts: Any, spikes: Any, targets: Any, keys: Any, w: Any, own: Any, basis: Any, feedback: Any,
-    taps: int, heard: int, bits: Any, begin: int, symbols: int, log_p: Any, chances: Any, emitted: Any,
+    taps: int, heard: int, bits: Any, begin: int, symbols: int, log_p: Any, potentials: Any, emitted: Any,
 ) -> None:  # fmt: skip
     """Streams lo..hi-1 through a network that does not learn, as `learn` has them; begin: the number of the first step.
 
-    log_p (B, T): of clamped outputs. chances (B, T, O): that an output emits a symbol. bits (B, U) is carried on.
+    log_p (B, T): of clamped outputs. potentials (B, T, O C): of the outputs. bits (B, U) is carried on.
     """
     steps, outputs = targets.shape[1:]
     units, filters, columns = w.shape
@@ -63,10 +63,12 @@ def present(
                             u[j] += a * w1[at + j]
                 bits[b, unit] = (bits[b, unit] << u64(1)) & window
             clock[1] = still
+            for j in range(first_output * symbols, columns):
+                potentials[b, step, j - first_output * symbols] = u[j]
             total = w.dtype.type(0)
             for i in range(circuits):
                 first = i * symbols
-                silence, log_silence = symbol_chances(u, q, first, symbols)
+                _, log_silence = symbol_chances(u, q, first, symbols)
                 symbol = FREE if i < first_output else targets[b, step, i - first_output]
                 if symbol == FREE:
                     counter = (begin + step) * circuits + i
@@ -75,8 +77,6 @@ def present(
                     total += log_silence
                 else:
                     total += log_silence + u[first + symbol]
-                if i >= first_output:
-                    chances[b, step, i - first_output] = w.dtype.type(1) - silence
                 emitted[b, step, i] = symbol
             log_p[b, step] = total
             for place in range(starts[b, step], starts[b, step + 1]):

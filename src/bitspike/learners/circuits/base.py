@@ -26,6 +26,7 @@ from bitspike.learners.base import Learner
 from bitspike.learners.circuits.state import LoopState
 from bitspike.learners.optimisation import Optimisation
 from bitspike.models.circuits import Circuits, Emitted
+from bitspike.models.circuits.likelihood import class_log_p, in_one_presentation
 from bitspike.models.setting import Setting
 
 DECODERS = ("counts", "chances", "likelihood")
@@ -233,9 +234,13 @@ class CircuitLearner(Learner):
         keys = (self.seed, "evaluation", draw)
         model, classes = self.model, self.model.outputs
         if self.decoder == "likelihood":
-            parts = [self.presented(events, torch.full(events.shape[1:2], c), keys).log_p for c in range(classes)]
+            if in_one_presentation(model):
+                logs = class_log_p(model, events, keys)
+            else:
+                each = (torch.full(events.shape[1:2], c) for c in range(classes))
+                logs = torch.stack([self.presented(events, one, keys).log_p for one in each], -1)
             # In double precision: far likelihoods are not 0 before a temperature has brought them nearer.
-            return torch.stack(parts, -1).double().cumsum(0).softmax(-1)
+            return logs.double().cumsum(0).softmax(-1)
         found = model(events, keys=keys)
         emitted = (
             found.chances

@@ -33,13 +33,18 @@ Array = np.ndarray[Any, Any]
 
 
 class Emitted(NamedTuple):
-    """What circuits emitted: symbols int8 (T, B, N), -1 for none; log p (T, B) of clamped outputs; the chance (T, B, O)
-    that an output emits any symbol; bits: last spikes (B, U), to go on from."""
+    """What circuits emitted: symbols int8 (T, B, N), -1 for none; log p (T, B) of clamped outputs; potentials
+    (T, B, O, C) of outputs; bits: last spikes (B, U), to go on from."""
 
     symbols: Tensor
     log_p: Tensor
-    chances: Tensor
+    potentials: Tensor
     bits: Array
+
+    @property
+    def chances(self) -> Tensor:
+        """The chance (T, B, O) that an output emits any symbol."""
+        return self.potentials.logsumexp(-1).sigmoid()
 
 
 class Circuits(nn.Module):
@@ -168,15 +173,14 @@ class Circuits(nn.Module):
         clamped = np.ascontiguousarray(free.transpose(0, 1).numpy())
         weights = self.arrays()
         log_p = np.zeros((batch, steps), weights[0].dtype)
-        chances = np.zeros((batch, steps, self.outputs), weights[0].dtype)
+        potentials = np.zeros((batch, steps, self.outputs * self.symbols), weights[0].dtype)
         emitted = np.zeros((batch, steps, self.circuits), np.int8)
         function, named = loops.present_function(), np.asarray(words, np.uint32)
         given = (starts, spikes, clamped, named, *weights, self.taps, self.heard, kept, begin, self.symbols)
-        threads.run(
-            lambda lo, hi: function(lo, hi, *given, log_p, chances, emitted), batch, work=batch * threads.SMALL, lanes=1
-        )
-        symbols, odds = torch.from_numpy(emitted).transpose(0, 1), torch.from_numpy(chances).transpose(0, 1)
-        return Emitted(symbols, torch.from_numpy(log_p).T, odds, kept)
+        made = (log_p, potentials, emitted)
+        threads.run(lambda lo, hi: function(lo, hi, *given, *made), batch, work=batch * threads.SMALL, lanes=1)
+        symbols, u = torch.from_numpy(emitted).transpose(0, 1), torch.from_numpy(potentials).transpose(0, 1)
+        return Emitted(symbols, torch.from_numpy(log_p).T, u.unflatten(-1, (self.outputs, self.symbols)), kept)
 
     def vectors(self, emitted: Emitted) -> Tensor:
         """What was emitted as vectors (T, B, N, C) of at most one 1."""
