@@ -8,7 +8,13 @@ from typing import NoReturn
 from bitspike.errors import BitspikeError
 
 # The extra of pyproject.toml, and a module that comes with it.
-EXTRAS = {"tensorboard": "tensorboard", "audio": "soundfile", "events": "h5py", "cuda": "triton"}
+EXTRAS = {
+    "tensorboard": "tensorboard",
+    "audio": "soundfile",
+    "events": "h5py",
+    "cuda": "triton",
+    "privacy": "dp_accounting",
+}
 
 
 def installs(extra: str) -> str:

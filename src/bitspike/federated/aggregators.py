@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bitspike.errors import refuse
-from bitspike.federated.roles import LEARNED, each, mapped
+from bitspike.federated.roles import LEARNED, Lengths, each, mapped
 from bitspike.learners.exchange import Given, Roles
 
 
@@ -29,6 +29,8 @@ class Reply:
     examples: int
     roles: Roles
     present: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    distances: Lengths = field(default_factory=dict)
+    """How far each tensor is from where the client began."""
 
 
 class Aggregator:
@@ -57,11 +59,12 @@ def mean(replies: Sequence[Reply], weights: Sequence[float], base: Given) -> Rol
         summed = torch.zeros(old.shape, dtype=torch.float64)
         mass = torch.zeros(old.shape, dtype=torch.float64) if partial else None
         for reply, weight in zip(replies, weights, strict=True):
-            value = reply.roles[role][name].double()
+            value = reply.roles[role][name]
             if mass is None:
                 # First divided: the weight of an only reply is 1, and it is taken as it came.
                 summed.add_(value, alpha=weight / total)
                 continue
+            value = value.double()
             held = reply.present.get((role, name), torch.ones(1, dtype=torch.bool)).expand(old.shape)
             summed.add_(torch.where(held, value, 0.0), alpha=weight)
             mass.add_(held.double(), alpha=weight)

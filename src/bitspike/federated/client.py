@@ -125,6 +125,8 @@ class Client:
 
     @torch.no_grad()
     def _put(self, tensors: dict[str, Tensor]) -> None:
+        if not tensors:
+            return
         model = self.session.model.state_dict()
         for name, tensor in tensors.items():
             model[name].copy_(tensor)

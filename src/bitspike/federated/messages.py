@@ -8,8 +8,9 @@ another recipe, altered on the way (its digest), names, shape, dtype, numbers th
 from __future__ import annotations
 
 import hashlib
+import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor
 
 from bitspike.federated.aggregators import Reply
-from bitspike.federated.roles import LEARNED, change, each
-from bitspike.learners.exchange import Given, Roles
+from bitspike.federated.roles import LEARNED, Lengths, each, over
+from bitspike.learners.exchange import Roles
 
 Packet = dict[str, dict[str, dict[str, Tensor]]]
 """Role to name to the parts of a tensor as a codec writes it."""
@@ -148,24 +149,23 @@ def _same_names(came: Any, wanted: Mapping[str, Any], what: str) -> None:
         raise Refused("form", f"{what}: {said}")
 
 
-def check_reply(reply: Reply) -> Reply:
-    """The reply, decoded, with finite numbers alone, and no variance below 0."""
+def check_reply(reply: Reply, distances: Lengths) -> None:
+    """Refuse a decoded reply with numbers that are not finite, or a variance below 0; distances: from `base`."""
     for role, name, tensor in each(reply.roles):
-        if not bool(torch.isfinite(tensor).all()):
+        if not math.isfinite(distances[role, name]) and not bool(torch.isfinite(tensor).all()):
             raise Refused("not finite", name)
         if role == "statistic" and bool((tensor[2] < 0).any()):
             raise Refused("statistic", f"{name} has a variance below 0")
-    return reply
 
 
-def too_long(replies: Sequence[Reply], base: Given, bound: float) -> dict[int, str]:
+def too_long(updates: Mapping[int, Lengths], bound: float) -> dict[int, str]:
     """Clients whose update is longer than `bound` times the median of the round's, with what is said of it.
 
     What is learned and statistics are measured each by itself.
     """
     found: dict[int, str] = {}
     for roles, what in ((LEARNED, "update"), (("statistic",), "change of statistics")):
-        lengths = {reply.client: change(reply.roles, base, roles) for reply in replies}
+        lengths = {client: over(distances, roles) for client, distances in updates.items()}
         usual = statistics.median(lengths.values()) if lengths else 0.0
         for client, length in lengths.items():
             if length > bound * usual and usual > 0:

@@ -41,19 +41,31 @@ def sums(role: str, tensor: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(mean), mean, var, mean.square()])
 
 
-def change(one: Given, base: Given, roles: tuple[str, ...] = LEARNED) -> float:
-    """Euclidean length of the difference over some roles."""
-    squares = [float((tensor.double() - base[role][name].double()).square().sum()) for role, name, tensor in each(one)
-               if role in roles]  # fmt: skip
-    return math.sqrt(math.fsum(squares)) if all(map(math.isfinite, squares)) else math.inf
+Lengths = dict[tuple[str, str], float]
 
 
-def deviation(one: Given, base: Given) -> float:
+def lengths(roles: Given) -> Lengths:
+    """Euclidean length of each tensor."""
+    return {(role, name): _length(tensor) for role, name, tensor in each(roles)}
+
+
+def distances(one: Given, base: Given) -> Lengths:
+    """Euclidean length of each tensor's difference; infinite or NaN where a number is not finite, or huge."""
+    return {(role, name): _length(tensor - base[role][name]) for role, name, tensor in each(one)}
+
+
+def _length(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor))
+
+
+def over(found: Lengths, roles: tuple[str, ...] = LEARNED) -> float:
+    """Euclidean length over all tensors of some roles."""
+    return math.hypot(*(length for (role, _), length in found.items() if role in roles))
+
+
+def deviation(found: Lengths, base: Lengths) -> float:
     """FedSNN's: sum over tensors of ||w - w_server|| / (1 + ||w_server||)."""
-    return math.fsum(
-        float((tensor.double() - base[role][name].double()).norm() / (1 + base[role][name].double().norm()))
-        for role, name, tensor in each(one) if role in LEARNED
-    )  # fmt: skip
+    return math.fsum(length / (1 + base[key]) for key, length in found.items() if key[0] in LEARNED)
 
 
 def count(roles: Given) -> int:

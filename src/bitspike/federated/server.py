@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +16,15 @@ from torch import Tensor
 
 from bitspike import registry
 from bitspike.errors import BitspikeError, damaged, refuse
+from bitspike.federated import privacy
 from bitspike.federated import roles as of
 from bitspike.federated.aggregators import Aggregator, Reply, WeightedMean
 from bitspike.federated.client import on_wire
 from bitspike.federated.codecs import Codec, Setting
 from bitspike.federated.messages import Message, Order, Refused, check_message, check_reply, shown, too_long
+from bitspike.federated.privacy import Private
 from bitspike.federated.schedule import Round, round_of
-from bitspike.learners.exchange import Roles, kept
+from bitspike.learners.exchange import Given, Roles, kept
 from bitspike.run.evaluation import predictions
 from bitspike.run.outputs import fit_noise, summary, with_noise
 from bitspike.run.session import Place, Session
@@ -52,10 +55,19 @@ class Measured(Session):
 
 
 class Server:
-    """The core of every engine. sizes: examples of each client; mixes: share of each class in theirs (N, C)."""
+    """The core of every engine. sizes: examples of each client; mixes: share of each class in theirs (N, C).
+
+    folder: of the run, where the key of private noise is kept.
+    """
 
     def __init__(
-        self, recipe: Any, dataset: Any, sizes: Sequence[int], mixes: Tensor | None = None, place: Place | None = None
+        self,
+        recipe: Any,
+        dataset: Any,
+        sizes: Sequence[int],
+        mixes: Tensor | None = None,
+        place: Place | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.recipe, self.part, self.sizes, self.mixes = recipe, recipe.federation, sizes, mixes
         self._check()
@@ -67,6 +79,11 @@ class Server:
         self.session.learner.spans(self.part.rounds)  # an update of the server's is a round
         self.roles = self._sent()
         self.codec.check(self.roles)
+        self.private: Private | None = None
+        if self.part.privacy is not None:
+            privacy.check(self.part, bool(self.session.learner.exchanged()["statistic"]), type(self.codec).part)
+            self.private = Private(self.part.privacy, self.part.clients, self.part.asked, folder)
+            self.mixes = None
         self.rows: list[dict[str, Any]] = []
         self.met: set[int] = set()
         self.settled: dict[str, Any] = {}
@@ -108,6 +125,9 @@ class Server:
         """Take over, before the first round, what the first client's first batch says of tensors that nobody learns."""
         own = kept(self.session.model)
         found = {n: t.clone() for n, t in fixed.items() if not torch.equal(t, own[n])}
+        if found and self.private is not None:
+            came = f"'{next(iter(found))}', which is measured on a client's examples"
+            refuse("federation.privacy", came, "a network without such ranges")
         for name, tensor in found.items():
             own[name].copy_(tensor)
         self.fixed = found
@@ -120,24 +140,39 @@ class Server:
         row |= {"late": sorted(now.late), "replies": len(valid), "refused": refused, "bits_up": bits}
         row["bits_down"] = self.bits_down(now) if bits_down is None else bits_down
         row["state"] = DONE if len(valid) >= self.part.least else TOO_FEW
-        row["deviation"] = _spread([of.deviation(reply.roles, base) for reply, _ in valid])
+        own = of.lengths(base)
+        if self.private is None:
+            row["deviation"] = _spread([of.deviation(reply.distances, own) for reply, _ in valid])
+            valid_losses = [m.metrics["loss"] / m.metrics["examples"] for _, m in valid
+                            if m.metrics.get("examples") and "loss" in m.metrics]  # fmt: skip
+            row["client_loss"] = _spread(valid_losses)
         if row["state"] == DONE:
             replies = [reply for reply, _ in valid]
-            new = self.codec.learned(self.aggregator.combine(replies, base), self.roles, replies)
+            new = self.combined(now.number, replies, base)
             session.learner.receive(new)
             self.roles = self._sent()
         session.learner.updates = now.number
-        for _, message in valid:
+        for _, message in valid if self.private is None else ():
             for name, value in message.metrics.items():
                 session.sums[name] = session.sums.get(name, 0.0) + value
-        row["client_loss"] = _spread([m.metrics["loss"] / m.metrics["examples"] for _, m in valid
-                                      if m.metrics.get("examples") and "loss" in m.metrics])  # fmt: skip
         self.settle_at_home()
         session.close_epoch()
         row |= session.records[-1]["validation"]
         row["by_client"] = self.spread()
+        if self.private is not None:
+            changed = sum(earlier["state"] == DONE for earlier in [*self.rows, row])
+            row["epsilon"] = self.private.epsilon(changed)
         self.rows.append(row)
         return row
+
+    def combined(self, number: int, replies: list[Reply], base: Given) -> Roles:
+        """The new network of replies in the codec's space."""
+        if self.private is not None:
+            replies = [self.private.clipped(reply, base) for reply in replies]
+        new = self.aggregator.combine(replies, base)
+        if self.private is not None:
+            new = self.private.noisy(new, len(replies), number)
+        return self.codec.learned(new, self.roles, replies)
 
     def read(self, now: Round, messages: Iterable[Any]) -> tuple[list[tuple[Reply, Message]], dict[str, str], int]:
         """Valid replies in the order of clients, why others were refused by client, and bits of all that came."""
@@ -154,11 +189,15 @@ class Server:
                 setting = Setting(self.recipe.seed, message.client, now.number)
                 decoded, present = self.codec.decode(message.parts, self.roles, setting)
                 examples = min(message.examples, self.sizes[message.client])
-                reply = check_reply(Reply(message.client, examples, decoded, present))
+                distances = of.distances(decoded, base)
+                reply = Reply(message.client, examples, decoded, present, distances)
+                check_reply(reply, distances)
                 read[message.client] = reply, message
             except Refused as error:
                 refused[shown(client)] = str(error)[:200]
-        for client, why in too_long([reply for reply, _ in read.values()], base, self.part.norm_bound).items():
+        for client, why in too_long(
+            {k: reply.distances for k, (reply, _) in read.items()}, self.part.norm_bound
+        ).items():
             refused[str(client)] = f"norm: {why}"
             del read[client]
         return [read[client] for client in sorted(read)], refused, bits

@@ -92,7 +92,9 @@ class Federation:
         classes = dataset.kind == "classification"
         self.rows = share_out(self.part, dataset.train, classes, recipe.seed, shares)
         self.client = Client(recipe, dataset, self.rows, place)
-        self.server = Server(recipe, dataset, [len(rows) for rows in self.rows], mixes(dataset, self.rows), place)
+        self.server = Server(
+            recipe, dataset, [len(rows) for rows in self.rows], mixes(dataset, self.rows), place, folder.path
+        )
         self.store = Store(folder.path / "clients", self.part.state == "disk")
         self.engine = Local(self.server, self.client, self.store, tamper)
         self.client.watch = self._watch

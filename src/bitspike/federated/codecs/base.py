@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,7 +43,12 @@ class Setting:
 
 
 class Codec:
-    """Writes each tensor by itself, by `write`, `read` and `parts`; statistics and what those leave out as they are."""
+    """Writes each tensor by itself, by `write`, `read` and `parts`; statistics and what those leave out as they are.
+
+    part: a reply lacks some numbers.
+    """
+
+    part: ClassVar[bool] = False
 
     def check(self, base: Given) -> None:
         """Refuse a network that it cannot write."""

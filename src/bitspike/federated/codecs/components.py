@@ -26,6 +26,8 @@ from bitspike.learners.exchange import Given, Roles
 class Components(Codec):
     """components: K'; tensors: names of those with filters along `axis`; missing: "zero" or "keep"."""
 
+    part = True
+
     def __init__(
         self, components: int = 1, tensors: Sequence[str] = ("weight",), axis: int = 1, missing: str = "zero"
     ) -> None:
