@@ -181,6 +181,11 @@ class Server:
         read: dict[int, tuple[Reply, Message]] = {}
         refused: dict[str, str] = {}
         bits = 0
+
+        def note(client: object, why: str) -> None:
+            said = shown(client)
+            refused[said] = f"{refused[said]}; {why}" if said in refused else why
+
         for came in messages:
             client = getattr(came, "client", None)
             try:
@@ -194,11 +199,11 @@ class Server:
                 check_reply(reply, distances)
                 read[message.client] = reply, message
             except Refused as error:
-                refused[shown(client)] = str(error)[:200]
+                note(client, str(error)[:200])
         for client, why in too_long(
             {k: reply.distances for k, (reply, _) in read.items()}, self.part.norm_bound
         ).items():
-            refused[str(client)] = f"norm: {why}"
+            note(client, f"norm: {why}")
             del read[client]
         return [read[client] for client in sorted(read)], refused, bits
 
