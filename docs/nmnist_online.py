@@ -3,10 +3,10 @@
 Circuits see each recording once a pass, a step at a time, and update every synapse in every step from its own traces:
 output neurons alone (recipe nmnist-glm) and with hidden circuits (nmnist-glm with 32, nmnist-vowel). Beside them, on
 the same folds, logistic regression on the square roots of the counts of each pixel and sign, its penalty chosen on the
-validation part. The rate of each is chosen on the validation part of the first fold. Differences are paired by
-recording.
+validation part, and back-propagation through a convolutional spiking network (recipe nmnist-full as it is). The rate of
+each online rule is chosen on the validation part of the first fold. Differences are paired by recording.
 
-Run: python docs/nmnist_online.py (needs BITSPIKE_DATA; about an hour of one core). It may be stopped and started again.
+Run: python docs/nmnist_online.py (needs BITSPIKE_DATA; two hours of one core). It may be stopped and started again.
 """
 
 from __future__ import annotations
@@ -98,6 +98,17 @@ def main() -> None:
             "recipe": runs[0].recipe.resolved(),
         }
         print(arm, found[arm]["accuracy"], found[arm]["minus_logistic_regression"], flush=True)
+    deep = [
+        trained("nmnist-full", asked.runs / f"nmnist-full-fold-{fold}", [f"data.folds={FOLDS}", f"data.fold={fold}"])
+        for fold in range(1, FOLDS + 1)
+    ]
+    back_propagation = {
+        "accuracy": spread([one.result["test"]["accuracy"] for one in deep]),
+        "minus_logistic_regression": interval(
+            paired_difference(torch.cat([right(one) for one in deep])[None], linear[None])
+        ),
+        "recipe": deep[0].recipe.resolved(),
+    }
     best = max(validation, key=lambda key: validation[key])
     environment = {key: value for key, value in runs[0].environment.items() if key != "data"}
     content = {
@@ -105,6 +116,7 @@ def main() -> None:
         "logistic_regression": spread(folds),
         "best_on_validation": best,
         "arms": found,
+        "back_propagation": back_propagation,
         "folds": FOLDS,
         "recordings": len(linear),
         "data": runs[0].environment["data"]["digests"],

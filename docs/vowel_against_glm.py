@@ -36,7 +36,7 @@ ARMS: dict[str, tuple[str, list[str]]] = {
     "glm, signed": ("mnist-dvs-glm", []),
     "glm, unsigned": ("mnist-dvs-glm", ["encoder.rule=or", "encoder.polarity=merge"]),
 }
-RATES = ("0.002", "0.005", "0.02")
+RATES = ("0.0005", "0.001", "0.002", "0.005")
 
 
 def arm(name: str, circuits: int, seeds: list[int], folder: Path) -> dict[str, Any]:
@@ -51,7 +51,10 @@ def arm(name: str, circuits: int, seeds: list[int], folder: Path) -> dict[str, A
         for rate in RATES
     }
     rate = max(tried, key=lambda key: tried[key])
-    runs = [trained(recipe, folder / f"{stem}-seed-{seed}", [*changes, f"learner.rate={rate}"], seed) for seed in seeds]
+    runs = [
+        trained(recipe, folder / f"{stem}-{rate}-seed-{seed}", [*changes, f"learner.rate={rate}"], seed)
+        for seed in seeds
+    ]
     model = runs[0].model
     return {
         "right": torch.stack([right(run) for run in runs]),
