@@ -124,7 +124,7 @@ class Server:
     def calibrated(self, fixed: Mapping[str, Tensor]) -> None:
         """Take over, before the first round, what the first client's first batch says of tensors that nobody learns."""
         own = kept(self.session.model)
-        found = {n: t.clone() for n, t in fixed.items() if not torch.equal(t, own[n])}
+        found = {n: t.clone() for n, t in fixed.items() if not torch.equal(t, own[n].cpu())}
         if found and self.private is not None:
             came = f"'{next(iter(found))}', which is measured on a client's examples"
             refuse("federation.privacy", came, "a network without such ranges")
