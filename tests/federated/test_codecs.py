@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
@@ -167,13 +165,13 @@ def test_draws_say_the_mean_without_bias_and_little_where_little_changed():
     base = network(0)
     latent = base["latent"]["a"] + 0.05
     wanted, before = torch.tanh(latent), torch.tanh(base["latent"]["a"])
-    paired, running = (many("posterior-samples", latent, base, 2000, estimate=way) for way in ("paired", "running"))
-    for found in (paired, running):
-        error = found.double().std(0) / math.sqrt(2000)
-        assert float(((found.double().mean(0) - wanted) / error.clamp_min(1e-3)).abs().max()) < 4.5
-    # 4 |p_k - p| = 2 |mu_k - mu|, against 1 - mu^2.
-    assert torch.allclose(paired.var(0).float(), (2 * (wanted - before)).abs(), atol=0.03)
-    assert torch.allclose(running.var(0).float(), 1 - wanted.square(), atol=0.05)
+    paired, running = (many("posterior-samples", latent, base, 600, estimate=way) for way in ("paired", "running"))
+    # Variances 4 |p_k - p| = 2 |mu_k - mu|, and 1 - mu^2.
+    for found, variance in ((paired, 2 * (wanted - before).abs()), (running, 1 - wanted.square())):
+        assert torch.allclose(found.var(0).float(), variance, atol=0.1)
+        standard = (found.mean(0) - wanted).square() / (variance / 600)
+        assert 0.5 < float(standard.mean()) < 1.7
+    assert float(paired.var(0).mean()) < 0.2 * float(running.var(0).mean())
 
 
 def test_draws_of_many_rounds_add_up_to_a_posterior():
@@ -195,10 +193,10 @@ def test_draws_of_many_rounds_add_up_to_a_posterior():
 def test_dither_is_unbiased_within_the_limit():
     base = network(0)
     latent = torch.linspace(-2, 2, 35).view(7, 5)
-    found = many("natural", latent, base, 1000, bits=2)
+    found = many("natural", latent, base, 500, bits=2)
     step = 8 / 3
     assert float((found - latent).abs().max()) <= step / 2 + 1e-5
-    assert torch.allclose(found.mean(0), latent, atol=0.12)
+    assert torch.allclose(found.mean(0), latent, atol=0.2)
 
 
 @pytest.mark.parametrize("width", [1, 3, 8, 11, 17])

@@ -38,6 +38,16 @@ class Measured(Session):
     right: list[float] | None = None
     """Share of right answers among the examples of each class; NaN of one without an example."""
 
+    def restore(self, state: Mapping[str, Any], source: str = "snapshot") -> None:
+        """As any session; but there may be no sums since the last measurement, where nobody has answered."""
+        epoch = state.get("epoch")
+        between = isinstance(epoch, int) and epoch < self.epochs and epoch % self.validate_every > 0
+        if not between or state.get("sums"):
+            super().restore(state, source)
+            return
+        super().restore({**state, "sums": {"examples": 1.0, "loss": 0.0}}, source)
+        self.sums = {}
+
     def validate(self) -> dict[str, float]:
         """Metrics on validation, or on the first `federation.measured` examples of it."""
         recipe, learner, batches = self.recipe, self.learner, self.validation
@@ -71,12 +81,13 @@ class Server:
     ) -> None:
         self.recipe, self.part, self.sizes, self.mixes = recipe, recipe.federation, sizes, mixes
         self._check()
-        self.session = Measured(recipe, dataset, place=place, span=(self.part.rounds, 1, 1))
+        self.session = Measured(
+            recipe, dataset, place=place, span=(self.part.rounds, recipe.training.validate_every or 1, 1)
+        )
         self.codec: Codec = registry.make(self.part.codec)
         self.aggregator: Aggregator = registry.make(self.part.aggregator)
         self.home = self.part.statistics == "home"
         self.fixed: dict[str, Tensor] = {}
-        self.session.learner.spans(self.part.rounds)  # an update of the server's is a round
         self.roles = self._sent()
         self.codec.check(self.roles)
         self.private: Private | None = None
@@ -155,10 +166,11 @@ class Server:
         for _, message in valid if self.private is None else ():
             for name, value in message.metrics.items():
                 session.sums[name] = session.sums.get(name, 0.0) + value
-        self.settle_at_home()
-        session.close_epoch()
-        row |= session.records[-1]["validation"]
-        row["by_client"] = self.spread()
+        if now.number % session.validate_every == 0 or now.number == session.epochs:
+            self.settle_at_home()  # it is measured now
+        if (record := session.close_epoch()) is not None:
+            row |= record["validation"]
+            row["by_client"] = self.spread()
         if self.private is not None:
             changed = sum(earlier["state"] == DONE for earlier in [*self.rows, row])
             row["epsilon"] = self.private.epsilon(changed)

@@ -99,6 +99,7 @@ class Federation:
         self.engine = Local(self.server, self.client, self.store, tamper)
         self.client.watch = self._watch
         self.stop_asked, self.seconds = 0, 0.0
+        self.saved = 0  # rounds in the last checkpoint
 
     def run(self) -> dict[str, Any]:
         """All rounds (from the last checkpoint if there is one), then measure; returns result.json."""
@@ -140,6 +141,7 @@ class Federation:
         with damaged(source):
             self.store.load(state["clients"], source)
             self.seconds = float(state["seconds"])
+        self.saved = self.server.number
 
     def _rounds(self) -> None:
         server, name = self.server, self.recipe.name
@@ -149,24 +151,28 @@ class Federation:
             progress.line(f"{name}  note: {note}")
         try:
             while not server.finished:
+                if self.stop_asked and server.number % self.part.checkpoint_every:
+                    self._checkpoint()
                 self._watch()
                 row = self.engine.round()
                 now = time.monotonic()
                 self.seconds, began = self.seconds + now - began, now
-                self._save("last")
-                self.store.tidy()
+                if server.finished or server.number % self.part.checkpoint_every == 0:
+                    self._checkpoint()
                 if server.session.best_epoch == server.number and self.recipe.training.keep == "best":
-                    self._save("best")
-                self.folder.write_epochs(server.session.records)
-                self.folder.write("federation.json", content(server))
+                    server.session.save(self.folder.checkpoints, "best")
                 progress.advance()
                 progress.line(f"{name}  {line(row)}")
         finally:
             progress.close()
 
-    def _save(self, name: str) -> None:
+    def _checkpoint(self) -> None:
         more = {"federation": self.server.state_dict(), "clients": self.store.commit(), "seconds": self.seconds}
-        self.server.session.save(self.folder.checkpoints, name, **more)
+        self.server.session.save(self.folder.checkpoints, "last", **more)
+        self.store.tidy()
+        self.saved = self.server.number
+        self.folder.write_epochs(self.server.session.records)
+        self.folder.write("federation.json", content(self.server))
 
     def _ask(self, number: int) -> None:
         self.stop_asked = number
@@ -174,7 +180,8 @@ class Federation:
     def _watch(self) -> None:
         """Stop where a signal asked for it: a round that has begun begins anew."""
         if self.stop_asked:
-            where = f"round {self.server.number + 1}; the rounds before it are saved in '{self.folder.path}'"
+            saved = f"rounds up to {self.saved} are saved" if self.saved else "none is saved yet"
+            where = f"round {self.server.number + 1}; {saved} in '{self.folder.path}'"
             raise Interrupted(f"stopped in {where}", self.stop_asked)
 
 

@@ -122,7 +122,8 @@ class TrainingPart(Options):
     updates: Count | None = None
     """In place of `epochs`: as many whole epochs as it takes to make this many updates, whatever the set's size."""
     validate_every: Count | None = None
-    """Epochs between two measurements on validation; left out: 1, or with `updates` so many that there are about 40."""
+    """Epochs (rounds of a federation) between two measurements on validation; left out: 1, or with `updates` so many
+    that there are about 40."""
     patience: Count | None = None
     """With keep = "best": training stops when this many measurements on validation in a row bring nothing better."""
     batch: Annotated[int, Field(ge=1, le=10**12)] = 64
@@ -135,9 +136,9 @@ class TrainingPart(Options):
     """Least time between two checkpoints; 0 saves after every update."""
 
     def unread(self, recipe: Any) -> Iterator[Unread]:
-        """A federation counts rounds, and is measured and saved after each."""
+        """A federation counts rounds, and is saved after so many."""
         if recipe.federation is not None:
-            counts = ("epochs", "updates", "validate_every", "checkpoint_seconds")
+            counts = ("epochs", "updates", "checkpoint_seconds")
             yield counts, "[federation], which counts rounds (federation.rounds, federation.epochs)"
 
     @model_validator(mode="after")

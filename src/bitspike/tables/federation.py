@@ -59,6 +59,8 @@ class Federation(Options):
     """An update longer than this times the median of the round's is refused."""
     measured: Count | None = None
     """Validation examples that a round is measured on (the first ones); left out: all."""
+    checkpoint_every: Count = 1
+    """Rounds between two checkpoints: a run that is killed goes on from the last."""
     partition: Annotated[Any, Chosen("partition")] = usual("partition")
     aggregator: Annotated[Any, Chosen("aggregator")] = usual("aggregator")
     codec: Annotated[Any, Chosen("codec")] = usual("codec")
