@@ -311,3 +311,24 @@ def test_other_shares_do_not_resume(tmp_path):
     with pytest.raises(BitspikeError, match="other shares of the clients"):
         start(halves[::-1], resume=True)
     assert start(halves, resume=True).result["test"]["accuracy"] > 0
+
+
+def test_own_ways_are_found_by_name(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "first.py").write_text(
+        "import bitspike\nfrom bitspike.federated.aggregators import Aggregator\n\n"
+        '@bitspike.register("aggregator", "lead")\nclass Lead(Aggregator):\n'
+        '    """The reply of one client alone."""\n\n    def __init__(self, client: int = 0) -> None:\n'
+        "        self.client = client\n\n    def combine(self, replies, base):\n"
+        "        return replies[self.client].roles\n"
+    )
+    small = [word for entry in [*SMALL[:3], "federation.rounds=1"] for word in ("--set", entry)]
+    more = ["--set", "federation.aggregator.kind=lead", "--set", "federation.aggregator.client=2"]
+    done = commands(
+        ["--plugins", "own", "federate", "federated-digits", *small, *more, "--out", "a", "--json"],
+        ["--plugins", "own", "federate", "federated-digits", *more[:2], "--set", "federation.aggregator.mu=2.0"],
+        cwd=tmp_path,
+        codes=[0, 2],
+    )
+    assert json.loads(done[0].stdout)["test"]["accuracy"] > 0
+    assert "federation.aggregator.mu: got 2.0 with federation.aggregator.kind 'lead'" in done[1].stderr

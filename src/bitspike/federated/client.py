@@ -33,6 +33,29 @@ from bitspike.run.session import Place, Session
 State = dict[str, Any]
 
 
+class _Chosen:
+    """Rows of something, by their numbers among `rows`."""
+
+    def __init__(self, of: Any, rows: Tensor) -> None:
+        self.of, self.rows = of, rows
+
+    def __getitem__(self, some: Tensor) -> Any:
+        return self.of[self.rows[some]]
+
+
+class Share:
+    """A client's part of a split, which is not copied: what `run.batches` asks of a split."""
+
+    def __init__(self, split: Any, rows: Tensor) -> None:
+        self.x, self.y, self.index = (_Chosen(part, rows) for part in (split.x, split.y, split.index))
+        self.lengths = None if split.lengths is None else _Chosen(split.lengths, rows)
+        self.count = len(rows)
+
+    def __len__(self) -> int:
+        """Examples."""
+        return self.count
+
+
 class Client:
     """Learns as any client of a federation. shares: rows of the training split of each."""
 
@@ -104,7 +127,7 @@ class Client:
         session.key = learner.key = ("client", client)
         before: Batches = session.train
         session.train = Batches(
-            self.recipe, before.encoder, self.dataset.train[rows], before.device, before.dtype, before.target
+            self.recipe, before.encoder, Share(self.dataset.train, rows), before.device, before.dtype, before.target
         )
         session.per_epoch = session.train.per_epoch()
         done = turns * self.turn(session.per_epoch)
