@@ -1,4 +1,6 @@
-"""FL-SNN: two devices that each see one digit learn online, and exchange filters of their synapses: results/fl-snn.json.
+"""FL-SNN: two devices that each see one digit learn online and exchange filters of their synapses.
+
+Writes results/fl-snn.json.
 
 Devices hold '1' and '7' alone (mnist-dvs-sim, unsigned events; N-MNIST beside it). Probabilistic neurons of FL-SNN,
 two outputs; a global iteration is five time steps, exchanges come every tau of them.
@@ -30,6 +32,7 @@ from bitspike.federated.local import Local
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
 from bitspike.run.checkpoint import write_json
+from bitspike.run.folder import environment
 from bitspike.run.recipe_files import parse_recipe
 
 DIGITS = (1, 7)
@@ -90,19 +93,26 @@ def clamped_loss(server: Server) -> float:
     return total / count
 
 
-def learned(data: DataSet, name: str, seed: int, hidden: int, kept: int, tau: int | None, points: int) -> dict[str, Any]:
-    """One federation of two devices; tau None: none, each by itself."""
-    steps_all = EACH * SETS[name][0]
-    steps = min((tau or steps_all // (SLICE * points)) * SLICE, steps_all)
-    rounds = steps_all // steps
-    dt = 25 if name == "mnist-dvs-sim" else 20
+def recipe_of(name: str, seed: int, hidden: int, kept: int, steps: int) -> Any:
+    """Of two devices that exchange after `steps` time steps."""
+    rounds, dt = EACH * SETS[name][0] // steps, 25 if name == "mnist-dvs-sim" else 20
     changes = [
         f"data.set={name}", f"encoder.steps={SETS[name][0]}", f"encoder.dt={dt}", f"model.hidden={hidden}",
         f"federation.rounds={rounds}", f"federation.steps={steps}", f"training.validate_every={rounds}",
     ]  # fmt: skip
     if kept < 8:
         changes += ["federation.codec.kind=components", f"federation.codec.components={kept}"]
-    recipe = parse_recipe(RECIPE, "fl-snn", changes, seed)
+    return parse_recipe(RECIPE, "fl-snn", changes, seed)
+
+
+def learned(
+    data: DataSet, name: str, seed: int, hidden: int, kept: int, tau: int | None, points: int
+) -> dict[str, Any]:
+    """One federation of two devices; tau None: none, each by itself."""
+    steps_all = EACH * SETS[name][0]
+    steps = min((tau or steps_all // (SLICE * points)) * SLICE, steps_all)
+    recipe = recipe_of(name, seed, hidden, kept, steps)
+    rounds = recipe.federation.rounds
     shares = [(data.train.y == digit).nonzero()[:, 0] for digit in (0, 1)]
     alone = range(2) if tau is None else (None,)
     curves, bits, right = [], 0, []
@@ -117,8 +127,7 @@ def learned(data: DataSet, name: str, seed: int, hidden: int, kept: int, tau: in
             if server.number % every == 0 or server.finished:
                 curve.append((server.number * steps // SLICE, clamped_loss(server)))
         curves.append(curve)
-        right.append(server.session.learner)
-        right[-1] = accuracy(server)
+        right.append(accuracy(server))
     mean = [(curves[0][i][0], float(np.mean([curve[i][1] for curve in curves]))) for i in range(len(curves[0]))]
     return {"curve": mean, "accuracy": float(np.mean(right)), "bits_up": 0 if tau is None else bits}
 
@@ -166,14 +175,16 @@ def main() -> None:
                     write_json(file, learned(data, name, seed, hidden, kept, tau, asked.points))
                 found.setdefault(arm, []).append(json.loads(file.read_text()))
                 print(name, seed, arm, found[arm][-1]["curve"][-1], found[arm][-1]["accuracy"], flush=True)
-        content["sets"][name] = collected(found)
+        recipe = recipe_of(name, asked.seeds[-1], 16, 1, 8 * SLICE)
+        where = environment(data, recipe, "cpu", "32-true", 1)
+        content["sets"][name] = collected(found) | {"recipe": recipe.resolved(), "environment": where}
         for key, value in content["sets"][name]["differences"].items():
             content["orderings"][f"{name}: {key}"] = value["high"] < 0
         write_json(asked.out, content)
 
 
 def collected(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Curves, accuracies, and paired differences that the paper says are below 0."""
+    """Losses at iterations, accuracies, and paired differences that the paper says are below 0."""
     final = {arm: np.array([one["curve"][-1][1] for one in runs]) for arm, runs in found.items()}
     right = {arm: np.array([one["accuracy"] for one in runs]) for arm, runs in found.items()}
     differences = {
@@ -185,7 +196,7 @@ def collected(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         differences[f"error of K' 2 below that of K' 8 at r {r}"] = bootstrap(right[seldom] - right[often])
     arms = {
         arm: {
-            "curve": [[one["curve"][i][0] for one in runs[:1]][0] for i in range(len(runs[0]["curve"]))],
+            "iterations": [at for at, _ in runs[0]["curve"]],
             "loss": [bootstrap(np.array([one["curve"][i][1] for one in runs])) for i in range(len(runs[0]["curve"]))],
             "accuracy": bootstrap(right[arm]),
             "bits_up": runs[0]["bits_up"],
