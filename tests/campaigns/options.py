@@ -85,6 +85,10 @@ TINY = ["--set", "model.layers=['4']", "--epochs", "1", "--set", "evaluation.dra
 BASES = {
     "recipes": ["recipes"],
     "train": ["train", "digits-st", *TINY, "--out", "runs/new"],
+    "federate": [
+        *("federate", "federated-digits", *TINY[:2], *TINY[4:], "--set", "federation.rounds=1"),
+        *("--set", "encoder.steps=2", "--out", "runs/federated"),
+    ],
     "evaluate": ["evaluate", "runs/tiny"],
     "show": ["show", "runs/tiny"],
     "compare": ["compare", "runs/tiny", "--out", "page.html"],

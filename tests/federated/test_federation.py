@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 import bitspike
 from bitspike import Session, load_recipe
 from bitspike.errors import BitspikeError
+from bitspike.federated.aggregators import Aggregator
 from bitspike.federated.client import Client
 from bitspike.federated.local import Local
 from bitspike.federated.server import Server
@@ -169,6 +171,12 @@ def test_slices_of_time_are_for_rules_that_go_on_and_for_clients_that_keep_their
             engine(given, dataset, rows_of(dataset, given))
 
 
+def test_a_client_with_one_example_learns_by_rules_that_can_alone(dataset):
+    rows = [torch.arange(1), torch.arange(1, len(dataset.train))]
+    with pytest.raises(BitspikeError, match="a client with one example, wanted two or more"):
+        engine(recipe("federation.clients=2"), dataset, rows)
+
+
 def test_statistics_at_home_stay_there(dataset):
     given = recipe("federation.statistics=home")
     local = engine(given, dataset, rows_of(dataset, given))
@@ -313,22 +321,92 @@ def test_other_shares_do_not_resume(tmp_path):
     assert start(halves, resume=True).result["test"]["accuracy"] > 0
 
 
-def test_own_ways_are_found_by_name(tmp_path):
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "first.py").write_text(
-        "import bitspike\nfrom bitspike.federated.aggregators import Aggregator\n\n"
-        '@bitspike.register("aggregator", "lead")\nclass Lead(Aggregator):\n'
-        '    """The reply of one client alone."""\n\n    def __init__(self, client: int = 0) -> None:\n'
-        "        self.client = client\n\n    def combine(self, replies, base):\n"
-        "        return replies[self.client].roles\n"
-    )
-    small = [word for entry in [*SMALL[:3], "federation.rounds=1"] for word in ("--set", entry)]
-    more = ["--set", "federation.aggregator.kind=lead", "--set", "federation.aggregator.client=2"]
-    done = commands(
-        ["--plugins", "own", "federate", "federated-digits", *small, *more, "--out", "a", "--json"],
-        ["--plugins", "own", "federate", "federated-digits", *more[:2], "--set", "federation.aggregator.mu=2.0"],
-        cwd=tmp_path,
-        codes=[0, 2],
-    )
-    assert json.loads(done[0].stdout)["test"]["accuracy"] > 0
-    assert "federation.aggregator.mu: got 2.0 with federation.aggregator.kind 'lead'" in done[1].stderr
+def test_own_ways_are_found_by_name(dataset):
+    @bitspike.register("aggregator", "lead")
+    class Lead(Aggregator):
+        """The reply of one client alone."""
+
+        def __init__(self, client: int = 0) -> None:
+            self.client = client
+
+        def combine(self, replies, base):
+            return replies[self.client].roles
+
+    given = recipe("federation.aggregator.kind=lead", "federation.aggregator.client=2")
+    local = engine(given, dataset, rows_of(dataset, given))
+    alone = engine(given, dataset, rows_of(dataset, given))
+    order = alone.server.order()
+    local.round()
+    sent = alone.client.work(order, 2, {}).parts["real"]["norm_dense1.bias"]["value"]
+    assert torch.equal(local.server.roles["real"]["norm_dense1.bias"], sent)
+    with pytest.raises(
+        BitspikeError, match=r"federation.aggregator.mu: got 2.0 with federation.aggregator.kind 'lead'"
+    ):
+        recipe("federation.aggregator.kind=lead", "federation.aggregator.mu=2.0")
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run that was stopped in its second round."""
+    path, heard = tmp_path_factory.mktemp("stopped") / "run", []
+
+    def signalled(message):
+        heard.append(message.client)
+        if len(heard) == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return message
+
+    more = [*SMALL, "federation.state=disk", "federation.codec.kind=sign", "federation.aggregator.kind=momentum"]
+    with pytest.raises(Interrupted):
+        bitspike.federate("federated-digits", path, overrides=more, tamper=signalled)
+    return path, more
+
+
+def cut(state):
+    state["federation"]["rows"].pop()
+
+
+def no_counts(state):
+    state["federation"]["rows"][0]["bits_up"] = "many"
+
+
+def elsewhere(state):
+    state["clients"]["files"]["0"] = "../0-1"
+
+
+def none_there(state):
+    state["clients"]["files"]["0"] = "7-1"
+
+
+def of_nothing(state):
+    state["federation"]["aggregator"] = {}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (cut, "rows that are not those of 1 rounds"), (no_counts, "counts or a state that are none"),
+        (elsewhere, "a file of a client that is not called so"), (none_there, "7-1.json': no such file"),
+        (of_nothing, "aggregator state: got"),
+    ],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_refused_in_a_line(stopped, tmp_path, damage, said):
+    path, more = stopped
+    shutil.copytree(path, tmp_path / "run")
+    place = tmp_path / "run/checkpoints/last.json"
+    content = json.loads(place.read_text())
+    damage(content["state"])
+    place.write_text(json.dumps(content))
+    with pytest.raises(BitspikeError, match=said):
+        bitspike.federate("federated-digits", tmp_path / "run", overrides=more, resume=True)
+
+
+def test_a_damaged_state_of_a_client_is_refused_in_a_line(stopped, tmp_path):
+    path, more = stopped
+    shutil.copytree(path, tmp_path / "run")
+    place = tmp_path / "run/clients/0-1.json"
+    content = json.loads(place.read_text())
+    content["state"]["codec"] = {"left": {"real": {"norm_dense1.weight": "nothing"}}}
+    place.write_text(json.dumps(content))
+    with pytest.raises(BitspikeError, match="state of client 0: damaged"):
+        bitspike.federate("federated-digits", tmp_path / "run", overrides=more, resume=True)

@@ -16,10 +16,10 @@ from bitspike.data.normalise import NONE
 
 layers, clients, asked, state, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
 source = torch.Generator().manual_seed(0)
-y = torch.arange(12_000) % 10
-x = torch.rand(12_000, 784, generator=source) * 0.5 + torch.eye(10).repeat_interleave(79, 1)[:, :784][y] * 0.5
-parts = [slice(0, 10_000), slice(10_000, 10_500), slice(10_500, 11_000)]
-dataset = drawn("blocks", [x[p] for p in parts], [y[p] for p in parts], dict(NONE), tuple("0123456789"))
+y = torch.arange(22_000) % 10
+x = torch.rand(22_000, 784, generator=source) * 0.5 + torch.eye(10).repeat_interleave(79, 1)[:, :784][y] * 0.5
+parts = [slice(0, 20_000), slice(20_000, 20_500), slice(20_500, 21_000)]
+dataset = drawn("blocks", [x[p] for p in parts], [y[p] for p in parts], dict(NONE), tuple("0123456789"), digests={})
 run = bitspike.federate(
     "federated-digits", folder, dataset=dataset,
     overrides=[f"model.layers={layers}", "encoder.steps=1", "weights.precision=full", f"federation.clients={clients}",

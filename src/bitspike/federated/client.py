@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bitspike import registry
 from bitspike.draws import normal
-from bitspike.errors import refuse
+from bitspike.errors import damaged, refuse
 from bitspike.federated.codecs import Codec, Setting
 from bitspike.federated.messages import Message, Order
 from bitspike.federated.roles import each, sums, told
@@ -62,6 +62,10 @@ class Client:
     def __init__(self, recipe: Any, dataset: Any, shares: list[Tensor], place: Place | None = None) -> None:
         self.recipe, self.part, self.shares = recipe, recipe.federation, shares
         self.dataset = dataset
+        least = min(map(len, shares))
+        if least < 2 and not registry.trait("learner", recipe.learner.rule, "single", False):
+            came = "a client with one example"
+            refuse("federation.partition", came, f"two or more with learner.rule '{recipe.learner.rule}'")
         # A client of the usual size, for what depends on how long training is.
         usual = sorted(range(len(shares)), key=lambda k: (len(shares[k]), k))[len(shares) // 2]
         part = recipe.federation
@@ -135,15 +139,17 @@ class Client:
         session.sums = {}
         each_round = self.updates(session.per_epoch)
         learner.spans(self.part.rounds * each_round)
-        if (carried := state.get("learner")) is None:
-            learner.load_state_dict({**self.fresh, "updates": (order.round - 1) * each_round})
-        else:
-            # Rounds that it was not asked in count as if it had been.
-            missed = order.round - 1 - int(state["round"])
-            learner.load_state_dict({**carried, "updates": carried["updates"] + missed * each_round})
+        with damaged(f"state of client {client}"):
+            if (carried := state.get("learner")) is None:
+                learner.load_state_dict({**self.fresh, "updates": (order.round - 1) * each_round})
+            else:
+                # Rounds that it was not asked in count as if it had been.
+                missed = order.round - 1 - int(state["round"])
+                learner.load_state_dict({**carried, "updates": carried["updates"] + missed * each_round})
+            if self.part.statistics == "home":
+                self._put(state.get("home", self.home))
+            self.codec.check_state(state.get("codec", {}), order.roles)
         self._put(order.fixed)
-        if self.part.statistics == "home":
-            self._put(state.get("home", self.home))
         learner.receive(order.roles)
 
     @torch.no_grad()

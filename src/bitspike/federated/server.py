@@ -266,16 +266,33 @@ class Server:
         if not isinstance(own, dict):
             raise BitspikeError(f"{source}: no federation in it")
         with damaged(source):
-            rows = own["rows"]
-            if len(rows) != self.number:
-                raise ValueError(f"{len(rows)} rows of {self.number} rounds")
-            self.rows, self.met, self.fixed = list(rows), set(own["met"]), dict(own["fixed"])
+            self.rows, self.met = _checked_rows(own["rows"], self.number), {int(client) for client in own["met"]}
+            self.fixed = dict(own["fixed"])
+            places = {name: tuple(tensor.shape) for name, tensor in kept(self.session.model).items()}
+            if any(places.get(name) != tuple(tensor.shape) for name, tensor in self.fixed.items()):
+                raise ValueError("fixed tensors of another network")
             self.aggregator.load_state_dict(own["aggregator"])
+            for role, some in own["aggregator"].get("velocity", {}).items():
+                if any(tensor.shape != self.roles[role][name].shape for name, tensor in some.items()):
+                    raise ValueError("velocities of another network")
         self.taken_over()
 
     def taken_over(self) -> None:
         """After the session was put back: what is sent is what it holds."""
         self.roles = self._sent()
+
+
+def _checked_rows(rows: Any, rounds: int) -> list[dict[str, Any]]:
+    """Rows of a checkpoint: one for each round, with what later rounds and the record read of them."""
+    if not isinstance(rows, list) or [row["round"] for row in rows] != list(range(1, rounds + 1)):
+        raise ValueError(f"rows that are not those of {rounds} rounds")
+    for row in rows:
+        counts = [row["bits_up"], row["bits_down"], row["replies"]]
+        if not all(isinstance(n, int) and 0 <= n < 2**63 for n in counts) or not isinstance(row["state"], str):
+            raise ValueError(f"round {row['round']}: counts or a state that are none")
+        if not isinstance(row["refused"], dict) or not all(isinstance(why, str) for why in row["refused"].values()):
+            raise ValueError(f"round {row['round']}: refusals that are none")
+    return rows
 
 
 def _spread(values: Sequence[float]) -> dict[str, float] | None:

@@ -61,7 +61,7 @@ class Federated(Measurement):
         percents = not run.is_regression
         drawn = [figures.curves(lines, f"{title} on validation", "round", percent=percents, looks=looks)]
         sent = np.cumsum([(number(row, "bits_up") or 0.0) / 1e6 for row in rows])
-        known = [number(row, name) is not None for row in rows]
+        known = [None not in (number(row, "round"), number(row, name)) for row in rows]
         over = [("the network", sent[known], lines[0][2])]
         drawn.append(figures.curves(over, f"{title} over what clients sent", "megabit", percent=percents))
         caption = (

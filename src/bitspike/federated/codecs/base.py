@@ -53,6 +53,9 @@ class Codec:
     def check(self, base: Given) -> None:
         """Refuse a network that it cannot write."""
 
+    def check_state(self, state: State, base: Given) -> None:
+        """Raise ValueError where a stored state is not one that `encode` leaves."""
+
     def encode(self, sent: Given, base: Given, setting: Setting, state: State) -> Packet:
         """A reply for the wire; state: what this client carries from reply to reply, changed in place."""
         packet: Packet = {role: {} for role in sent}

@@ -12,12 +12,20 @@ from torch import Tensor
 
 from bitspike.federated.codecs.base import Codec, Part, PartForm, Setting, State
 from bitspike.federated.roles import LEARNED
+from bitspike.learners.exchange import Given
 
 
 class Changes(Codec):
     """A codec of changes: `rough` and its inverse `change` work on a tensor's numbers in a row."""
 
     feedback: bool = False
+
+    def check_state(self, state: State, base: Given) -> None:
+        """Tensors in a row, of the network's sizes."""
+        for role, some in state.get("left", {}).items():
+            for name, tensor in some.items():
+                if tuple(tensor.shape) != (base[role][name].numel(),) or not bool(tensor.isfinite().all()):
+                    raise ValueError(f"what was left of {name} does not fit")
 
     def rough(self, change: Tensor) -> Part:
         """Parts of a change (N,)."""
