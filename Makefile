@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTING := $(VENV)/.test-installed
 BENCH := .venv-benchmark
+FLOWER := .venv-flower
 PEERS := snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 sinabs==3.1.3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long lint format pictures results benchmark performance campaigns clean
+.PHONY: demo test test-long test-flower lint format pictures results benchmark performance campaigns clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,8 +33,18 @@ demo: $(STAMP)  ## install, train three networks on real handwritten digits, com
 test: $(TESTING)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
+# Flower pins much of what it needs, so that it has an environment of its own.
+$(FLOWER)/.installed: pyproject.toml constraints.txt Makefile
+	@test -x $(FLOWER)/bin/python || $(PYTHON) -m venv $(FLOWER)
+	$(FLOWER)/bin/pip install -q -c constraints.txt torch
+	$(FLOWER)/bin/pip install -q -c constraints.txt -e '.[flower]' pytest
+	@touch $@
+
+test-flower: $(FLOWER)/.installed  ## minutes: federations by Flower, simulated and over TLS on this machine
+	OMP_NUM_THREADS=1 $(FLOWER)/bin/pytest -m flower tests/federated
+
 test-long: $(TESTING)  ## minutes: kill-and-resume at 20 moments, two processes, real-data trainings
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m long
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'long and not flower'
 
 lint: $(TESTING)
 	$(BIN)/ruff check src tests benchmarks examples docs

@@ -14,6 +14,7 @@ EXTRAS = {
     "events": "h5py",
     "cuda": "triton",
     "privacy": "dp_accounting",
+    "flower": "flwr",
 }
 
 

@@ -16,7 +16,7 @@ def federate(
     out: Path | None = typer.Option(None, "--out", help="Run folder (default: runs/NAME)."),
     sets: list[str] = typer.Option([], "--set", help="Override a recipe's key: federation.clients=20. Repeatable."),
     seed: int | None = typer.Option(None, "--seed", min=0, help="Seed (run folder runs/NAME-seed-N)."),
-    engine: str = typer.Option("local", "--engine", help="local: all clients in this process."),
+    engine: str = typer.Option("local", "--engine", help="local: all clients in this process; flower-simulation."),
     data: Path | None = typer.Option(None, "--data", help="Data folder; wins over BITSPIKE_DATA."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the last round that was saved."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier run in the folder."),
@@ -30,7 +30,7 @@ def federate(
     from bitspike.paths import named_beside, run_name
     from bitspike.run.recipe_files import load_recipe
 
-    check_name("--engine", engine, ("local",))
+    check_name("--engine", engine, ("local", "flower-simulation"))
     checked = load_recipe(recipe, sets, seed)
     folder = out if out is not None else Path("runs") / run_name(checked.name)
     if seed is not None and out is None:
@@ -49,6 +49,7 @@ def federate(
         words = ["bitspike", "federate", recipe, "--out", str(folder), "--seed", str(checked.seed), "--resume"]
         words += [word for entry in sets for word in ("--set", entry)]
         words += ["--data", str(data)] if data else []
+        words += ["--engine", engine] if engine != "local" else []
         words += ["--device", device] if device != "cpu" else []
         words += ["--threads", str(threads)] if threads else []
         said = str(stop) if isinstance(stop, Interrupted) else "stopped; the rounds that were saved stand"

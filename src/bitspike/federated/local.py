@@ -20,6 +20,15 @@ class Local:
     def __init__(self, server: Server, client: Client, store: Store, tamper: Tamper | None = None) -> None:
         self.server, self.client, self.store, self.tamper = server, client, store, tamper
 
+    @property
+    def watch(self) -> Callable[[], None]:
+        """Called after each batch; what it raises ends the work."""
+        return self.client.watch
+
+    @watch.setter
+    def watch(self, call: Callable[[], None]) -> None:
+        self.client.watch = call
+
     def round(self) -> dict[str, Any]:
         """One round; returns its row."""
         server, client = self.server, self.client

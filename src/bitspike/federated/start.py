@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bitspike import notices
 from bitspike.data import DataSet
 from bitspike.errors import check_name, damaged, refuse
 from bitspike.federated.client import Client
@@ -32,7 +35,20 @@ from bitspike.run.session import Place
 from bitspike.run.signals import Handled, Interrupted
 from bitspike.run.start import place_on
 
-ENGINES = ("local",)
+ENGINES = ("local", "flower-simulation")
+
+
+class Engine(Protocol):
+    """What moves orders and replies."""
+
+    watch: Callable[[], None]
+    """Called again and again while it works; what it raises ends the round, of which clients then know nothing."""
+
+    def round(self) -> dict[str, Any]:
+        """One round; returns its row."""
+
+    def settle(self) -> None:
+        """Statistics of the finished network."""
 
 
 def federate(
@@ -53,9 +69,10 @@ def federate(
 ) -> Run:
     """Federate a recipe (an object, a name, or a path) into folder `out` (default runs/NAME) and return the run.
 
-    As `train`; the recipe has a table [federation]. engine: "local", all clients in this process. shares: rows of the
-    training split of each client, in place of the recipe's partition. tamper: what becomes of each reply (a `Message`)
-    on its way; for studies of hostile clients.
+    As `train`; the recipe has a table [federation]. engine: "local", all clients in this process; "flower-simulation",
+    in processes of Flower's simulation, which load the recipe's data themselves. shares: rows of the training split of
+    each client, in place of the recipe's partition. tamper: what becomes of each reply (a `Message`) on its way; for
+    studies of hostile clients.
     """
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
@@ -71,9 +88,12 @@ def federate(
         refuse("--data", f"'{data}'", "an existing folder")
     folder.check(recipe, resume, overwrite)
     given = dataset
+    if engine != "local":
+        _elsewhere(engine, dataset=dataset, shares=shares, tamper=tamper)
     if dataset is None:
         dataset = load_data(recipe, None if data is None else Path(data))
-    running = Federation(recipe, folder, dataset, shares, place_on(device), quiet, tamper)
+    opened = partial(_simulated, data=data, device=device) if engine == "flower-simulation" else partial(_local, tamper)
+    running = Federation(recipe, folder, dataset, shares, place_on(device), quiet, opened)
     try:
         folder.create(recipe, resume, overwrite)
         running.run()
@@ -82,24 +102,56 @@ def federate(
     return Run(folder.path, dataset=given)
 
 
+def _elsewhere(engine: str, **given: Any) -> None:
+    """Refuse what other processes cannot be given."""
+    from bitspike.federated.flower.settings import wanted
+
+    wanted(f"--engine {engine}", ray=engine == "flower-simulation")
+    for name, value in given.items():
+        if value is not None:
+            refuse(f"federate({name}=...)", f"it with engine='{engine}'", "engine='local'")
+
+
+def _local(tamper: Tamper | None, running: Federation) -> AbstractContextManager[Engine]:
+    """All clients in this process."""
+    client = Client(running.recipe, running.dataset, running.rows, running.place)
+    engine = Local(running.server, client, running.store, tamper)
+    client.watch = running.watch
+    return nullcontext(engine)
+
+
+def _simulated(running: Federation, data: Path | str | None, device: str) -> AbstractContextManager[Engine]:
+    """All clients in Flower's simulation."""
+    from bitspike.federated.flower.simulation import simulation
+
+    Client(running.recipe, running.dataset, running.rows, running.place)  # refuses here what each would refuse there
+    return simulation(running.server, running.store, None if data is None else Path(data), device, running.say)
+
+
 class Federation:
-    """One federation in a folder, by the local engine."""
+    """One federation in a folder. opened: gives the engine, while it runs."""
 
     def __init__(
-        self, recipe: Any, folder: RunFolder, dataset: Any, shares: Any, place: Place, quiet: bool, tamper: Any
+        self,
+        recipe: Any,
+        folder: RunFolder,
+        dataset: Any,
+        shares: Any,
+        place: Place,
+        quiet: bool,
+        opened: Callable[[Federation], AbstractContextManager[Engine]],
     ) -> None:
         self.recipe, self.folder, self.quiet, self.part = recipe, folder, quiet, recipe.federation
         classes = dataset.kind == "classification"
         self.rows = share_out(self.part, dataset.train, classes, recipe.seed, shares)
-        self.client = Client(recipe, dataset, self.rows, place)
+        self.dataset, self.place = dataset, place
         self.server = Server(
             recipe, dataset, [len(rows) for rows in self.rows], mixes(dataset, self.rows), place, folder.path
         )
         self.store = Store(folder.path / "clients", self.part.state == "disk")
-        self.engine = Local(self.server, self.client, self.store, tamper)
-        self.client.watch = self._watch
         self.stop_asked, self.seconds = 0, 0.0
         self.saved = 0  # rounds in the last checkpoint
+        self.engine = opened(self)
 
     def run(self) -> dict[str, Any]:
         """All rounds (from the last checkpoint if there is one), then measure; returns result.json."""
@@ -116,19 +168,30 @@ class Federation:
             self._resume(owners)
         else:
             folder.write_arrays("shares.npz", {"client": owners, "example": session.dataset.train.index.numpy()})
-        with Handled(self._ask):
-            self._rounds()
-        kept = None
+        with self.engine as engine:
+            engine.watch = self.watch
+            with Handled(self._ask):
+                self._rounds(engine)
+            kept = self._taken()
+            began = time.monotonic()
+            engine.settle()
+        folder.write("federation.json", content(server))
+        return conclude(session, folder, kept, self.seconds + time.monotonic() - began, settle=False)
+
+    def say(self, text: str) -> None:
+        """A line for the person, once."""
+        notices.notice(f"{self.recipe.name}: {text}")
+
+    def _taken(self) -> int | None:
+        """Take the network that the recipe keeps; the round that it is of, where that was chosen."""
+        server, session, folder = self.server, self.server.session, self.folder
         if self.recipe.training.keep == "best":
             session.take(
                 load_checkpoint(folder.checkpoints, "best"), f"checkpoint '{folder.checkpoints / 'best'}.json'"
             )
             server.taken_over()
-            kept = session.best_epoch
-        began = time.monotonic()
-        self.engine.settle()
-        folder.write("federation.json", content(server))
-        return conclude(session, folder, kept, self.seconds + time.monotonic() - began, settle=False)
+            return int(session.best_epoch)
+        return None
 
     def _resume(self, owners: Any) -> None:
         folder, source = self.folder, f"checkpoint '{self.folder.checkpoints / 'last'}.json'"
@@ -143,7 +206,7 @@ class Federation:
             self.seconds = float(state["seconds"])
         self.saved = self.server.number
 
-    def _rounds(self) -> None:
+    def _rounds(self, engine: Engine) -> None:
         server, name = self.server, self.recipe.name
         progress = Progress(name, self.part.rounds, server.number, self.quiet, "rounds")
         began = time.monotonic()
@@ -153,8 +216,8 @@ class Federation:
             while not server.finished:
                 if self.stop_asked and server.number % self.part.checkpoint_every:
                     self._checkpoint()
-                self._watch()
-                row = self.engine.round()
+                self.watch()
+                row = engine.round()
                 now = time.monotonic()
                 self.seconds, began = self.seconds + now - began, now
                 if server.finished or server.number % self.part.checkpoint_every == 0:
@@ -177,7 +240,7 @@ class Federation:
     def _ask(self, number: int) -> None:
         self.stop_asked = number
 
-    def _watch(self) -> None:
+    def watch(self) -> None:
         """Stop where a signal asked for it: a round that has begun begins anew."""
         if self.stop_asked:
             saved = f"rounds up to {self.saved} are saved" if self.saved else "none is saved yet"

@@ -71,7 +71,7 @@ def save_checkpoint(folder: Path, name: str, state: Any) -> None:
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}
-    tree = _pack(state, "", tensors)
+    tree = pack(state, "", tensors)
     data = save({key: value.contiguous().cpu() for key, value in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     file = f"{name}-{digest[:12]}.safetensors"
@@ -127,37 +127,39 @@ def _loaded(path: Path, content: Any) -> dict[str, Any]:
             "(cut short or altered)"
         )
     with damaged(f"'{path}'"):
-        state = _unpack(tree, load(data))
+        state = unpack(tree, load(data))
         if not isinstance(state, dict):
             raise ValueError(f"a {type(state).__name__} in the place of what was saved")
         return state
 
 
-def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+def pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """The value as what JSON can hold; its tensors are put into `tensors`, by where they stand below `path`."""
     if isinstance(value, Tensor):
         tensors[path] = value.detach()
         return {TENSOR: path}
     if isinstance(value, dict):
         if all(isinstance(key, str) for key in value):
-            return {key: _pack(entry, f"{path}/{key}", tensors) for key, entry in value.items()}
-        return {PAIRS: [[key, _pack(entry, f"{path}/{key}", tensors)] for key, entry in value.items()]}
+            return {key: pack(entry, f"{path}/{key}", tensors) for key, entry in value.items()}
+        return {PAIRS: [[key, pack(entry, f"{path}/{key}", tensors)] for key, entry in value.items()]}
     if isinstance(value, list | tuple):
-        packed = [_pack(entry, f"{path}/{number}", tensors) for number, entry in enumerate(value)]
+        packed = [pack(entry, f"{path}/{number}", tensors) for number, entry in enumerate(value)]
         return {TUPLE: packed} if isinstance(value, tuple) else packed
     return value
 
 
-def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """What `pack` was given."""
     if isinstance(value, dict):
         if TENSOR in value:
             return tensors[value[TENSOR]]
         if PAIRS in value:
-            return {key: _unpack(entry, tensors) for key, entry in value[PAIRS]}
+            return {key: unpack(entry, tensors) for key, entry in value[PAIRS]}
         if TUPLE in value:
-            return tuple(_unpack(entry, tensors) for entry in value[TUPLE])
-        return {key: _unpack(entry, tensors) for key, entry in value.items()}
+            return tuple(unpack(entry, tensors) for entry in value[TUPLE])
+        return {key: unpack(entry, tensors) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_unpack(entry, tensors) for entry in value]
+        return [unpack(entry, tensors) for entry in value]
     return value
 
 

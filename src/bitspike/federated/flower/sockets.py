@@ -1,0 +1,59 @@
+"""What this process and its children listen on, as the system says (Linux: /proc)."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+LISTENS = "0A"
+
+
+def family(pid: int) -> set[int]:
+    """A process and all that descend from it."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name in brackets may hold anything.
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+    found, new = {pid}, {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return found
+
+
+def listening(pids: set[int]) -> set[tuple[str, int]] | None:
+    """(address, port) of every TCP socket that some processes listen on; None where it cannot be told."""
+    if not Path("/proc/net/tcp").exists():
+        return None
+    held: set[str] = set()
+    for pid in pids:
+        try:
+            held |= {os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")}
+        except OSError:
+            continue
+    found = set()
+    for name in ("tcp", "tcp6"):
+        table = Path("/proc/net") / name
+        for line in table.read_text().splitlines()[1:] if table.exists() else ():
+            words = line.split()
+            if words[3] == LISTENS and f"socket:[{words[9]}]" in held:
+                address, port = words[1].split(":")
+                found.add((_address(address), int(port, 16)))
+    return found
+
+
+def _address(text: str) -> str:
+    """An address of /proc/net: words of four bytes in the machine's (little-endian) order."""
+    words = bytes.fromhex(text)
+    turned = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
+    one = ipaddress.ip_address(turned)
+    return str(getattr(one, "ipv4_mapped", None) or one)
+
+
+def elsewhere(found: set[tuple[str, int]]) -> list[str]:
+    """Those that other machines may reach, as address:port."""
+    return sorted(f"{address}:{port}" for address, port in found if not ipaddress.ip_address(address).is_loopback)
