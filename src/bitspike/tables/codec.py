@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bitspike.options import Count, Options, Positive
 from bitspike.registry import register
@@ -85,9 +85,16 @@ class PosteriorSamples(CodecOptions):
     estimate: Literal["paired", "running"] = "paired"
     """paired: the server draws its own weights by the same random numbers, and the mean changes by the difference;
     running: the mean forgets old draws."""
-    gain: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """paired: weight of the difference; running: weight of the new draws."""
+    gain: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """paired: weight of the difference, above 1 where clients' posteriors differ, as their mean is less sure than any
+    of them; running: weight of the new draws, at most 1."""
     limit: Annotated[float, Field(gt=0, le=15)] = 8.0
     """The server's natural parameters stay within it."""
     others: Literal[16, 32] = 16
     """Bits of real parameters and statistics."""
+
+    @model_validator(mode="after")
+    def _no_more_than_all(self) -> PosteriorSamples:
+        if self.estimate == "running" and self.gain > 1:
+            raise ValueError(f"gain = {self.gain:g} with estimate 'running': wanted at most 1")
+        return self

@@ -7,10 +7,11 @@ posterior-samples    S draws x = sign(sigmoid(2 w) - u), one bit each; the serve
     paired     mu <- mu + gain mean_k mean_j (x_kj - y_kj)     y_kj the server's own weights by client k's u
     running    mu <- (1 - gain) mu + gain mean_k mean_j x_kj   forgets: about (2 / gain - 1) K S draws count
 
-K replies a round. Both are unbiased steps. The paired difference is 0 where a client has not changed a weight and its
-variance is 4 |p_k - p|, not 4 p (1 - p): draws of many rounds add up to a posterior, and none is forgotten. w is
-atanh mu, within +-limit. Numbers come from `draws`, by seed, client, round and name: they are not sent. Real parameters
-and statistics are sent in 16 bits (float16; a tensor that has larger numbers, in 32) or 32.
+K replies a round. Both are unbiased steps towards the mean of the clients' posteriors, which is less sure than any of
+them where they differ: a gain above 1 makes up for it. The paired difference is 0 where a client has not changed a
+weight, and its variance is 4 |p_k - p|, not 4 p (1 - p): draws of many rounds add up to a posterior, and none is
+forgotten. w is atanh mu, within +-limit. Numbers come from `draws`, by seed, client, round and name: they are not sent.
+Real parameters and statistics are sent in 16 bits (float16; a tensor that has larger numbers, in 32) or 32.
 """
 
 from __future__ import annotations
