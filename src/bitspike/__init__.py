@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     )
     from bitspike.neurons.recordings import Monitor, Recording, record
     from bitspike.options import Options
+    from bitspike.population.replay import replay
+    from bitspike.population.start import tune
     from bitspike.registry import register
     from bitspike.reports import compare, report
     from bitspike.reports.measurement import Measurement
@@ -99,11 +101,13 @@ __all__ = [
     "redraw_units",
     "register",
     "relu_to_spiking",
+    "replay",
     "report",
     "set_step",
     "spiking",
     "sweep",
     "train",
+    "tune",
     "write_results",
 ]
 
@@ -121,6 +125,8 @@ _HOMES = {
         "redraw_units set_step",
         "neurons.recordings": "Monitor Recording record",
         "options": "Options",
+        "population.replay": "replay",
+        "population.start": "tune",
         "registry": "register",
         "reports": "compare report",
         "reports.measurement": "Measurement",

@@ -56,6 +56,9 @@ ROOMS = {
     "partition": Room("kind", "iid"),
     "aggregator": Room("kind", "weighted-mean"),
     "codec": Room("kind", "full"),
+    "dimension": Room("kind", "uniform"),
+    "exploit": Room("kind", "truncation"),
+    "explore": Room("kind", "perturb"),
 }
 # What is not read from options but given by the caller, where options are derived from parameters.
 GIVEN = {
@@ -64,6 +67,7 @@ GIVEN = {
     "encoder": ("shape",),
     "model": ("setting", "shape", "outputs", "steps", "seed"),
     "learner": ("model", "optimisation", "task", "seed", "class_weights", "model_options", "epochs"),
+    "explore": ("values", "space", "source"),
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 T = TypeVar("T")

@@ -18,6 +18,7 @@ from bitspike.run import recipe
 from bitspike.run.recipe_files import load_recipe, recipe_names
 from bitspike.tables.federation import Federation, Privacy
 from bitspike.tables.model import Hybrid
+from bitspike.tables.population import Population
 
 PINNED = json.loads((Path(__file__).parent / "pinned.json").read_text())
 
@@ -31,7 +32,7 @@ def defaults() -> dict[str, dict[str, Any]]:
     }
     rooms = ((room, name) for room in registry.ROOMS for name in registry.names(room) if registry.ROOMS[room].key)
     tables = frame | {f"{room} {name}": registry.options(room, name) for room, name in rooms} | {"hybrid": Hybrid}
-    tables |= {"federation": Federation, "privacy": Privacy}
+    tables |= {"federation": Federation, "privacy": Privacy, "population": Population}
     return {
         name: {
             field: "required" if info.is_required() else to_jsonable_python(info.get_default(call_default_factory=True))

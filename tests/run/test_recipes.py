@@ -20,6 +20,7 @@ def test_every_packaged_recipe_is_valid_and_headed_by_its_command():
         recipe = load_recipe(name)
         assert recipe.name == name
         verb = "train" if recipe.federation is None else "federate"
+        verb = verb if recipe.population is None else "tune"
         assert recipe_text(name).startswith(f"# bitspike {verb} {name}\n")
 
 

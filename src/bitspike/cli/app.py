@@ -25,6 +25,7 @@ from bitspike.cli import (
     results,
     show,
     train,
+    tune,
 )
 from bitspike.errors import BitspikeError, one_line
 from bitspike.version import __version__
@@ -60,6 +61,7 @@ for home in (
     init,
     train,
     federate,
+    tune,
     evaluate,
     show,
     compare,

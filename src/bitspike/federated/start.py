@@ -83,6 +83,8 @@ def federate(
         refuse("federate", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
     if recipe.federation is None:
         refuse(f"recipe '{recipe.name}'", "no table [federation]", "one; `bitspike train` learns it without clients")
+    if recipe.population is not None:
+        refuse(f"recipe '{recipe.name}'", "a table [population]", "`bitspike tune`, which learns with members")
     folder = RunFolder(Path(out) if out is not None else Path("runs") / run_name(recipe.name))
     if data is not None and not is_folder(home(data, "--data"), "--data"):
         refuse("--data", f"'{data}'", "an existing folder")

@@ -58,7 +58,8 @@ class RunFolder:
     def started(self) -> bool:
         """True when there is something to lose: a checkpoint or a result of a recipe."""
         has_recipe = (self.path / "recipe.toml").exists()
-        return has_recipe and (self.finished or any(self.checkpoints.glob("*.json")))
+        saved = (*self.checkpoints.glob("*.json"), *(self.path / "population").glob("*.json"))
+        return has_recipe and (self.finished or bool(saved))
 
     def check(self, recipe: Recipe, resume: bool, overwrite: bool) -> None:
         """Refuse a folder that holds another run, or something that is no run; changes nothing."""

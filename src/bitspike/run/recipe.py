@@ -20,6 +20,7 @@ from bitspike.options import Count, Free, Options, Positive, Unread
 from bitspike.registry import trait
 from bitspike.tables.chosen import Chosen, usual
 from bitspike.tables.federation import Federation
+from bitspike.tables.population import Population
 
 # Measurements on validation where a recipe counts updates: an epoch of a small set is over in a few.
 MEASUREMENTS = 40
@@ -140,6 +141,8 @@ class TrainingPart(Options):
         if recipe.federation is not None:
             counts = ("epochs", "updates", "checkpoint_seconds")
             yield counts, "[federation], which counts rounds (federation.rounds, federation.epochs)"
+        if recipe.population is not None:
+            yield ("keep", "patience", "criterion", "checkpoint_seconds"), "[population], whose members end together"
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingPart:
@@ -205,6 +208,8 @@ class Recipe(Options):
     compute: ComputePart = ComputePart()
     federation: Federation | None = None
     """How it is learned by clients that keep their data (`bitspike federate`); left out: by one, as ever."""
+    population: Population | None = None
+    """How many learn it side by side and which hyperparameters are searched (`bitspike tune`); left out: one does."""
 
     def unread(self, recipe: Any) -> Iterator[Unread]:
         """An optimiser of latent weights that there are none of."""

@@ -54,6 +54,8 @@ def train(
         refuse("train", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
     if recipe.federation is not None:
         refuse(f"recipe '{recipe.name}'", "a table [federation]", "`bitspike federate`, which learns with clients")
+    if recipe.population is not None:
+        refuse(f"recipe '{recipe.name}'", "a table [population]", "`bitspike tune`, which learns with members")
     folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe.name)
     if data is not None and not is_folder(home(data, "--data"), "--data"):
         refuse("--data", f"'{data}'", "an existing folder")

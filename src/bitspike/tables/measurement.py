@@ -77,6 +77,14 @@ class Federation(MeasurementOptions):
     listed = "federations"
 
 
+@register("measurement", "population", "bitspike.reports.population:Evolved")
+class Population(MeasurementOptions):
+    """What a population was and how it went; written when it ends."""
+
+    file = "population.json"
+    listed = "populations"
+
+
 @register("measurement", "stream", "bitspike.reports.stream:Streamed")
 class Stream(MeasurementOptions):
     """Probabilistic circuits: likelihoods, learning signal, traces and what they emit."""

@@ -1,0 +1,103 @@
+"""`bitspike tune RECIPE`: members learn side by side with hyperparameters that evolve; `bitspike tune replay RUN`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import typer
+
+EXAMPLE = "Example: bitspike tune tune-digits --population 4; then: bitspike tune replay runs/tune-digits"
+
+
+def tune(
+    recipe: str = typer.Argument(
+        ..., help="A name from `bitspike recipes`, or a TOML file, with [population] in it; or the word replay."
+    ),
+    run: Path | None = typer.Argument(None, help="replay: the run whose winner's schedule is trained from scratch."),
+    out: Path | None = typer.Option(None, "--out", help="Run folder (default: runs/NAME; of a replay RUN-replay)."),
+    population: int | None = typer.Option(None, "--population", help="Members (population.size)."),
+    strategy: str | None = typer.Option(None, "--strategy", help="pbt, random or grid (population.strategy)."),
+    sets: list[str] = typer.Option([], "--set", help="Override a recipe's key: population.every=50. Repeatable."),
+    seed: int | None = typer.Option(None, "--seed", min=0, help="Seed (run folder runs/NAME-seed-N)."),
+    engine: str = typer.Option("local", "--engine", help="local: members take turns on this machine."),
+    member: int | None = typer.Option(None, "--member", min=0, help="replay: this member instead of the winner."),
+    data: Path | None = typer.Option(None, "--data", help="Data folder; wins over BITSPIKE_DATA."),
+    resume: bool = typer.Option(False, "--resume", help="Go on from the turns that were published."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier run in the folder."),
+    device: str = typer.Option("cpu", "--device", help="auto, cpu, cuda or mps."),
+    threads: int = typer.Option(0, "--threads", min=0, max=1024, help="CPU threads (0: as many as torch takes)."),
+    as_json: bool = typer.Option(False, "--json", help="Print result.json instead of a table."),
+) -> None:
+    """Evolve a recipe's hyperparameters while it learns (or search them at random, or on a grid)."""
+    from bitspike.cli.table import show_shipped, show_table
+    from bitspike.errors import check_name, refuse
+
+    check_name("--engine", engine, ("local",))
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    if recipe == "replay":
+        from bitspike.population.replay import replay
+
+        if run is None:
+            refuse("replay", "no run", "a finished run: bitspike tune replay runs/NAME")
+        unread = {"--population": population, "--strategy": strategy, "--set": sets, "--seed": seed, "--resume": resume}
+        for name, value in unread.items():
+            if value not in (None, [], False):
+                refuse(name, f"{value} with replay", "it left out: a replay is as its run's log says")
+        found = replay(run, out, member=member, data=data, overwrite=overwrite, device=device, quiet=as_json)
+    else:
+        if run is not None:
+            refuse("tune", f"'{run}' behind a recipe", "one recipe, or: tune replay RUN")
+        if member is not None:
+            refuse("--member", member, "it with replay")
+        sets = sets + [f"population.size={population}"] * (population is not None)
+        sets += [f"population.strategy={strategy}"] * (strategy is not None)
+        given = {"engine": engine, "resume": resume, "overwrite": overwrite}
+        found = _start(recipe, out, sets, seed, threads, as_json, data, device, **given)
+    from bitspike.reports import report
+
+    page = report(found.path)
+    if as_json:
+        typer.echo(json.dumps(found.result))
+        return
+    typer.echo(f"report: {page}", err=True)
+    show_table([found.path])
+    show_shipped([found.path])
+
+
+def _start(
+    recipe: str,
+    out: Path | None,
+    sets: list[str],
+    seed: int | None,
+    threads: int,
+    quiet: bool,
+    data: Path | None,
+    device: str,
+    **given: Any,
+) -> Any:
+    from bitspike.paths import named_beside, run_name
+    from bitspike.population.start import tune as start
+    from bitspike.run.recipe_files import load_recipe
+    from bitspike.run.signals import Interrupted, Stopped
+
+    checked = load_recipe(recipe, sets, seed)
+    folder = out if out is not None else Path("runs") / run_name(checked.name)
+    if seed is not None and out is None:
+        folder = named_beside(folder, f"-seed-{seed}")
+    try:
+        return start(checked, folder, quiet=quiet, data=data, device=device, **given)
+    except (Interrupted, Stopped) as stop:
+        words = ["bitspike", "tune", recipe, "--out", str(folder), "--seed", str(checked.seed), "--resume"]
+        words += [word for entry in sets for word in ("--set", entry)]
+        words += ["--data", str(data)] if data else []
+        words += ["--device", device] if device != "cpu" else []
+        words += ["--threads", str(threads)] if threads else []
+        said = str(stop) if isinstance(stop, Interrupted) else "stopped; the turns that were published stand"
+        typer.echo(f"bitspike: {said}; to go on: {shlex.join(words)}", err=True)
+        raise typer.Exit(128 + stop.number) from None

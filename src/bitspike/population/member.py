@@ -1,0 +1,64 @@
+"""Sessions as members: the same lines for every way of learning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bitspike.draws import Key
+from bitspike.population.space import Space, Values
+from bitspike.population.turn import State
+from bitspike.run.recipe import Recipe
+from bitspike.run.recipe_files import parse_recipe, print_recipe
+from bitspike.run.session import Place, Session
+
+
+def plain(recipe: Recipe, values: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of a member: without [population], with these hyperparameters."""
+    alone = recipe.model_copy(update={"population": None})
+    given = [f"{path}={json.dumps(value)}" for path, value in (values or {}).items()]
+    return parse_recipe(print_recipe(alone), f"recipe '{recipe.name}' with population.space", given)
+
+
+class Learning:
+    """One session at a time, which is a member's while it has a turn; any number of them share a data set."""
+
+    def __init__(self, recipe: Recipe, dataset: Any, place: Place | None = None) -> None:
+        self.recipe, self.dataset, self.place = recipe, dataset, place
+        self.watch: Callable[[], None] = lambda: None  # called between updates
+        self.session = Session(plain(recipe), dataset, place=place)
+        self.total = self.session.total_updates
+
+    def check(self, space: Space) -> None:
+        """Refuse dimensions that a member cannot change while it learns, at both ends of each."""
+        for path, one in space.dimensions.items():
+            for share in (0.0, 1.0):
+                self.session.with_values({path: one.at(share)})
+
+    def load(self, state: State | None, values: Values, key: tuple[Key, ...]) -> None:
+        """A session with these values, at the weights, moments and position of the state."""
+        recipe = plain(self.recipe, values)
+        self.session = Session(recipe, self.dataset, key=key, place=self.place)
+        if state is not None:
+            self.session.restore({**state, "recipe_hash": recipe.recipe_hash(), "key": list(key)}, "a member's state")
+
+    def step(self, updates: int) -> int:
+        """See `Session.advance`."""
+        made = 0
+        while made < updates and not self.session.finished:
+            self.watch()
+            made += self.session.advance(1)
+        return made
+
+    def evaluate(self) -> dict[str, float]:
+        """On validation; what was measured at the end of an epoch is not measured again."""
+        session = self.session
+        last = session.records[-1] if session.records and session.batch == 0 else None
+        if last is not None and last["epoch"] == session.epoch:
+            return dict(last["validation"])
+        return session.validate()
+
+    def save(self) -> State:
+        """A snapshot."""
+        return self.session.snapshot()

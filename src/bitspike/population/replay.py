@@ -1,0 +1,86 @@
+"""Train a discovered schedule from scratch: a session that takes up the hyperparameters and keys of each stretch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bitspike.data import DataSet
+from bitspike.errors import refuse
+from bitspike.paths import home, is_folder, named_beside, read_text
+from bitspike.population.lineage import ancestors, schedule
+from bitspike.population.member import Learning, plain
+from bitspike.population.record import read
+from bitspike.population.start import ASKED, finish
+from bitspike.population.turn import Turn
+from bitspike.run.assemble import load_data
+from bitspike.run.finished import Run
+from bitspike.run.folder import RunFolder
+from bitspike.run.progress import Progress
+from bitspike.run.recipe_files import parse_recipe
+from bitspike.run.start import place_on
+
+
+def replay(
+    run: Run | Path | str,
+    out: Path | str | None = None,
+    *,
+    member: int | None = None,
+    data: Path | str | None = None,
+    overwrite: bool = False,
+    device: str = "cpu",
+    quiet: bool = True,
+    dataset: DataSet | None = None,
+) -> Run:
+    """Train from scratch what made the winner of a tuned run (or the last network of `member`); returns a run.
+
+    out: default RUN-replay. The log holds all that made it, so on the same machine the network comes out the same, bit
+    for bit.
+    """
+    source = RunFolder.existing(Path(run.path if isinstance(run, Run) else run))
+    if not (source.path / "population.json").exists():
+        refuse("replay", f"'{source.path}'", "a finished run of `bitspike tune`")
+    found, turns = read(source.path / "population.json")
+    asked = source.path / ASKED
+    recipe = parse_recipe(read_text(asked, "run", "a recipe"), f"'{asked}'", stored=True)
+    if member is None:
+        node = (found["winner"]["member"], found["winner"]["turn"])
+    else:
+        of = [turn for turn in turns if turn.member == member]
+        if not of:
+            refuse("--member", member, f"0 to {max(turn.member for turn in turns)}")
+        node = max(of, key=lambda turn: turn.generation).node
+    line = ancestors(turns, node)
+    if line[-1].broken:
+        refuse("--member", member, f"one whose learning did not break ({line[-1].broken})")
+    folder = RunFolder(Path(out) if out is not None else named_beside(source.path, "-replay"))
+    if data is not None and not is_folder(home(data, "--data"), "--data"):
+        refuse("--data", f"'{data}'", "an existing folder")
+    last = line[-1]
+    target = plain(recipe, last.values)
+    folder.check(target, False, overwrite)
+    given = dataset
+    learner = Learning(recipe, load_data(recipe, None if data is None else Path(data)) if dataset is None else dataset,
+                       place_on(device))  # fmt: skip
+    try:
+        folder.create(target, False, overwrite)
+        _train(learner, turns, last, recipe.name, quiet)
+        finish(learner, folder, recipe, last, sum(turn.seconds for turn in line))
+    finally:
+        folder.unlock()
+    return Run(folder.path, dataset=given)
+
+
+def _train(learner: Learning, turns: list[Turn], last: Turn, name: str, quiet: bool) -> None:
+    progress = Progress(f"{name} replay", last.updates, 0, quiet)
+    state = None
+    try:
+        for stretch in schedule(turns, last.node):
+            learner.load(state, stretch.values, ("member", stretch.member))
+            made = learner.step(stretch.end - stretch.begin)
+            if made != stretch.end - stretch.begin:
+                refuse("replay", f"{made} updates", f"{stretch.end - stretch.begin}, as the log has them")
+            state = learner.save()
+            progress.advance(made)
+            progress.line(f"{name} replay  updates {stretch.end}")
+    finally:
+        progress.close()

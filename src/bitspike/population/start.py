@@ -1,0 +1,171 @@
+"""Tune a recipe into a run folder: members take turns, the winner ends as an ordinary RUN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bitspike.data import DataSet
+from bitspike.errors import BitspikeError, check_name, refuse
+from bitspike.paths import home, is_folder, read_text, run_name
+from bitspike.population.local import run_turns
+from bitspike.population.member import Learning, plain
+from bitspike.population.record import content
+from bitspike.population.store import Folder
+from bitspike.population.turn import Evolution, Turn, best
+from bitspike.run.assemble import load_data
+from bitspike.run.checkpoint import write_atomic
+from bitspike.run.conclude import conclude, describe
+from bitspike.run.finished import Run
+from bitspike.run.folder import RunFolder
+from bitspike.run.progress import Progress
+from bitspike.run.recipe import Recipe
+from bitspike.run.recipe_files import load_recipe, parse_recipe, print_recipe
+from bitspike.run.session import Place
+from bitspike.run.signals import Handled, Interrupted
+from bitspike.run.start import place_on
+
+ENGINES = ("local",)
+ASKED = "population/recipe.toml"
+
+
+def tune(
+    recipe: Recipe | str | Path,
+    out: Path | str | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    seed: int | None = None,
+    data: Path | str | None = None,
+    engine: str = "local",
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "cpu",
+    quiet: bool = True,
+    dataset: DataSet | None = None,
+) -> Run:
+    """Search a recipe's [population] in folder `out` (default runs/NAME); returns the winner's run.
+
+    As `train`. The run's recipe.toml is the winner's, with the hyperparameters that it ended with; what was asked for
+    is population/recipe.toml, and population.json says how it went (see `lineage`, `replay`).
+    """
+    if resume and overwrite:
+        refuse("--resume", "--overwrite as well", "one of the two")
+    check_name("--engine", engine, ENGINES)
+    if isinstance(recipe, str | Path):
+        recipe = load_recipe(str(recipe), overrides, seed)
+    elif overrides or seed is not None:
+        refuse("tune", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
+    if recipe.population is None:
+        refuse(f"recipe '{recipe.name}'", "no table [population]", "one; `bitspike train` learns it without members")
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / run_name(recipe.name))
+    if data is not None and not is_folder(home(data, "--data"), "--data"):
+        refuse("--data", f"'{data}'", "an existing folder")
+    if resume:
+        _as_asked(folder, recipe)
+        if folder.finished:
+            return Run(folder.path, dataset=dataset)
+    folder.check(recipe, resume, overwrite)
+    given = dataset
+    if dataset is None:
+        dataset = load_data(recipe, None if data is None else Path(data))
+    tuning = Tuning(recipe, folder, dataset, place_on(device), quiet)
+    try:
+        folder.create(recipe, resume, overwrite)
+        tuning.run()
+    finally:
+        folder.unlock()
+    return Run(folder.path, dataset=given)
+
+
+def _as_asked(folder: RunFolder, recipe: Recipe) -> None:
+    """--resume: the recipe that was asked for stands in recipe.toml again; a finished run's is its winner's."""
+    path = folder.path / ASKED
+    if not path.exists():
+        return
+    before = parse_recipe(read_text(path, "run", "a recipe"), f"'{path}'", stored=True)
+    if before != recipe:
+        raise BitspikeError(
+            f"--resume: '{folder.path}' holds a population of another recipe; --out DIR writes elsewhere"
+        )
+    if not folder.finished:
+        write_atomic(folder.path / "recipe.toml", print_recipe(recipe).encode())
+
+
+class Tuning:
+    """One population in a folder."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, dataset: Any, place: Place, quiet: bool) -> None:
+        self.recipe, self.folder, self.quiet = recipe, folder, quiet
+        self.rules = Evolution(recipe.population, recipe.seed)
+        self.member = Learning(recipe, dataset, place)
+        self.member.check(self.rules.space)
+        self.member.watch = self._watch
+        self.store = Folder(folder.path / "population")
+        self.stop_asked = 0
+
+    def run(self) -> dict[str, Any]:
+        """All turns (after those that are published), then measure the winner; returns result.json."""
+        folder, store = self.folder, self.store
+        resumed = (folder.path / ASKED).exists()
+        describe(self.member.session, folder, resumed)
+        store.path.mkdir(exist_ok=True)
+        if not resumed:
+            write_atomic(folder.path / ASKED, print_recipe(self.recipe).encode())
+        with Handled(self._ask):
+            self._turns()
+        winner = best(self.rules, [turn for turn in map(store.latest, range(self.rules.members)) if turn is not None])
+        _, state = store.state(winner)
+        self.member.load(state, winner.values, self.rules.key(winner.member))
+        turns = store.turns()
+        folder.write("population.json", content(self.recipe, self.rules, turns, winner))
+        return finish(self.member, folder, self.recipe, winner, sum(turn.seconds for turn in turns))
+
+    def _turns(self) -> None:
+        latest = [self.store.latest(number) for number in range(self.rules.members)]
+        each = -(-self.member.total // self.rules.part.every)
+        done = sum(turn.generation for turn in latest if turn is not None)
+        progress = Progress(self.recipe.name, each * self.rules.members, done, self.quiet, "turns")
+        for note in (*self.member.dataset.notes, *self.member.session.notes):
+            progress.line(f"{self.recipe.name}  note: {note}")
+
+        def watch(turn: Turn) -> None:
+            progress.advance()
+            progress.line(f"{self.recipe.name}  {line(turn, self.rules.part.metric)}")
+
+        try:
+            run_turns(self.rules, self.store, self.member, self.member.total, watch)
+        finally:
+            progress.close()
+
+    def _ask(self, number: int) -> None:
+        self.stop_asked = number
+
+    def _watch(self) -> None:
+        """Stop where a signal asked for it: a turn that has begun begins anew."""
+        if self.stop_asked:
+            where = f"every turn that was published is saved in '{self.folder.path}'"
+            raise Interrupted(f"stopped; {where}", self.stop_asked)
+
+
+def finish(member: Learning, folder: RunFolder, recipe: Recipe, turn: Turn, seconds: float) -> dict[str, Any]:
+    """End a folder as the ordinary run of a member that is loaded: its recipe, its records, what it measures."""
+    write_atomic(folder.path / "recipe.toml", print_recipe(plain(recipe, turn.values)).encode())
+    describe(member.session, folder)
+    folder.write_epochs(member.session.records)
+    return conclude(member.session, folder, seconds=seconds)
+
+
+def line(turn: Turn, metric: str) -> str:
+    """A turn in a line."""
+    score = "–" if turn.score is None else f"{turn.score:.4f}"
+    said = f"member {turn.member}  updates {turn.updates}  {metric} {score}  "
+    said += "  ".join(f"{path} {shown(value)}" for path, value in turn.values.items())
+    if turn.copied and turn.parent is not None:
+        said += f"  from member {turn.parent[0]}"
+    return said + (f"  broke: {turn.broken}" if turn.broken else "")
+
+
+def shown(value: Any) -> str:
+    """A hyperparameter, shortly."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,76 @@
+"""Population Based Training: many networks learn side by side, and copy the better ones among them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from bitspike.options import Count, Options, Unread
+from bitspike.tables.chosen import Chosen, usual
+
+MOST = 10_000
+HIGHER = ("accuracy",)
+
+
+class Population(Options):
+    """Members learn the recipe, each with hyperparameters of its own; `bitspike tune`."""
+
+    size: Annotated[int, Field(ge=1, le=MOST)] = 8
+    """Members."""
+    strategy: Literal["pbt", "random", "grid"] = "pbt"
+    """pbt: those that fall behind copy better ones, hyperparameters with them; random: each keeps those it has drawn;
+    grid: one member for each point of a grid."""
+    mode: Literal["asynchronous", "synchronous"] = "asynchronous"
+    """asynchronous: a member that is ready looks at what the others have reached by then; synchronous: all look at the
+    same generation, so that the result does not depend on how fast anybody was."""
+    every: Count = 100
+    """Updates (rounds of a federation) between two ready points of a member."""
+    burn_in: Annotated[int, Field(ge=0)] = 0
+    """Updates before a member may copy."""
+    metric: Literal["nll", "accuracy", "brier", "ece", "rmse"] = "nll"
+    """What is measured on validation at a ready point."""
+    direction: Literal["min", "max"] | None = None
+    """Whether less of it is better; left out: as it is for the metric."""
+    inherit: Literal["all", "weights", "hyperparameters"] = "all"
+    """What is copied. Optimiser, position and random state go with the weights; explore changes copied hyperparameters
+    only."""
+    space: Annotated[dict[str, Annotated[Any, Chosen("dimension")]], Field(min_length=1, max_length=100)]
+    """Hyperparameters by path in the recipe, such as "optimizer.lr", each with a table that says what it may be."""
+    exploit: Annotated[Any, Chosen("exploit")] = usual("exploit")
+    explore: Annotated[Any, Chosen("explore")] = usual("explore")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Population:
+        if self.strategy != "grid":
+            for path, dimension in self.space.items():
+                if getattr(dimension, "points", None) is not None:
+                    raise ValueError(f"space.{path}.points = {dimension.points} wants strategy = 'grid'")
+        elif self.members > MOST:
+            raise ValueError(f"a grid of {self.members} points: wanted {MOST} at most")
+        return self
+
+    @property
+    def members(self) -> int:
+        """How many there are."""
+        if self.strategy != "grid":
+            return self.size
+        each = (len(d.of) if hasattr(d, "of") else getattr(d, "points", None) or 3 for d in self.space.values())
+        return math.prod(each)
+
+    @property
+    def higher(self) -> bool:
+        """Whether more of the metric is better."""
+        return self.direction == "max" or (self.direction is None and self.metric in HIGHER)
+
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """Those that do not evolve copy nobody."""
+        if self.strategy != "pbt":
+            why = f"population.strategy '{self.strategy}'"
+            yield ("exploit", "explore", "inherit", "burn_in"), why
+        if self.strategy == "grid":
+            yield ("size",), "population.strategy 'grid', whose members are its points"
+        elif self.inherit == "weights":
+            yield ("explore",), "population.inherit 'weights', which leaves every member its hyperparameters"
