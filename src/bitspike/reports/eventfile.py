@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bitspike.data.eventsummary import BINS, FRAMES, Summary
 from bitspike.reports.checked import Array
+from bitspike.reports.moving import moving_picture
 from bitspike.reports.page import write_page
 from bitspike.reports.sections import Section
 from bitspike.reports.style import BLUE, INK, VERMILION, blank, ends, ink_image, panel, styled, tell
@@ -20,11 +19,6 @@ from bitspike.tables.events import words_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Legible on light and dark paper alike: of pixels ON, OFF and both in one frame.
-SHADES = ((31, 139, 208), (217, 102, 31), (168, 96, 148))
-SHOWN = 0.1  # seconds that a frame of the preview is shown
-SMALLEST = 240  # pixels of the preview's longer side, at least
 
 
 def write_events_page(found: Summary, out: Path) -> Path:
@@ -36,7 +30,7 @@ def write_events_page(found: Summary, out: Path) -> Path:
         subtitle=_subtitle(found),
         lead=_lead(found),
         tiles=_tiles(found),
-        preview=None if found.lines is not None else preview(found),
+        preview=None if found.lines is not None else moving_picture(found.frames, found.seconds / FRAMES),
         sections=_sections(found),
         skipped=[f"{count:,} {words}" for words, count in found.skipped.items()],
         about=list(found.about.items()),
@@ -145,34 +139,3 @@ def _table(found: Summary) -> Table:
         return Table(["from second", "events"], [[f"{k * step:.4g}", whole(totals[k].sum())] for k in range(FRAMES)])
     rows = [[f"{k * step:.4g}", whole(totals[k, 1]), whole(totals[k, 0])] for k in range(FRAMES)]
     return Table(["from second", "ON", "OFF"], rows)
-
-
-def preview(found: Summary) -> dict[str, Any]:
-    """A moving picture of the recording and a still one, as data URIs, with their size and a sentence on them."""
-    from PIL import Image
-
-    height, width = found.frames.shape[2:]
-    factor = max(1, -(-SMALLEST // max(height, width)))
-    images = []
-    for on, off in ((frame[1] > 0, frame[0] > 0) for frame in found.frames):
-        index = np.where(on & off, 3, np.where(on, 1, np.where(off, 2, 0))).astype(np.uint8)
-        image = Image.fromarray(index.repeat(factor, 0).repeat(factor, 1), "P")
-        image.putpalette([0, 0, 0, *(value for shade in SHADES for value in shade)])
-        images.append(image)
-    moving, still = io.BytesIO(), io.BytesIO()
-    how: dict[str, Any] = {"transparency": 0, "optimize": False}
-    frames: dict[str, Any] = {"save_all": True, "append_images": images[1:], "duration": round(1000 * SHOWN), "loop": 0}
-    images[0].save(moving, "GIF", disposal=2, **frames, **how)
-    fullest = int(found.frames.sum((1, 2, 3)).argmax())
-    images[fullest].save(still, "GIF", **how)
-    step = found.seconds / FRAMES
-    speed = SHOWN / step if step else 1.0
-    pace = f"{speed:,.3g} times slower" if speed >= 1 else f"{1 / speed:,.3g} times faster"
-    return {
-        "moving": "data:image/gif;base64," + base64.b64encode(moving.getvalue()).decode(),
-        "still": "data:image/gif;base64," + base64.b64encode(still.getvalue()).decode(),
-        "width": width * factor,
-        "height": height * factor,
-        "alt": f"Preview: {FRAMES} frames of the events, the fullest from second {fullest * step:.4g} on",
-        "caption": f"{FRAMES} frames of {si(step, 's')} each, {pace} than it happened." if step else "One moment.",
-    }

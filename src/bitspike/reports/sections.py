@@ -22,6 +22,8 @@ from bitspike.reports.text import NONE, fixed, percent, whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bitspike.reports.moving import Moving
+
 MOST_TENSORS = 6
 
 
@@ -29,7 +31,7 @@ MOST_TENSORS = 6
 class Section:
     """One numbered figure of the page: its panels. `wide` spans the page and scrolls on a phone.
 
-    table: its numbers, below the panels, behind the words `folded` where there are any.
+    table: its numbers, below the panels, behind the words `folded` where there are any. films: moving pictures.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Section:
     wide: bool = False
     table: Table | None = None
     folded: str = ""
+    films: Sequence[Moving] = ()
 
     @cached_property
     def panels(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from bitspike.errors import refuse
 from bitspike.reports.measurement import Measurement, Progress, reading
+from bitspike.reports.moving import Moving, moving_picture
 from bitspike.reports.rundata import RunData, number
 from bitspike.reports.sections import Section
 from bitspike.reports.style import BLUE, GREEN, INK, MUTED, VERMILION, panel, styled, tell
@@ -24,7 +26,7 @@ READINGS = (
     ("log_likelihood_of_another_class", "another class"),
     ("log_likelihood_of_sampled_symbols", "sampled"),
 )
-MOST_STEPS, MOST_PAIRS = 100_000, 1_000_000
+MOST_STEPS, MOST_PAIRS, MOST_CELLS = 100_000, 1_000_000, 50_000_000
 
 
 class Streamed(Measurement):
@@ -75,6 +77,8 @@ class Streamed(Measurement):
             for one in generated
         ):
             refuse(f"{place} generated", "symbols of another form", "lists of [step, unit] for each class")
+        if not all(_is_film(one) for one in generated):
+            refuse(f"{place} generated", "events of another form", "[step, feature] within steps and shape")
 
     @classmethod
     def sections(cls, run: RunData, found: dict[str, Any]) -> list[Section]:
@@ -94,6 +98,10 @@ class Streamed(Measurement):
                 "them free. The class of the output that emits most is the answer."
             )
             sections.append(Section("generated", "What the circuits emit", words, shown))
+        if films := [_film(one) for one in found["generated"][:4] if "seen" in one]:
+            classes = ", ".join(film.title for film in films)
+            words = f"The same examples as they came in, step by step: {classes}. {films[0].caption}"
+            sections.append(Section("seen", "What it was shown", words, (), films=films))
         return sections
 
 
@@ -112,6 +120,27 @@ def _pairs(values: Any) -> bool:
             for pair in values
         )
     )
+
+
+def _is_film(one: dict[str, Any]) -> bool:
+    """Whether events, if there are any, lie within frames of a size that can be drawn."""
+    if "seen" not in one:
+        return True
+    shape, steps = one.get("shape"), one.get("steps")
+    sizes = [steps, *shape] if isinstance(shape, list) and len(shape) == 3 else [0]
+    if not all(type(size) is int and size > 0 for size in sizes) or sizes[1] > 2 or math.prod(sizes) > MOST_CELLS:
+        return False
+    seconds = number(one, "seconds")
+    if seconds is None or not 0 < seconds <= 1e6 or not _pairs(one["seen"]):
+        return False
+    return all(step < sizes[0] and feature < math.prod(sizes[1:]) for step, feature in one["seen"])
+
+
+def _film(one: dict[str, Any]) -> Moving:
+    frames = np.zeros((one["steps"], math.prod(one["shape"])), np.uint8)
+    at = np.asarray(one["seen"], dtype=int).reshape(-1, 2)
+    frames[at[:, 0], at[:, 1]] = 1
+    return moving_picture(frames.reshape(-1, *one["shape"]), one["seconds"], str(one.get("class", "a class")), 160)
 
 
 @styled

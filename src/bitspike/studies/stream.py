@@ -105,9 +105,18 @@ def _generated(run: Run, learner: CircuitLearner, split: Any) -> list[dict[str, 
                 "outputs": (free.symbols[:, 0, model.hidden :] >= 0).nonzero().tolist(),
                 "hidden": _pairs(free.symbols[:, 0, : model.hidden], model.symbols),
                 "hidden_clamped": _pairs(clamped.symbols[:, 0, : model.hidden], model.symbols),
+                **_seen(run, events[:, 0]),
             }
         )
     return found
+
+
+def _seen(run: Run, events: Tensor) -> dict[str, Any]:
+    """Of a camera's events (T, P, H, W): pairs of step and feature, the shape, and the seconds of a step."""
+    seconds = getattr(run.recipe.encoder, "dt", None)
+    if events.ndim != 4 or len(events[0]) > 2 or seconds is None:
+        return {}
+    return {"seen": events.flatten(1).nonzero().tolist(), "shape": list(events.shape[1:]), "seconds": seconds / 1000}
 
 
 def _pairs(symbols: Tensor, count: int) -> list[list[int]]:

@@ -48,6 +48,13 @@ def test_a_run_answers_after_every_step_and_is_measured(run: Path) -> None:
     page = (run / "report.html").read_text()
     assert "What it hears while it learns" in page
     assert "unseen examples of digits-dvs-sim" in " ".join(page.split())
+    assert page.count('<div class="panel preview">') == 4
+    assert len(stream["generated"][0]["seen"]) > 20
+    broken = json.loads(json.dumps(stream))
+    broken["generated"][0]["seen"][0][1] = 10**5
+    (run / "stream.json").write_text(json.dumps(broken))
+    with pytest.raises(bitspike.BitspikeError, match=r"stream.json generated: got events of another form"):
+        bitspike.report(run)
     stream["learning"]["signal"][3] = "x"
     (run / "stream.json").write_text(json.dumps(stream))
     with pytest.raises(bitspike.BitspikeError, match=r"stream.json learning: got curves of another form"):
