@@ -23,12 +23,17 @@ def tune(
     sets: list[str] = typer.Option([], "--set", help="Override a recipe's key: population.every=50. Repeatable."),
     seed: int | None = typer.Option(None, "--seed", min=0, help="Seed (run folder runs/NAME-seed-N)."),
     engine: str = typer.Option("local", "--engine", help="local: members take turns on this machine."),
+    workers: int | None = typer.Option(
+        None, "--workers", min=1, max=256, help="Processes (default: as many as cores; 1: this one alone)."
+    ),
     member: int | None = typer.Option(None, "--member", min=0, help="replay: this member instead of the winner."),
     data: Path | None = typer.Option(None, "--data", help="Data folder; wins over BITSPIKE_DATA."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the turns that were published."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier run in the folder."),
     device: str = typer.Option("cpu", "--device", help="auto, cpu, cuda or mps."),
-    threads: int = typer.Option(0, "--threads", min=0, max=1024, help="CPU threads (0: as many as torch takes)."),
+    threads: int = typer.Option(
+        0, "--threads", min=0, max=1024, help="CPU threads of each process (0: cores, shared out)."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print result.json instead of a table."),
 ) -> None:
     """Evolve a recipe's hyperparameters while it learns (or search them at random, or on a grid)."""
@@ -45,7 +50,14 @@ def tune(
 
         if run is None:
             refuse("replay", "no run", "a finished run: bitspike tune replay runs/NAME")
-        unread = {"--population": population, "--strategy": strategy, "--set": sets, "--seed": seed, "--resume": resume}
+        unread: dict[str, Any] = {"--workers": workers}
+        unread |= {
+            "--population": population,
+            "--strategy": strategy,
+            "--set": sets,
+            "--seed": seed,
+            "--resume": resume,
+        }
         for name, value in unread.items():
             if value not in (None, [], False):
                 refuse(name, f"{value} with replay", "it left out: a replay is as its run's log says")
@@ -57,7 +69,7 @@ def tune(
             refuse("--member", member, "it with replay")
         sets = sets + [f"population.size={population}"] * (population is not None)
         sets += [f"population.strategy={strategy}"] * (strategy is not None)
-        given = {"engine": engine, "resume": resume, "overwrite": overwrite}
+        given = {"engine": engine, "resume": resume, "overwrite": overwrite, "workers": workers}
         found = _start(recipe, out, sets, seed, threads, as_json, data, device, **given)
     from bitspike.reports import report
 
@@ -91,13 +103,14 @@ def _start(
     if seed is not None and out is None:
         folder = named_beside(folder, f"-seed-{seed}")
     try:
-        return start(checked, folder, quiet=quiet, data=data, device=device, **given)
+        return start(checked, folder, quiet=quiet, data=data, device=device, threads=threads, **given)
     except (Interrupted, Stopped) as stop:
         words = ["bitspike", "tune", recipe, "--out", str(folder), "--seed", str(checked.seed), "--resume"]
         words += [word for entry in sets for word in ("--set", entry)]
         words += ["--data", str(data)] if data else []
         words += ["--device", device] if device != "cpu" else []
         words += ["--threads", str(threads)] if threads else []
+        words += ["--workers", str(given["workers"])] if given["workers"] else []
         said = str(stop) if isinstance(stop, Interrupted) else "stopped; the turns that were published stand"
         typer.echo(f"bitspike: {said}; to go on: {shlex.join(words)}", err=True)
         raise typer.Exit(128 + stop.number) from None

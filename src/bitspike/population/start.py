@@ -14,6 +14,7 @@ from bitspike.population.member import Learning, plain
 from bitspike.population.record import content
 from bitspike.population.store import Folder
 from bitspike.population.turn import Evolution, Turn, best
+from bitspike.population.workers import Workers, cores, how_many
 from bitspike.run.assemble import load_data
 from bitspike.run.checkpoint import write_atomic
 from bitspike.run.conclude import conclude, describe
@@ -27,6 +28,7 @@ from bitspike.run.signals import Handled, Interrupted
 from bitspike.run.start import place_on
 
 ENGINES = ("local",)
+MOST_WORKERS = 256
 ASKED = "population/recipe.toml"
 
 
@@ -38,6 +40,8 @@ def tune(
     seed: int | None = None,
     data: Path | str | None = None,
     engine: str = "local",
+    workers: int | None = None,
+    threads: int = 0,
     resume: bool = False,
     overwrite: bool = False,
     device: str = "cpu",
@@ -47,7 +51,8 @@ def tune(
     """Search a recipe's [population] in folder `out` (default runs/NAME); returns the winner's run.
 
     As `train`. The run's recipe.toml is the winner's, with the hyperparameters that it ended with; what was asked for
-    is population/recipe.toml, and population.json says how it went (see `lineage`, `replay`).
+    is population/recipe.toml, and population.json says how it went (see `lineage`, `replay`). workers: processes that
+    take turns, by default as many as cores; 1: this one. threads: of each (0: the cores, shared out).
     """
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
@@ -61,6 +66,10 @@ def tune(
     folder = RunFolder(Path(out) if out is not None else Path("runs") / run_name(recipe.name))
     if data is not None and not is_folder(home(data, "--data"), "--data"):
         refuse("--data", f"'{data}'", "an existing folder")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        refuse("--workers", workers, f"1 to {MOST_WORKERS}")
+    if dataset is not None and (workers or 1) > 1:
+        refuse("--workers", workers, "1 with examples in memory")
     if resume:
         _as_asked(folder, recipe)
         if folder.finished:
@@ -70,6 +79,10 @@ def tune(
     if dataset is None:
         dataset = load_data(recipe, None if data is None else Path(data))
     tuning = Tuning(recipe, folder, dataset, place_on(device), quiet)
+    count = how_many(workers, tuning.rules.members, given is not None)
+    if count > 1:
+        where = None if data is None else Path(data)
+        tuning.workers = Workers(count, tuning.store.path, where, device, threads or max(1, cores() // count))
     try:
         folder.create(recipe, resume, overwrite)
         tuning.run()
@@ -102,6 +115,7 @@ class Tuning:
         self.member.check(self.rules.space)
         self.member.watch = self._watch
         self.store = Folder(folder.path / "population")
+        self.workers: Workers | None = None
         self.stop_asked = 0
 
     def run(self) -> dict[str, Any]:
@@ -129,12 +143,18 @@ class Tuning:
         for note in (*self.member.dataset.notes, *self.member.session.notes):
             progress.line(f"{self.recipe.name}  note: {note}")
 
+        seen = [0 if turn is None else turn.generation for turn in latest]
+
         def watch(turn: Turn) -> None:
-            progress.advance()
+            progress.advance(turn.generation - seen[turn.member])
+            seen[turn.member] = turn.generation
             progress.line(f"{self.recipe.name}  {line(turn, self.rules.part.metric)}")
 
         try:
-            run_turns(self.rules, self.store, self.member, self.member.total, watch)
+            if self.workers is None:
+                run_turns(self.rules, self.store, self.member, self.member.total, watch)
+            else:
+                self.workers.run(self.rules, self.store, watch, self._watch)
         finally:
             progress.close()
 

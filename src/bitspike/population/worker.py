@@ -1,0 +1,74 @@
+"""A worker: takes turns of whichever member is next and free, through the shared folder, until all are finished.
+
+Workers know nothing of each other but what is published. A member is held by a file lock while a turn is taken, which
+the system lets go when a process is killed; whoever comes next takes that turn anew. A worker ends when the process
+that started it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from bitspike.errors import BitspikeError, one_line
+from bitspike.population.local import turn_of, waiting
+from bitspike.population.member import Learning
+from bitspike.population.store import Folder
+from bitspike.population.turn import Evolution, Member
+
+PAUSE_SECONDS = 0.02
+
+
+def work(rules: Evolution, store: Folder, member: Member, total: int) -> None:
+    """Turns until every member is finished."""
+
+    def free() -> list[int]:
+        return waiting(rules, [store.latest(number) for number in range(rules.members)])
+
+    while candidates := free():
+        for number in candidates:
+            with store.held(number) as mine:
+                # While it was not ours somebody may have taken its turn.
+                if mine and number in free():
+                    turn_of(rules, store, member, number, total)
+                    break
+        else:
+            time.sleep(PAUSE_SECONDS)
+
+
+def main(told: dict[str, Any]) -> None:
+    """The process. told: folder of the population, data folder, device, threads, the process that it belongs to."""
+    threading.Thread(target=_outlived, args=(told["parent"],), daemon=True).start()
+    import torch
+
+    from bitspike.paths import read_text
+    from bitspike.run.assemble import load_data
+    from bitspike.run.recipe_files import parse_recipe
+    from bitspike.run.start import place_on
+
+    torch.set_num_threads(told["threads"])
+    folder = Path(told["folder"])
+    asked = folder / "recipe.toml"
+    recipe = parse_recipe(read_text(asked, "run", "a recipe"), f"'{asked}'", stored=True)
+    dataset = load_data(recipe, None if told["data"] is None else Path(told["data"]))
+    member = Learning(recipe, dataset, place_on(told["device"]))
+    work(Evolution(recipe.population, recipe.seed), Folder(folder), member, member.total)
+
+
+def _outlived(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)  # between two renames or in the middle of one: what is published is whole
+
+
+if __name__ == "__main__":
+    try:
+        main(json.loads(sys.argv[1]))
+    except BitspikeError as error:
+        print(one_line(str(error)), file=sys.stderr)
+        sys.exit(2)
