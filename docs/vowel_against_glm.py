@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from circuit_studies import held, interval, right, spread, trained
+from study import held, interval, right, spread, trained
 
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
