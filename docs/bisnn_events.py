@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from circuit_studies import interval, right, spread, trained
+from study import interval, right, spread, trained
 
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from circuit_studies import spread, trained
+from study import spread, trained
 
 from bitspike.run.checkpoint import write_json
 

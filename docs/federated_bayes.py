@@ -17,10 +17,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from circuit_studies import interval, right, spread
+from study import federated, interval, right, spread
 from torch import stack
 
-import bitspike
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
 
@@ -30,16 +29,6 @@ ARMS: dict[str, list[str]] = {
     "full": ["federation.codec.kind=full"],
     "top_k": ["federation.codec.kind=top-k", "federation.codec.share=0.0195"],
 }
-
-
-def federated(out: Path, changes: list[str], seed: int) -> Any:
-    """The run in `out`: read back, gone on with, or begun."""
-    if (out / "result.json").exists():
-        return bitspike.load(out)
-    resume = (out / "checkpoints" / "last.json").exists()
-    print(f"{out}: {'going on' if resume else 'training'}", flush=True)
-    more: dict[str, Any] = {"resume": resume, "overwrite": not resume}
-    return bitspike.federate("federated-mnist-bayes", out, overrides=changes, seed=seed, **more)
 
 
 def summary(runs: list[Any]) -> dict[str, Any]:
@@ -69,7 +58,9 @@ def main() -> None:
     content: dict[str, Any] = {}
     answers = {}
     for arm in asked.arms:
-        runs = [federated(asked.runs / f"{arm}-{seed}", ARMS[arm], seed) for seed in asked.seeds]
+        runs = [
+            federated("federated-mnist-bayes", asked.runs / f"{arm}-{seed}", ARMS[arm], seed) for seed in asked.seeds
+        ]
         content[arm], answers[arm] = summary(runs), stack([right(run) for run in runs])
         print(arm, {name: content[arm][name] for name in ("accuracy", "scaled_ece", "uplink_bits")}, flush=True)
     if set(asked.arms) != set(ARMS):

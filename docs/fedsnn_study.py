@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from circuit_studies import right
+from study import federated, right
 
-import bitspike
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
 
@@ -41,22 +40,17 @@ PUBLISHED = {
 }
 
 
-def federated(network: str, out: Path, n: int, seed: int, rate: str, changes: list[str], rounds: int) -> Any:
-    """The run in `out`: read back, gone on with, or begun."""
-    if (out / "result.json").exists():
-        return bitspike.load(out)
-    resume = (out / "checkpoints" / "last.json").exists()
-    print(f"{out}: {'going on' if resume else 'training'}", flush=True)
-    named = [f"federation.clients={n}", f"federation.rounds={rounds}", f"optimizer.lr={rate}", *changes]
-    more: dict[str, Any] = {"resume": resume, "overwrite": not resume}
-    return bitspike.federate(f"federated-cifar10-{network}", out, overrides=named, seed=seed, **more)
+def named(n: int, rounds: int, rate: str) -> list[str]:
+    """What every cell changes of the recipe."""
+    return [f"federation.clients={n}", f"federation.rounds={rounds}", f"optimizer.lr={rate}"]
 
 
 def rate_of(network: str, folder: Path) -> tuple[str, dict[str, float]]:
     """The best of `RATES` on validation after 10 rounds with 50 clients."""
     tried = {}
     for rate in RATES:
-        run = federated(network, folder / f"{network}-rate-{rate}", 50, 0, rate, ["federation.measured=5000"], 10)
+        changes = [*named(50, 10, rate), "federation.measured=5000"]
+        run = federated(f"federated-cifar10-{network}", folder / f"{network}-rate-{rate}", changes)
         tried[rate] = run.result["shipped"]["validation"][run.result["shipped"]["answer"]]["accuracy"]
     return max(tried, key=lambda rate: tried[rate]), tried
 
@@ -94,7 +88,8 @@ def main() -> None:
         for name in asked.cells:
             n, seed, changes = CELLS[name]
             out = asked.runs / f"{network}-{rate}-{name}".replace(", ", "-").replace(" ", "-")
-            runs[network, name] = federated(network, out, n, seed, rate, changes, ROUNDS)
+            changes = [*named(n, ROUNDS, rate), *changes]
+            runs[network, name] = federated(f"federated-cifar10-{network}", out, changes, seed)
             found.setdefault(name, {})[network] = cell(runs[network, name])
             print(network, name, found[name][network]["accuracy"], flush=True)
     if tuple(asked.networks) != NETWORKS or list(asked.cells) != list(CELLS):

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from circuit_studies import held, interval, right, spread, trained
 from sklearn.linear_model import LogisticRegression
+from study import held, interval, right, spread, trained
 from torch import Tensor
 
 from bitspike.data import load

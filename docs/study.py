@@ -1,9 +1,9 @@
-"""What studies of circuits share: trainings that may be stopped and gone on with, and what came of them."""
+"""What studies share: trainings that may be stopped and gone on with, and what came of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,20 @@ from bitspike.metrics.paired import Paired
 
 def trained(recipe: str, out: Path, overrides: Sequence[str], seed: int = 0) -> Any:
     """The run in folder `out`: read back, gone on with, or trained."""
+    return _made(bitspike.train, recipe, out, overrides, seed)
+
+
+def federated(recipe: str, out: Path, overrides: Sequence[str], seed: int = 0) -> Any:
+    """The same of a federation."""
+    return _made(bitspike.federate, recipe, out, overrides, seed)
+
+
+def _made(make: Callable[..., Any], recipe: str, out: Path, overrides: Sequence[str], seed: int) -> Any:
     if (out / "result.json").exists():
         return bitspike.load(out)
     resume = (out / "checkpoints" / "last.json").exists()
     print(f"{out}: {'going on' if resume else 'training'}", flush=True)
-    return bitspike.train(recipe, out, overrides=overrides, seed=seed, resume=resume, overwrite=not resume)
+    return make(recipe, out, overrides=overrides, seed=seed, resume=resume, overwrite=not resume)
 
 
 def right(run: Any) -> Tensor:
