@@ -17,6 +17,7 @@ from bitspike.cli import (
     evaluate,
     events,
     federate,
+    federate_apart,
     hybridise,
     init,
     predict,
@@ -32,7 +33,7 @@ from bitspike.version import __version__
 
 
 class _Verbs(typer.core.TyperGroup):
-    """The verbs; `--plugins DIR` may stand behind them too."""
+    """The verbs; `--plugins DIR` may stand behind them too. `federate serve` and `federate join` are of two words."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first, rest = [], []
@@ -44,6 +45,8 @@ class _Verbs(typer.core.TyperGroup):
                 first += [word, *(value for value in [next(given, None)] if value is not None)]
             else:
                 (first if word.startswith("--plugins=") else rest).append(word)
+        if rest[:1] == ["federate"] and rest[1:2] in (["serve"], ["join"]):
+            rest = [" ".join(rest[:2]), *rest[2:]]
         return super().parse_args(ctx, [*first, *rest])
 
 
@@ -73,6 +76,8 @@ for home in (
     doctor,
 ):
     app.command(epilog=home.EXAMPLE)(getattr(home, home.__name__.rpartition(".")[2]))
+app.command("federate serve", epilog=federate_apart.SERVE_EXAMPLE)(federate_apart.serve)
+app.command("federate join", epilog=federate_apart.JOIN_EXAMPLE)(federate_apart.join)
 
 
 @app.callback(invoke_without_command=True)

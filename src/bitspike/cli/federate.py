@@ -16,7 +16,9 @@ def federate(
     out: Path | None = typer.Option(None, "--out", help="Run folder (default: runs/NAME)."),
     sets: list[str] = typer.Option([], "--set", help="Override a recipe's key: federation.clients=20. Repeatable."),
     seed: int | None = typer.Option(None, "--seed", min=0, help="Seed (run folder runs/NAME-seed-N)."),
-    engine: str = typer.Option("local", "--engine", help="local: all clients in this process; flower-simulation."),
+    engine: str = typer.Option(
+        "local", "--engine", help="local: all clients in this process; flower-simulation; flower."
+    ),
     data: Path | None = typer.Option(None, "--data", help="Data folder; wins over BITSPIKE_DATA."),
     resume: bool = typer.Option(False, "--resume", help="Go on from the last round that was saved."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier run in the folder."),
@@ -30,7 +32,7 @@ def federate(
     from bitspike.paths import named_beside, run_name
     from bitspike.run.recipe_files import load_recipe
 
-    check_name("--engine", engine, ("local", "flower-simulation"))
+    check_name("--engine", engine, ("local", "flower-simulation", "flower"))
     checked = load_recipe(recipe, sets, seed)
     folder = out if out is not None else Path("runs") / run_name(checked.name)
     if seed is not None and out is None:

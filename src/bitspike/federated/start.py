@@ -35,7 +35,7 @@ from bitspike.run.session import Place
 from bitspike.run.signals import Handled, Interrupted
 from bitspike.run.start import place_on
 
-ENGINES = ("local", "flower-simulation")
+ENGINES = ("local", "flower-simulation", "flower")
 
 
 class Engine(Protocol):
@@ -66,13 +66,15 @@ def federate(
     dataset: DataSet | None = None,
     shares: Sequence[Sequence[int] | Tensor] | None = None,
     tamper: Tamper | None = None,
+    deployment: Any = None,
 ) -> Run:
     """Federate a recipe (an object, a name, or a path) into folder `out` (default runs/NAME) and return the run.
 
     As `train`; the recipe has a table [federation]. engine: "local", all clients in this process; "flower-simulation",
-    in processes of Flower's simulation, which load the recipe's data themselves. shares: rows of the training split of
-    each client, in place of the recipe's partition. tamper: what becomes of each reply (a `Message`) on its way; for
-    studies of hostile clients.
+    in processes of Flower's simulation, which load the recipe's data themselves; "flower", over TLS, by a server in
+    this process that is reached as `deployment` says (a `flower.deployment.Deployment`). shares: rows of the training
+    split of each client, in place of the recipe's partition. tamper: what becomes of each reply (a `Message`) on its
+    way; for studies of hostile clients.
     """
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
@@ -92,10 +94,17 @@ def federate(
     given = dataset
     if engine != "local":
         _elsewhere(engine, dataset=dataset, shares=shares, tamper=tamper)
+    if deployment is not None and engine != "flower":
+        refuse("federate(deployment=...)", f"it with engine='{engine}'", "engine='flower'")
     if dataset is None:
         dataset = load_data(recipe, None if data is None else Path(data))
-    opened = partial(_simulated, data=data, device=device) if engine == "flower-simulation" else partial(_local, tamper)
-    running = Federation(recipe, folder, dataset, shares, place_on(device), quiet, opened)
+    opened: Callable[[Federation], AbstractContextManager[Engine]] = partial(_local, tamper)
+    if engine == "flower-simulation":
+        opened = partial(_simulated, data=data, device=device)
+    elif engine == "flower":
+        deployment = deployment or _deployment()
+        opened = partial(_deployed, data=data)
+    running = Federation(recipe, folder, dataset, shares, place_on(device), quiet, opened, deployment)
     try:
         folder.create(recipe, resume, overwrite)
         running.run()
@@ -130,8 +139,26 @@ def _simulated(running: Federation, data: Path | str | None, device: str) -> Abs
     return simulation(running.server, running.store, None if data is None else Path(data), device, running.say)
 
 
+def _deployment() -> Any:
+    """What is meant by engine="flower" alone: clients that are processes of this machine."""
+    from bitspike.federated.flower.deployment import Deployment
+
+    return Deployment()
+
+
+def _deployed(running: Federation, data: Path | str | None) -> AbstractContextManager[Engine]:
+    """Clients on this machine or others, by Flower over TLS."""
+    from bitspike.federated.flower.deployment import deployed
+
+    folder, how = running.folder.path, running.deployment
+    if running.rows:
+        # Refuses here what each would refuse there.
+        Client(running.recipe, running.dataset, running.rows, running.place)
+    return deployed(running.server, folder, how, None if data is None else Path(data).absolute(), running.say)
+
+
 class Federation:
-    """One federation in a folder. opened: gives the engine, while it runs."""
+    """One federation in a folder. opened: gives the engine, while it runs. deployment: of one between machines."""
 
     def __init__(
         self,
@@ -142,13 +169,21 @@ class Federation:
         place: Place,
         quiet: bool,
         opened: Callable[[Federation], AbstractContextManager[Engine]],
+        deployment: Any = None,
     ) -> None:
         self.recipe, self.folder, self.quiet, self.part = recipe, folder, quiet, recipe.federation
         classes = dataset.kind == "classification"
-        self.rows = share_out(self.part, dataset.train, classes, recipe.seed, shares)
+        self.deployment = deployment
+        own_data = deployment is not None and deployment.own_data
+        self.rows = [] if own_data else share_out(self.part, dataset.train, classes, recipe.seed, shares)
         self.dataset, self.place = dataset, place
         self.server = Server(
-            recipe, dataset, [len(rows) for rows in self.rows], mixes(dataset, self.rows), place, folder.path
+            recipe,
+            dataset,
+            [len(rows) for rows in self.rows] or [0] * self.part.clients,
+            mixes(dataset, self.rows) if self.rows else None,
+            place,
+            folder.path,
         )
         self.store = Store(folder.path / "clients", self.part.state == "disk")
         self.stop_asked, self.seconds = 0, 0.0
@@ -169,9 +204,13 @@ class Federation:
         if resumed:
             self._resume(owners)
         else:
-            folder.write_arrays("shares.npz", {"client": owners, "example": session.dataset.train.index.numpy()})
+            folder.write_arrays(
+                "shares.npz", {"client": owners, "example": session.dataset.train.index.numpy()[: len(owners)]}
+            )
         with self.engine as engine:
             engine.watch = self.watch
+            if self.deployment is not None and not resumed:
+                self._checkpoint()  # from now on clients have keys of this run
             with Handled(self._ask):
                 self._rounds(engine)
             kept = self._taken()
@@ -206,6 +245,8 @@ class Federation:
         with damaged(source):
             self.store.load(state["clients"], source)
             self.seconds = float(state["seconds"])
+            if not self.rows:
+                self.server.sizes = [int(size) for size in state["sizes"]]
         self.saved = self.server.number
 
     def _rounds(self, engine: Engine) -> None:
@@ -233,6 +274,7 @@ class Federation:
 
     def _checkpoint(self) -> None:
         more = {"federation": self.server.state_dict(), "clients": self.store.commit(), "seconds": self.seconds}
+        more |= {} if self.rows else {"sizes": list(self.server.sizes)}
         self.server.session.save(self.folder.checkpoints, "last", **more)
         self.store.tidy()
         self.saved = self.server.number

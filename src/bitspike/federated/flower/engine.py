@@ -134,6 +134,7 @@ class Flower:
                 break
             if len(found) + len(self.failed) < len(own):
                 time.sleep(POLL)
+        self._forget(sent)
         return {k: found[k] for k in sorted(found)}
 
     def _send(self, k: int, sent: dict[int, tuple[str, int]], order: bytes, own: bytes) -> None:
@@ -143,9 +144,16 @@ class Flower:
         now = self.nodes.of(k)
         if now is None or (k in sent and sent[k][1] == now[1]):
             return
+        if k in sent:
+            self._forget({k: sent.pop(k)})
         names = list(self.grid.push_messages([Message(record(order=order, own=own), now[0], "train")]))
         if names and names[0]:
             sent[k] = (names[0], now[1])
+
+    def _forget(self, sent: Mapping[int, tuple[str, int]]) -> None:
+        """Nobody waits for these any more: another grid than the simulation's keeps them otherwise."""
+        if hasattr(self.grid, "forget"):
+            self.grid.forget([name for name, _ in sent.values()])
 
     def _take(self, k: int, reply: Any, found: dict[int, dict[str, Any]]) -> None:
         from flwr.common.constant import ErrorCode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 from pathlib import Path
@@ -31,10 +32,10 @@ def listening(pids: set[int]) -> set[tuple[str, int]] | None:
         return None
     held: set[str] = set()
     for pid in pids:
-        try:
-            held |= {os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")}
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):  # closed since, as the listing's own is
+                    held.add(os.readlink(f"/proc/{pid}/fd/{number}"))
     found = set()
     for name in ("tcp", "tcp6"):
         table = Path("/proc/net") / name

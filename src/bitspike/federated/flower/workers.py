@@ -25,7 +25,8 @@ WORK, CALIBRATION, SETTLE, END = "work", "calibration", "settle", "end"
 class Diary:
     """States of one client by round, in files: a server that goes on from an earlier round finds the one before it.
 
-    before: how many rounds a server may go back, which is how many lie between two of its checkpoints.
+    folder: for this federation alone, since what another has left there would be taken for its own. before: how many
+    rounds a server may go back, which is how many lie between two of its checkpoints.
     """
 
     def __init__(self, folder: Path, client: int, before: int) -> None:
@@ -37,16 +38,20 @@ class Diary:
         return sorted(int(match[1]) for match in found if match is not None)
 
     def get(self, number: int) -> State:
-        """The state with which to begin round `number`."""
-        earlier = [one for one in self._rounds() if one < number]
+        """The state with which to begin round `number`; later ones are of a time that the server has gone back from."""
+        known = self._rounds()
+        self._drop([one for one in known if one >= number])
+        earlier = [one for one in known if one < number]
         return dict(load_checkpoint(self.folder, f"{self.client}-{earlier[-1]}")) if earlier else {}
 
     def put(self, number: int, state: State) -> None:
         """Keep the state after round `number`; those that no server asks for again go."""
         self.folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self.folder, f"{self.client}-{number}", state)
-        old = [one for one in self._rounds() if one <= number - self.before]
-        for one in old[:-1]:
+        self._drop([one for one in self._rounds() if one <= number - self.before][:-1])
+
+    def _drop(self, rounds: list[int]) -> None:
+        for one in rounds:
             for path in self.folder.glob(f"{self.client}-{one}*"):
                 if re.fullmatch(rf"{self.client}-{one}(\.json|-[0-9a-f]{{12}}\.safetensors)", path.name):
                     path.unlink(missing_ok=True)
