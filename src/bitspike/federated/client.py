@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bitspike import registry
-from bitspike.draws import normal
+from bitspike.draws import Key, normal
 from bitspike.errors import damaged, refuse
 from bitspike.federated.codecs import Codec, Setting
 from bitspike.federated.messages import Message, Order
@@ -80,6 +80,8 @@ class Client:
         self.home = {name: t.clone() for name, t in kept(self.session.model, statistics=True).items()}
         self.codec: Codec = registry.make(part.codec)
         self.mu: float = registry.make(part.aggregator).proximal
+        self.own: tuple[Key, ...] = ()
+        """Names draws of clients beside the seed: of several federations that search together."""
         self.watch: Callable[[], None] = lambda: None
         """Called after each batch; what it raises ends the work, of which the client then knows nothing."""
         if part.steps is not None:
@@ -128,7 +130,7 @@ class Client:
         session, learner = self.session, self.session.learner
         rows = self.shares[client]
         turns = int(state.get("turns", 0))
-        session.key = learner.key = ("client", client)
+        session.key = learner.key = (*self.own, "client", client)
         before: Batches = session.train
         session.train = Batches(
             self.recipe, before.encoder, Share(self.dataset.train, rows), before.device, before.dtype, before.target

@@ -9,6 +9,8 @@ from typing import Any
 from bitspike.draws import Key
 from bitspike.population.space import Space, Values
 from bitspike.population.turn import State
+from bitspike.run.conclude import conclude
+from bitspike.run.folder import RunFolder
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import parse_recipe, print_recipe
 from bitspike.run.session import Place, Session
@@ -21,6 +23,13 @@ def plain(recipe: Recipe, values: Mapping[str, Any] | None = None) -> Recipe:
     return parse_recipe(print_recipe(alone), f"recipe '{recipe.name}' with population.space", given)
 
 
+def checked(session: Session, space: Space) -> None:
+    """Refuse dimensions that a session cannot change on its way, at both ends of each."""
+    for path, one in space.dimensions.items():
+        for share in (0.0, 1.0):
+            session.with_values({path: one.at(share)})
+
+
 class Learning:
     """One session at a time, which is a member's while it has a turn; any number of them share a data set."""
 
@@ -28,18 +37,17 @@ class Learning:
         self.recipe, self.dataset, self.place = recipe, dataset, place
         self.watch: Callable[[], None] = lambda: None  # called between updates
         self.session = Session(plain(recipe), dataset, place=place)
-        self.total = self.session.total_updates
+        self.total, self.stepped = self.session.total_updates, False
 
     def check(self, space: Space) -> None:
-        """Refuse dimensions that a member cannot change while it learns, at both ends of each."""
-        for path, one in space.dimensions.items():
-            for share in (0.0, 1.0):
-                self.session.with_values({path: one.at(share)})
+        """Refuse dimensions that a member cannot change while it learns."""
+        checked(self.session, space)
 
     def load(self, state: State | None, values: Values, key: tuple[Key, ...]) -> None:
         """A session with these values, at the weights, moments and position of the state."""
         recipe = plain(self.recipe, values)
         self.session = Session(recipe, self.dataset, key=key, place=self.place)
+        self.stepped = False
         if state is not None:
             self.session.restore({**state, "recipe_hash": recipe.recipe_hash(), "key": list(key)}, "a member's state")
 
@@ -49,16 +57,21 @@ class Learning:
         while made < updates and not self.session.finished:
             self.watch()
             made += self.session.advance(1)
+            self.stepped = True
         return made
 
     def evaluate(self) -> dict[str, float]:
         """On validation; what was measured at the end of an epoch is not measured again."""
         session = self.session
-        last = session.records[-1] if session.records and session.batch == 0 else None
-        if last is not None and last["epoch"] == session.epoch:
+        last = session.records[-1] if session.records else None
+        if self.stepped and session.batch == 0 and last is not None and last["epoch"] == session.epoch:
             return dict(last["validation"])
         return session.validate()
 
     def save(self) -> State:
         """A snapshot."""
         return self.session.snapshot()
+
+    def conclude(self, folder: RunFolder, seconds: float) -> dict[str, Any]:
+        """End the folder as this network's run."""
+        return conclude(self.session, folder, seconds=seconds)

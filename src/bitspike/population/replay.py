@@ -7,6 +7,7 @@ from pathlib import Path
 from bitspike.data import DataSet
 from bitspike.errors import refuse
 from bitspike.paths import home, is_folder, named_beside, read_text
+from bitspike.population.federation import Federating, member_of
 from bitspike.population.lineage import ancestors, schedule
 from bitspike.population.member import Learning, plain
 from bitspike.population.record import read
@@ -59,7 +60,7 @@ def replay(
     target = plain(recipe, last.values)
     folder.check(target, False, overwrite)
     given = dataset
-    learner = Learning(recipe, load_data(recipe, None if data is None else Path(data)) if dataset is None else dataset,
+    learner = member_of(recipe, load_data(recipe, None if data is None else Path(data)) if dataset is None else dataset,
                        place_on(device))  # fmt: skip
     try:
         folder.create(target, False, overwrite)
@@ -70,7 +71,7 @@ def replay(
     return Run(folder.path, dataset=given)
 
 
-def _train(learner: Learning, turns: list[Turn], last: Turn, name: str, quiet: bool) -> None:
+def _train(learner: Learning | Federating, turns: list[Turn], last: Turn, name: str, quiet: bool) -> None:
     progress = Progress(f"{name} replay", last.updates, 0, quiet)
     state = None
     try:

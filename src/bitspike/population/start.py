@@ -9,6 +9,7 @@ from typing import Any
 from bitspike.data import DataSet
 from bitspike.errors import BitspikeError, check_name, refuse
 from bitspike.paths import home, is_folder, read_text, run_name
+from bitspike.population.federation import Federating, member_of
 from bitspike.population.local import run_turns
 from bitspike.population.member import Learning, plain
 from bitspike.population.record import content
@@ -17,7 +18,7 @@ from bitspike.population.turn import Evolution, Turn, best
 from bitspike.population.workers import Workers, cores, how_many
 from bitspike.run.assemble import load_data
 from bitspike.run.checkpoint import write_atomic
-from bitspike.run.conclude import conclude, describe
+from bitspike.run.conclude import describe
 from bitspike.run.finished import Run
 from bitspike.run.folder import RunFolder
 from bitspike.run.progress import Progress
@@ -111,7 +112,7 @@ class Tuning:
     def __init__(self, recipe: Recipe, folder: RunFolder, dataset: Any, place: Place, quiet: bool) -> None:
         self.recipe, self.folder, self.quiet = recipe, folder, quiet
         self.rules = Evolution(recipe.population, recipe.seed)
-        self.member = Learning(recipe, dataset, place)
+        self.member = member_of(recipe, dataset, place)
         self.member.check(self.rules.space)
         self.member.watch = self._watch
         self.store = Folder(folder.path / "population")
@@ -168,12 +169,14 @@ class Tuning:
             raise Interrupted(f"stopped; {where}", self.stop_asked)
 
 
-def finish(member: Learning, folder: RunFolder, recipe: Recipe, turn: Turn, seconds: float) -> dict[str, Any]:
+def finish(
+    member: Learning | Federating, folder: RunFolder, recipe: Recipe, turn: Turn, seconds: float
+) -> dict[str, Any]:
     """End a folder as the ordinary run of a member that is loaded: its recipe, its records, what it measures."""
     write_atomic(folder.path / "recipe.toml", print_recipe(plain(recipe, turn.values)).encode())
     describe(member.session, folder)
     folder.write_epochs(member.session.records)
-    return conclude(member.session, folder, seconds=seconds)
+    return member.conclude(folder, seconds)
 
 
 def line(turn: Turn, metric: str) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import BitspikeError, one_line
+from bitspike.population.federation import member_of
 from bitspike.population.local import turn_of, waiting
-from bitspike.population.member import Learning
 from bitspike.population.store import Folder
 from bitspike.population.turn import Evolution, Member
 
@@ -56,7 +56,7 @@ def main(told: dict[str, Any]) -> None:
     asked = folder / "recipe.toml"
     recipe = parse_recipe(read_text(asked, "run", "a recipe"), f"'{asked}'", stored=True)
     dataset = load_data(recipe, None if told["data"] is None else Path(told["data"]))
-    member = Learning(recipe, dataset, place_on(told["device"]))
+    member = member_of(recipe, dataset, place_on(told["device"]))
     work(Evolution(recipe.population, recipe.seed), Folder(folder), member, member.total)
 
 

@@ -1,0 +1,47 @@
+"""Every way of learning evolves through the same lines, a federation too, and is replayed from its log."""
+
+from __future__ import annotations
+
+import pytest
+from tests.population.small import same
+
+import bitspike
+from bitspike import load_recipe
+from bitspike.population.record import read
+from bitspike.run.assemble import load_data
+from bitspike.run.checkpoint import load_checkpoint
+
+TINY = ["evaluation.draws=2", "evaluation.validation_draws=1", "evaluation.energy_examples=20"]
+ONE = "{kind = 'log-uniform', low = 0.001, high = 0.1}"
+FEW = ["training.epochs=1", "training.batch=300"]
+SHORT = ["training.epochs=1", "encoder.steps=10", "encoder.dt=100.0"]
+# What is made small, updates of a turn, what is searched.
+SOME = {
+    "digits-st": ([*FEW, "model.layers=['8']", "encoder.steps=2"], 2, "optimizer.lr", ONE),
+    "digits-bayes": ([*FEW, "model.layers=['8']", "encoder.steps=2"], 2, "learner.rho",
+                     "{kind = 'log-uniform', low = 1e-5, high = 0.01}"),
+    "digits-rows-hybrid": ([*FEW, "model.hidden=8"], 2, "optimizer.lr", ONE),
+    "soft-lif-digits": ([*FEW, "model.layers=['8']"], 2, "optimizer.lr", ONE),
+    "digits-glm": ([*SHORT, "model.hidden=2"], 600, "learner.rate", ONE),
+    "digits-vowel": ([*SHORT, "model.hidden=1"], 600, "learner.rate", ONE),
+    "federated-digits": (["model.layers=['8']", "encoder.steps=2", "federation.rounds=3", "federation.clients=3",
+                          "federation.state=kept", "federation.aggregator.kind=momentum"], 1,
+                         "federation.aggregator.rate", "{kind = 'uniform', low = 0.5, high = 1.5}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_a_member_of_any_kind_evolves_and_is_replayed(name, tmp_path):
+    more, every, path, dimension = SOME[name]
+    population = f"population={{size = 3, every = {every}, exploit = {{fraction = 0.4}}, mode = 'synchronous', "
+    population += f"space = {{'{path}' = {dimension}}}}}"
+    recipe = load_recipe(name, [*more, *TINY, population])
+    dataset = load_data(recipe)
+    run = bitspike.tune(recipe, tmp_path / "run", dataset=dataset)
+    _, turns = read(run.path / "population.json")
+    assert not any(turn.broken for turn in turns)
+    assert any(turn.copied for turn in turns)
+    again = bitspike.replay(run, tmp_path / "again", dataset=dataset)
+    ends = [load_checkpoint(one.path / "checkpoints", "shipped")["model"] for one in (run, again)]
+    assert same(*ends)
+    assert run.evaluate()["accuracy"] == run.result["test"]["accuracy"]
