@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.population.small import same
 
@@ -13,7 +15,7 @@ from bitspike.run.checkpoint import load_checkpoint
 
 TINY = ["evaluation.draws=2", "evaluation.validation_draws=1", "evaluation.energy_examples=20"]
 ONE = "{kind = 'log-uniform', low = 0.001, high = 0.1}"
-FEW = ["training.epochs=1", "training.batch=300"]
+FEW = ["training.epochs=1", "training.batch=20"]
 SHORT = ["training.epochs=1", "encoder.steps=10", "encoder.dt=100.0"]
 # What is made small, updates of a turn, what is searched.
 SOME = {
@@ -22,8 +24,8 @@ SOME = {
                      "{kind = 'log-uniform', low = 1e-5, high = 0.01}"),
     "digits-rows-hybrid": ([*FEW, "model.hidden=8"], 2, "optimizer.lr", ONE),
     "soft-lif-digits": ([*FEW, "model.layers=['8']"], 2, "optimizer.lr", ONE),
-    "digits-glm": ([*SHORT, "model.hidden=2"], 600, "learner.rate", ONE),
-    "digits-vowel": ([*SHORT, "model.hidden=1"], 600, "learner.rate", ONE),
+    "digits-glm": ([*SHORT, "model.hidden=2"], 400, "learner.rate", ONE),
+    "digits-vowel": ([*SHORT, "model.hidden=1"], 400, "learner.rate", ONE),
     "federated-digits": (["model.layers=['8']", "encoder.steps=2", "federation.rounds=3", "federation.clients=3",
                           "federation.state=kept", "federation.aggregator.kind=momentum"], 1,
                          "federation.aggregator.rate", "{kind = 'uniform', low = 0.5, high = 1.5}"),
@@ -36,7 +38,9 @@ def test_a_member_of_any_kind_evolves_and_is_replayed(name, tmp_path):
     population = f"population={{size = 3, every = {every}, exploit = {{fraction = 0.4}}, mode = 'synchronous', "
     population += f"space = {{'{path}' = {dimension}}}}}"
     recipe = load_recipe(name, [*more, *TINY, population])
-    dataset = load_data(recipe)
+    whole = load_data(recipe)
+    few = {part: getattr(whole, part)[:count] for part, count in (("train", 80), ("validation", 40), ("test", 40))}
+    dataset = replace(whole, **few)
     run = bitspike.tune(recipe, tmp_path / "run", dataset=dataset)
     _, turns = read(run.path / "population.json")
     assert not any(turn.broken for turn in turns)

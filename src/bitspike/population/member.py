@@ -46,7 +46,7 @@ class Learning:
     def load(self, state: State | None, values: Values, key: tuple[Key, ...]) -> None:
         """A session with these values, at the weights, moments and position of the state."""
         recipe = plain(self.recipe, values)
-        self.session = Session(recipe, self.dataset, key=key, place=self.place)
+        self.session = Session(recipe, self.dataset, key=key, place=self.place, notes=self.session.notes)
         self.stepped = False
         if state is not None:
             self.session.restore({**state, "recipe_hash": recipe.recipe_hash(), "key": list(key)}, "a member's state")

@@ -65,6 +65,7 @@ class Session:
     model: trained in place of the recipe's. span: (epochs, epochs between two measurements, updates that schedules are
     for), in place of what the recipe's `training` says. key: names this session's draws beside the seed, so that
     clients of a federation and members of a population draw numbers of their own; () draws as an ordinary run does.
+    notes: those of a session like it, where the recipe was checked against the data set before.
     """
 
     def __init__(
@@ -77,11 +78,12 @@ class Session:
         place: Place | None = None,
         data: Path | None = None,
         span: tuple[int, int, int] | None = None,
+        notes: list[str] | None = None,
     ) -> None:
         self.recipe, self.key, self.place = recipe, tuple(key), place or Place()
         self.dataset = assemble.load_data(recipe, data) if dataset is None else dataset
         self.form = assemble.form_of(self.dataset)
-        self.notes = assemble.check_recipe(recipe, self.dataset)
+        self.notes = assemble.check_recipe(recipe, self.dataset) if notes is None else notes
         encoder = assemble.build_encoder(recipe, self.form)
         device, dtype = self.place.device, self.place.dtype
         self.train, self.validation, self.test = (
