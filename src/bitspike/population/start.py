@@ -10,7 +10,7 @@ from bitspike.data import DataSet
 from bitspike.errors import BitspikeError, check_name, refuse
 from bitspike.paths import home, is_folder, read_text, run_name
 from bitspike.population.federation import Federating, member_of
-from bitspike.population.local import run_turns
+from bitspike.population.local import run_turns, waiting
 from bitspike.population.member import Learning, plain
 from bitspike.population.record import content
 from bitspike.population.store import Folder
@@ -152,7 +152,7 @@ class Tuning:
             progress.line(f"{self.recipe.name}  {line(turn, self.rules.part.metric)}")
 
         try:
-            if self.workers is None:
+            if self.workers is None or not waiting(self.rules, latest):
                 run_turns(self.rules, self.store, self.member, self.member.total, watch)
             else:
                 self.workers.run(self.rules, self.store, watch, self._watch)
