@@ -9,7 +9,7 @@ FLOWER := .venv-flower
 PEERS := snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 sinabs==3.1.3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long test-flower lint format pictures results benchmark performance campaigns clean
+.PHONY: demo test test-long test-flower lint format pictures results benchmark benchmark-federation performance campaigns clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -81,6 +81,10 @@ benchmark: $(BENCH)/.installed  ## minutes: time and memory of ours and the othe
 	$(BENCH)/bin/python -m benchmarks.events
 	$(BENCH)/bin/python -m benchmarks.circuits
 	$(BENCH)/bin/python -m benchmarks.relu_conversion
+
+# On a machine that does nothing else; needs BITSPIKE_DATA.
+benchmark-federation: $(FLOWER)/.installed  ## minutes: overhead of a federation's engines, to results/benchmarks
+	$(FLOWER)/bin/python -m benchmarks.federation
 
 performance: $(STAMP)  ## docs/performance.md and its pictures, from results/benchmarks
 	$(BIN)/python docs/make_performance.py

@@ -28,7 +28,7 @@ from bitspike.federated.flower.apps import client_app, server_app
 from bitspike.federated.flower.engine import Flower
 from bitspike.federated.flower.settings import private_home, silent
 from bitspike.federated.flower.sockets import elsewhere, family, listening
-from bitspike.federated.flower.workers import Job, worker_of
+from bitspike.federated.flower.workers import Job, Worker, worker_of
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
 from bitspike.run.recipe_files import print_recipe
@@ -50,9 +50,14 @@ class Virtual:
 
 @contextlib.contextmanager
 def simulation(
-    server: Server, store: Store, data: Path | None, device: str, note: Callable[[str], None]
+    server: Server,
+    store: Store,
+    data: Path | None,
+    device: str,
+    note: Callable[[str], None],
+    make: Callable[[Job], Worker] = worker_of,
 ) -> Iterator[Flower]:
-    """The engine, while Flower and Ray run. note: told what the person should know."""
+    """The engine, while Flower and Ray run. note: told what a person should know; make: gives a process its worker."""
     recipe, threads = server.recipe, torch.get_num_threads()
     job = Job(print_recipe(recipe), None if data is None else str(data.absolute()), device, threads)
     grids: queue.Queue[Any] = queue.Queue()
@@ -63,7 +68,7 @@ def simulation(
         done.wait()
 
     with private_home() as home:
-        app = client_app(partial(worker_of, job))
+        app = client_app(partial(make, job))
         given = (server_app(hand_over), app, recipe.federation.clients, _resources(home, threads, device))
         thread = threading.Thread(target=_run, args=(grids, *given), name="flower-simulation", daemon=True)
         before = family(os.getpid())
