@@ -56,8 +56,13 @@ def simulation(
     device: str,
     note: Callable[[str], None],
     make: Callable[[Job], Worker] = worker_of,
+    processes: int | None = None,
 ) -> Iterator[Flower]:
-    """The engine, while Flower and Ray run. note: told what a person should know; make: gives a process its worker."""
+    """The engine, while Flower and Ray run.
+
+    note: told what a person should know. make: gives a process its worker. processes: of clients at a time (None: as
+    many as there are cores for their threads).
+    """
     recipe, threads = server.recipe, torch.get_num_threads()
     job = Job(print_recipe(recipe), None if data is None else str(data.absolute()), device, threads)
     grids: queue.Queue[Any] = queue.Queue()
@@ -69,7 +74,7 @@ def simulation(
 
     with private_home() as home:
         app = client_app(partial(make, job))
-        given = (server_app(hand_over), app, recipe.federation.clients, _resources(home, threads, device))
+        given = (server_app(hand_over), app, recipe.federation.clients, _resources(home, threads, device, processes))
         thread = threading.Thread(target=_run, args=(grids, *given), name="flower-simulation", daemon=True)
         before = family(os.getpid())
         thread.start()
@@ -93,12 +98,13 @@ def simulation(
             _ended(before)
 
 
-def _resources(home: Path, threads: int, device: str) -> dict[str, Any]:
+def _resources(home: Path, threads: int, device: str, processes: int | None) -> dict[str, Any]:
     """What Ray is told: processes of `threads` cores, files in Flower's home, little memory."""
     cores = os.cpu_count() or 1
     shared = Path("/dev/shm")
     free = shutil.disk_usage(shared).free // 2 if shared.is_dir() else MEMORY
-    start = {"_temp_dir": str(home / "r"), "include_dashboard": False, "log_to_driver": False, "num_cpus": cores}
+    start = {"_temp_dir": str(home / "r"), "include_dashboard": False, "log_to_driver": False}
+    start["num_cpus"] = cores if processes is None else min(threads, cores) * processes
     start["logging_level"] = logging.CRITICAL
     start["object_store_memory"] = max(80 << 20, min(MEMORY, free))
     on_gpu = 0.0 if device == "cpu" or not torch.cuda.is_available() else 1.0
