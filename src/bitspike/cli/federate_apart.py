@@ -56,6 +56,9 @@ def serve(
         words += [word for entry in sets for word in ("--set", entry)]
         words += ["--own-data"] if own_data else []
         words += ["--data", str(data)] if data else []
+        words += ["--wait", f"{wait:g}"] if wait != 600 else []
+        words += ["--device", device] if device != "cpu" else []
+        words += ["--threads", str(threads)] if threads else []
         typer.echo(f"bitspike: {stop}; to go on: {shlex.join(words)}", err=True)
         raise typer.Exit(128 + stop.number) from None
     from bitspike.cli.table import show_shipped, show_table
