@@ -31,11 +31,16 @@ class SuperNode:
 
     def __init__(self, bundle: Bundle, server: str, worker: Worker, wait: float, note: Callable[[str], None]) -> None:
         self.bundle, self.server, self.wait, self.note = bundle, server, wait, note
-        self.app = client_app(lambda: worker)
+        self.worker = worker
         self.done = threading.Event()
 
     def run(self) -> None:
         """Until the server says that all is done."""
+        with private_home():  # before anything of Flower is imported
+            self.app = client_app(lambda: self.worker)
+            self._run()
+
+    def _run(self) -> None:
         import httpx
         from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
@@ -43,7 +48,7 @@ class SuperNode:
         last, away = time.monotonic(), False
         while True:
             try:
-                with private_home(), self._connected() as (client, node):
+                with self._connected() as (client, node):
                     self.note(f"client {self.bundle.client}: joined {self.server}")
                     away = False
                     while True:
