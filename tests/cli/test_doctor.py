@@ -66,4 +66,4 @@ def test_svhn_is_found_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_only_sets_without_files_are_embedded_or_generated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BITSPIKE_DATA", raising=False)
     found = {name for name in data.names() if data.where(name) == "embedded or generated"}
-    assert found == {"digits", "digits-dvs-sim", "two-moons", "regression-1d", "mackey-glass"}
+    assert found == {"digits", "digits-dvs-sim", "cue-order", "two-moons", "regression-1d", "mackey-glass"}

@@ -59,7 +59,7 @@ def accuracy(recipe: str, folder: Path, changes: list[str]) -> float:
     return float(bitspike.train(recipe, folder, overrides=changes).result["test"]["accuracy"])
 
 
-@pytest.mark.parametrize("recipe", ["cue-order-vowel", "cue-order-glm"])
+@pytest.mark.parametrize("recipe", [pytest.param("cue-order-vowel", marks=pytest.mark.long), "cue-order-glm"])
 def test_hidden_circuits_tell_the_order_of_loud_cues(recipe: str, tmp_path: Path) -> None:
     assert accuracy(recipe, tmp_path / "hidden", SMALL) >= 0.9
     assert abs(accuracy(recipe, tmp_path / "alone", [*SMALL, *ALONE, "training.epochs=1"]) - 0.5) < 0.1

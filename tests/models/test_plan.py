@@ -40,6 +40,7 @@ FORMS = {
     "mnist": Form("classification", TEN, (1, 28, 28), None, "image"),
     "cifar10": Form("classification", TEN, (3, 32, 32), None, "image"),
     "nmnist": Form("classification", TEN, (2, 34, 34), None, "events"),
+    "mnist-dvs-sim": Form("classification", TEN, (2, 26, 26), None, "events"),
     "two-moons": Form("classification", ("0", "1"), (2,), None, "vector"),
     "regression-1d": Form("regression", (), (1,), None, "vector"),
     "mackey-glass": Form("regression", (), (1,), 100, "series"),

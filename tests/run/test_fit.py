@@ -97,6 +97,7 @@ def test_verbs_of_the_command_find_the_module_or_say_what_to_do(
     assert "run" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_killed_fit_ends_the_same(tmp_path: Path) -> None:
     out = tmp_path / "killed"
 

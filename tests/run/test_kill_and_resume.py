@@ -32,7 +32,7 @@ def outcome(out: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("recipe", "kills"),
     [
-        pytest.param("digits-bayes", 2),
+        pytest.param("digits-bayes", 1),
         pytest.param("digits-bayes", 20, marks=pytest.mark.long),
         pytest.param("digits-st", 20, marks=pytest.mark.long),
     ],

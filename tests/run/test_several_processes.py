@@ -46,7 +46,7 @@ def _process(rank: int, folder: str, recipe: str, count: int) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("recipe", ["digits-st", "digits-bayes"])
+@pytest.mark.parametrize("recipe", [pytest.param("digits-st", marks=pytest.mark.long), "digits-bayes"])
 def test_two_processes_equal_one(recipe, tmp_path):
     call = f"_process(int(sys.argv[1]), {str(tmp_path)!r}, {recipe!r}, 50)"
     script = f"from test_several_processes import _process; import sys; {call}"

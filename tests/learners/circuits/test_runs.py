@@ -97,6 +97,7 @@ def test_turns_and_snapshots_come_to_the_same_end() -> None:
     assert whole.records == other.records
 
 
+@pytest.mark.long
 def test_a_killed_run_ends_the_same(run: Path, tmp_path: Path) -> None:
     if run.name != "digits-vowel":
         pytest.skip("one rule is enough")
