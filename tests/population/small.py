@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from bitspike import load_recipe
 
 SMALL = ["model.layers=['8']", "encoder.steps=2", "training.epochs=2", "training.validate_every=1"]
@@ -14,17 +12,6 @@ UPDATES = 14  # of a member: five turns
 
 def small(*more, seed=0):
     return load_recipe("tune-digits", [*SMALL, *more], seed)
-
-
-def same(one, other):
-    """Whether two nested states are equal, bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def untimed(turns):

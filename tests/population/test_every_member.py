@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.population.small import same
+from tests.states import same
 
 import bitspike
 from bitspike import load_recipe

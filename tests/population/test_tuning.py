@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.population.small import UPDATES, same, small, untimed
+from tests.population.small import UPDATES, small, untimed
+from tests.states import same
 
 import bitspike
 from bitspike import load_recipe

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.population.small import SMALL, UPDATES, same, small, untimed
+from tests.population.small import SMALL, UPDATES, small, untimed
+from tests.states import same
 
 import bitspike
 from bitspike.errors import BitspikeError

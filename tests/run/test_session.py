@@ -11,6 +11,7 @@ import sys
 
 import pytest
 import torch
+from tests.states import same
 
 import bitspike
 from bitspike import Session, load_recipe
@@ -23,17 +24,6 @@ from bitspike.run.folder import RunFolder
 FAST = ["training.epochs=2", "model.layers=['32']", "encoder.steps=4", "evaluation.draws=3", "training.batch=200"]
 MOONS = ["training.epochs=2", "encoder.steps=14", "model.layers=['16', '16']", "training.batch=50"]
 RECIPES = {"digits-st": FAST, "digits-bayes": FAST, "two-moons-bayes": MOONS}
-
-
-def same(one, other):
-    """Whether two nested states are equal, bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def finished(session):

@@ -22,7 +22,7 @@ from bitspike.federated.partition import share_out
 from bitspike.federated.record import content
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
-from bitspike.paths import home, is_folder, run_name
+from bitspike.paths import run_name
 from bitspike.run.assemble import load_data
 from bitspike.run.checkpoint import load_checkpoint
 from bitspike.run.conclude import conclude, describe
@@ -30,10 +30,9 @@ from bitspike.run.finished import Run
 from bitspike.run.folder import RunFolder
 from bitspike.run.progress import Progress
 from bitspike.run.recipe import Recipe
-from bitspike.run.recipe_files import load_recipe
 from bitspike.run.session import Place
 from bitspike.run.signals import Handled, Interrupted
-from bitspike.run.start import place_on
+from bitspike.run.start import check_data, place_on, recipe_asked
 
 ENGINES = ("local", "flower-simulation", "flower")
 
@@ -79,17 +78,13 @@ def federate(
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
     check_name("--engine", engine, ENGINES)
-    if isinstance(recipe, str | Path):
-        recipe = load_recipe(str(recipe), overrides, seed)
-    elif overrides or seed is not None:
-        refuse("federate", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
+    recipe = recipe_asked("federate", recipe, overrides, seed)
     if recipe.federation is None:
         refuse(f"recipe '{recipe.name}'", "no table [federation]", "one; `bitspike train` learns it without clients")
     if recipe.population is not None:
         refuse(f"recipe '{recipe.name}'", "a table [population]", "`bitspike tune`, which learns with members")
     folder = RunFolder(Path(out) if out is not None else Path("runs") / run_name(recipe.name))
-    if data is not None and not is_folder(home(data, "--data"), "--data"):
-        refuse("--data", f"'{data}'", "an existing folder")
+    check_data(data)
     folder.check(recipe, resume, overwrite)
     given = dataset
     if engine != "local":

@@ -8,7 +8,7 @@ from typing import Any
 
 from bitspike.data import DataSet
 from bitspike.errors import BitspikeError, check_name, refuse
-from bitspike.paths import home, is_folder, read_text, run_name
+from bitspike.paths import read_text, run_name
 from bitspike.population.federation import Federating, member_of
 from bitspike.population.local import run_turns, waiting
 from bitspike.population.member import Learning, plain
@@ -23,10 +23,10 @@ from bitspike.run.finished import Run
 from bitspike.run.folder import RunFolder
 from bitspike.run.progress import Progress
 from bitspike.run.recipe import Recipe
-from bitspike.run.recipe_files import load_recipe, parse_recipe, print_recipe
+from bitspike.run.recipe_files import parse_recipe, print_recipe
 from bitspike.run.session import Place
 from bitspike.run.signals import Handled, Interrupted
-from bitspike.run.start import place_on
+from bitspike.run.start import check_data, place_on, recipe_asked
 
 ENGINES = ("local",)
 MOST_WORKERS = 256
@@ -58,15 +58,11 @@ def tune(
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
     check_name("--engine", engine, ENGINES)
-    if isinstance(recipe, str | Path):
-        recipe = load_recipe(str(recipe), overrides, seed)
-    elif overrides or seed is not None:
-        refuse("tune", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
+    recipe = recipe_asked("tune", recipe, overrides, seed)
     if recipe.population is None:
         refuse(f"recipe '{recipe.name}'", "no table [population]", "one; `bitspike train` learns it without members")
     folder = RunFolder(Path(out) if out is not None else Path("runs") / run_name(recipe.name))
-    if data is not None and not is_folder(home(data, "--data"), "--data"):
-        refuse("--data", f"'{data}'", "an existing folder")
+    check_data(data)
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         refuse("--workers", workers, f"1 to {MOST_WORKERS}")
     if dataset is not None and (workers or 1) > 1:

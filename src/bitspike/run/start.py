@@ -23,6 +23,21 @@ from bitspike.run.trainer import Trainer
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
 
+def recipe_asked(verb: str, recipe: Recipe | str | Path, overrides: Iterable[str], seed: int | None) -> Recipe:
+    """The recipe that `verb` was called with, by its name, its path, or as an object."""
+    if isinstance(recipe, str | Path):
+        return load_recipe(str(recipe), overrides, seed)
+    if overrides or seed is not None:
+        refuse(verb, "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
+    return recipe
+
+
+def check_data(data: Path | str | None) -> None:
+    """Refuse a data folder that is not there."""
+    if data is not None and not is_folder(home(data, "--data"), "--data"):
+        refuse("--data", f"'{data}'", "an existing folder")
+
+
 def train(
     recipe: Recipe | str | Path,
     out: Path | str | None = None,
@@ -48,17 +63,13 @@ def train(
     """
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
-    if isinstance(recipe, str | Path):
-        recipe = load_recipe(str(recipe), overrides, seed)
-    elif overrides or seed is not None:
-        refuse("train", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
+    recipe = recipe_asked("train", recipe, overrides, seed)
     if recipe.federation is not None:
         refuse(f"recipe '{recipe.name}'", "a table [federation]", "`bitspike federate`, which learns with clients")
     if recipe.population is not None:
         refuse(f"recipe '{recipe.name}'", "a table [population]", "`bitspike tune`, which learns with members")
     folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe.name)
-    if data is not None and not is_folder(home(data, "--data"), "--data"):
-        refuse("--data", f"'{data}'", "an existing folder")
+    check_data(data)
     if not 1 <= processes <= recipe.training.batch:
         refuse("--processes", processes, f"1 to training.batch = {recipe.training.batch}, one example each at least")
     if processes > 1 and (dataset is not None or model is not None):
