@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
 import bitspike
@@ -33,6 +34,15 @@ def _made(make: Callable[..., Any], recipe: str, out: Path, overrides: Sequence[
     return make(recipe, out, overrides=overrides, seed=seed, resume=resume, overwrite=not resume)
 
 
+def evolved(recipe: str, out: Path, overrides: Sequence[str], seed: int = 0) -> Any:
+    """The same of a population, whose turns this process takes."""
+    if (out / "result.json").exists():
+        return bitspike.load(out)
+    resume = any((out / "population").glob("*.json"))
+    print(f"{out}: {'going on' if resume else 'evolving'}", flush=True)
+    return bitspike.tune(recipe, out, overrides=overrides, seed=seed, workers=1, resume=resume, overwrite=not resume)
+
+
 def right(run: Any) -> Tensor:
     """Whether each test example was answered correctly, float64 (N,), by its number in the data set."""
     with np.load(run.path / "predictions.npz") as found:
@@ -49,6 +59,16 @@ def held(run: Any) -> float:
 def interval(paired: Paired) -> dict[str, Any]:
     """As the results hold it."""
     return {"mean": paired.difference, "low": paired.low, "high": paired.high, "seeds": list(paired.seeds)}
+
+
+def gain(one: Sequence[float], other: Sequence[float], level: float = 0.95) -> dict[str, Any]:
+    """Mean of one - other over paired runs with Student's interval, which few runs leave wide (none: without one)."""
+    differences = np.subtract(one, other)
+    mean, count = float(differences.mean()), len(differences)
+    if count < 2:
+        return {"mean": mean, "low": None, "high": None}
+    half = float(student.ppf((1 + level) / 2, count - 1) * differences.std(ddof=1) / count**0.5)
+    return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

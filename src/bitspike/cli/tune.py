@@ -78,8 +78,28 @@ def tune(
         typer.echo(json.dumps(found.result))
         return
     typer.echo(f"report: {page}", err=True)
-    show_table([found.path])
+    front = _front(found.path)
+    show_table([found.path, *front])
     show_shipped([found.path])
+
+
+def _front(path: Path) -> list[Path]:
+    """Runs of the front's networks, where there are several objectives; says what the front is worth."""
+    from bitspike.population.record import read
+    from bitspike.population.start import FRONT
+
+    if not (path / "population.json").exists():  # a replay
+        return []
+    front = read(path / "population.json")[0].get("front")
+    if front is None:
+        return []
+    reference = ", ".join(
+        f"{name} {value:.4g}" for name, value in zip(front["objectives"], front["reference"], strict=True)
+    )
+    runs = [path / FRONT / str(row["member"]) for row in front["networks"]]
+    said = f"front: {len(runs)} networks, {path / FRONT}/K of member K; hypervolume {front['hypervolume']:.4g} on "
+    typer.echo(f"{said}validation, from {reference}", err=True)
+    return runs
 
 
 def _start(

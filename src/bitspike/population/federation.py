@@ -15,7 +15,7 @@ from bitspike.federated.record import content
 from bitspike.federated.server import Server
 from bitspike.federated.start import mixes
 from bitspike.federated.store import Store
-from bitspike.population.member import Learning, checked, plain
+from bitspike.population.member import Learning, checked, costs, plain
 from bitspike.population.space import Space, Values
 from bitspike.population.turn import State
 from bitspike.run.conclude import conclude
@@ -88,9 +88,9 @@ class Federating:
         """As the server measures its rounds."""
         session = self.session
         last = session.records[-1] if session.records else None
-        return (
-            dict(last["validation"]) if self.stepped and last and last["epoch"] == session.epoch else session.validate()
-        )
+        known = self.stepped and last is not None and last["epoch"] == session.epoch
+        measured = dict(last["validation"]) if known and last is not None else session.validate()
+        return measured | costs(session, self.recipe)
 
     def save(self) -> State:
         """Server and clients."""

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bitspike.draws import Key
+from bitspike.energy import activation_bits
 from bitspike.population.space import Space, Values
 from bitspike.population.turn import State
 from bitspike.run.conclude import conclude
+from bitspike.run.evaluation import energy_of
 from bitspike.run.folder import RunFolder
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import parse_recipe, print_recipe
@@ -28,6 +30,17 @@ def checked(session: Session, space: Space) -> None:
     for path, one in space.dimensions.items():
         for share in (0.0, 1.0):
             session.with_values({path: one.at(share)})
+
+
+def costs(session: Session, recipe: Recipe) -> dict[str, float]:
+    """What an inference costs on validation inputs, where the population of `recipe` has that as an objective."""
+    wanted = set() if recipe.population is None else {"energy", "bits"} & set(recipe.population.objectives)
+    if not wanted:
+        return {}
+    members = session.recipe.evaluation.validation_draws if session.learner.bayesian else 1
+    found = energy_of(session.recipe, session.learner, session.validation, members)
+    known = {"energy": found.network.joules_compute, "bits": activation_bits(found.counts)["significant"]}
+    return {name: known[name] for name in sorted(wanted)}
 
 
 class Learning:
@@ -65,8 +78,10 @@ class Learning:
         session = self.session
         last = session.records[-1] if session.records else None
         if self.stepped and session.batch == 0 and last is not None and last["epoch"] == session.epoch:
-            return dict(last["validation"])
-        return session.validate()
+            measured = dict(last["validation"])
+        else:
+            measured = session.validate()
+        return measured | costs(session, self.recipe)
 
     def save(self) -> State:
         """A snapshot."""

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import damaged, refuse
+from bitspike.population.front import hypervolume
 from bitspike.population.lineage import schedule, survivors
-from bitspike.population.turn import Evolution, Turn
+from bitspike.population.turn import Evolution, Turn, front_of
 from bitspike.run.checkpoint import read_json
 
 
@@ -16,6 +17,8 @@ def content(recipe: Any, rules: Evolution, turns: Sequence[Turn], winner: Turn) 
     """Plain values."""
     part = rules.part
     made = sum(turn.made for turn in turns)
+    last = {turn.member: turn for turn in sorted(turns, key=lambda turn: turn.generation)}
+    front = front_of(rules, last.values())
     return {
         "how": {"seed": recipe.seed},
         "strategy": part.strategy,
@@ -33,7 +36,23 @@ def content(recipe: Any, rules: Evolution, turns: Sequence[Turn], winner: Turn) 
         "broken": sum(bool(turn.broken) for turn in turns),
         "survivors": sorted(survivors(turns)),
         "schedule": [stretch.to_dict() for stretch in schedule(turns, winner.node)],
+        **({"front": weighed(rules, turns, front)} if front else {}),
         "turns": [turn.line() for turn in turns],
+    }
+
+
+def weighed(rules: Evolution, turns: Sequence[Turn], front: Sequence[Turn]) -> dict[str, Any]:
+    """The front as plain values: its networks, the best by the last objective first, and what it is worth."""
+    names = rules.part.objectives
+    measured = [rules.costs(rules.point(turn)) for turn in turns if not turn.broken]
+    worst = [max(column) for column in zip(*measured, strict=True)]
+    reference = rules.costs(rules.part.reference) if rules.part.reference else worst
+    return {
+        "objectives": list(names),
+        "higher": [name for name in names if rules.part.cost(name, 1.0) < 0],
+        "reference": rules.costs(reference),
+        "hypervolume": hypervolume([rules.costs(rules.point(turn)) for turn in front], reference),
+        "networks": [{"member": turn.member, "turn": turn.generation, "point": rules.point(turn)} for turn in front],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from bitspike.population.local import run_turns, waiting
 from bitspike.population.member import Learning, plain
 from bitspike.population.record import content
 from bitspike.population.store import Folder
-from bitspike.population.turn import Evolution, Turn, best
+from bitspike.population.turn import Evolution, Turn, best, front_of
 from bitspike.population.workers import Workers, cores, how_many
 from bitspike.run.assemble import load_data
 from bitspike.run.checkpoint import write_atomic
@@ -31,6 +31,7 @@ from bitspike.run.start import check_data, place_on, recipe_asked
 ENGINES = ("local",)
 MOST_WORKERS = 256
 ASKED = "population/recipe.toml"
+FRONT = "front"
 
 
 def tune(
@@ -52,8 +53,9 @@ def tune(
     """Search a recipe's [population] in folder `out` (default runs/NAME); returns the winner's run.
 
     As `train`. The run's recipe.toml is the winner's, with the hyperparameters that it ended with; what was asked for
-    is population/recipe.toml, and population.json says how it went (see `lineage`, `replay`). workers: processes that
-    take turns, by default as many as cores; 1: this one. threads: of each (0: the cores, shared out).
+    is population/recipe.toml, and population.json says how it went (see `lineage`, `replay`). Of several objectives
+    every network of the front is a run too, front/K by its member K. workers: processes that take turns, by default as
+    many as cores; 1: this one. threads: of each (0: the cores, shared out).
     """
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
@@ -125,12 +127,30 @@ class Tuning:
             write_atomic(folder.path / ASKED, print_recipe(self.recipe).encode())
         with Handled(self._ask):
             self._turns()
-        winner = best(self.rules, [turn for turn in map(store.latest, range(self.rules.members)) if turn is not None])
-        _, state = store.state(winner)
-        self.member.load(state, winner.values, self.rules.key(winner.member))
-        turns = store.turns()
+        last = [turn for turn in map(store.latest, range(self.rules.members)) if turn is not None]
+        winner, turns = best(self.rules, last), store.turns()
+        seconds = sum(turn.seconds for turn in turns)
+        for turn in front_of(self.rules, last):
+            self._hand_back(turn, seconds)
+        self._load(winner)
         folder.write("population.json", content(self.recipe, self.rules, turns, winner))
-        return finish(self.member, folder, self.recipe, winner, sum(turn.seconds for turn in turns))
+        return finish(self.member, folder, self.recipe, winner, seconds)
+
+    def _load(self, turn: Turn) -> None:
+        _, state = self.store.state(turn)
+        self.member.load(state, turn.values, self.rules.key(turn.member))
+
+    def _hand_back(self, turn: Turn, seconds: float) -> None:
+        """A network of the front as a run of its own, by its member's number."""
+        own = RunFolder(self.folder.path / FRONT / str(turn.member))
+        if own.finished:
+            return
+        try:
+            own.create(plain(self.recipe, turn.values), False, True)
+            self._load(turn)
+            finish(self.member, own, self.recipe, turn, seconds)
+        finally:
+            own.unlock()
 
     def _turns(self) -> None:
         latest = [self.store.latest(number) for number in range(self.rules.members)]
@@ -145,7 +165,7 @@ class Tuning:
         def watch(turn: Turn) -> None:
             progress.advance(turn.generation - seen[turn.member])
             seen[turn.member] = turn.generation
-            progress.line(f"{self.recipe.name}  {line(turn, self.rules.part.metric)}")
+            progress.line(f"{self.recipe.name}  {line(turn, self.rules.part.metric, self.rules.part.objectives)}")
 
         try:
             if self.workers is None or not waiting(self.rules, latest):
@@ -175,10 +195,11 @@ def finish(
     return member.conclude(folder, seconds)
 
 
-def line(turn: Turn, metric: str) -> str:
-    """A turn in a line."""
+def line(turn: Turn, metric: str, beside: Sequence[str] = ()) -> str:
+    """A turn in a line; beside: other metrics that are said."""
     score = "–" if turn.score is None else f"{turn.score:.4f}"
     said = f"member {turn.member}  updates {turn.updates}  {metric} {score}  "
+    said += "".join(f"{name} {shown(turn.metrics.get(name))}  " for name in beside if name != metric)
     said += "  ".join(f"{path} {shown(value)}" for path, value in turn.values.items())
     if turn.copied and turn.parent is not None:
         said += f"  from member {turn.parent[0]}"

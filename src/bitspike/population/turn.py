@@ -21,6 +21,7 @@ from bitspike.draws import Key, generator
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.population.exploit import Exploit, ranked
 from bitspike.population.explore import rule_of
+from bitspike.population.front import fronts, ordered
 from bitspike.population.space import Space, Values
 from bitspike.run.signals import Interrupted
 
@@ -50,7 +51,8 @@ class Turn:
 
     updates: age at its end, of the weights; made: in this turn. parent: whose weights it went on from (None: fresh);
     taught_by: whose hyperparameters it changed into its own, if it did. score: the metric, None where learning broke
-    (`broken` says why). history: (age, score) of the weights' ancestors and itself at their ready points.
+    (`broken` says why). history: (age, score) of the weights' ancestors and itself at their ready points; points: the
+    same with the values of all objectives, where there are several.
     """
 
     member: int
@@ -67,6 +69,7 @@ class Turn:
     broken: str = ""
     seconds: float = 0.0
     history: list[tuple[int, float | None]] = field(default_factory=list)
+    points: list[tuple[int, list[float] | None]] = field(default_factory=list)
 
     @property
     def node(self) -> Node:
@@ -80,11 +83,11 @@ class Turn:
 
     def line(self) -> dict[str, Any]:
         """As a line of the log: without its history, which earlier lines hold."""
-        return {key: value for key, value in self.to_dict().items() if key != "history"}
+        return {key: value for key, value in self.to_dict().items() if key not in ("history", "points")}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as JSON holds it."""
-        lists = {"history": [list(pair) for pair in self.history]}
+        lists: dict[str, Any] = {name: [list(pair) for pair in getattr(self, name)] for name in ("history", "points")}
         lists |= {name: list(node) for name in ("parent", "taught_by") if (node := getattr(self, name)) is not None}
         return {**asdict(self), **lists}
 
@@ -100,7 +103,9 @@ class Turn:
                 raise ValueError("values or finished of another kind")
             nodes = {name: _node(getattr(turn, name)) for name in ("parent", "taught_by")}
             history = [(int(age), _score(score)) for age, score in turn.history]
-            return cls(**{**turn.__dict__, **nodes, "history": history, "score": _score(turn.score)})
+            points = [(int(age), None if point is None else [*map(float, point)]) for age, point in turn.points]
+            read = {"history": history, "points": points, "score": _score(turn.score)}
+            return cls(**{**turn.__dict__, **nodes, **read})
 
 
 def _node(value: Any) -> Node | None:
@@ -142,13 +147,40 @@ class Evolution:
         return bool(self.part.strategy == "pbt" and turn.updates >= self.part.burn_in)
 
     def standings(self, turn: Turn, others: Iterable[Turn]) -> dict[int, list[float]]:
-        """Scores up to the age of `turn`, of it and of those that have been measured at that age."""
+        """Scores up to the age of `turn`, of it and of those that have been measured at that age.
+
+        Of several objectives one score for each: how many are behind it in the order of fronts (see `front`).
+        """
         found = {}
-        for one in sorted([turn, *others], key=lambda one: one.member):
+        same = sorted([turn, *others], key=lambda one: one.member)
+        if self.part.objectives:
+            return self._places({one.member: dict(one.points) for one in same}, turn.updates)
+        for one in same:
             ages = {age: score for age, score in one.history if age <= turn.updates}
             if turn.updates in ages:
                 found[one.member] = [self.good(ages[age]) for age in sorted(ages)]
         return found
+
+    def _places(self, points: Mapping[int, Mapping[int, list[float] | None]], age: int) -> dict[int, list[float]]:
+        then = {member: ages[age] for member, ages in points.items() if age in ages}
+        costs = {member: self.costs(point) for member, point in then.items() if point is not None}
+        within = {member: cost for member, cost in costs.items() if self.within(cost)}
+        order = ordered(within) + ordered({member: cost for member, cost in costs.items() if member not in within})
+        places = {member: float(len(order) - k) for k, member in enumerate(order)}
+        return {member: [places.get(member, -math.inf)] for member in then}
+
+    def costs(self, point: Sequence[float]) -> list[float]:
+        """Values of the objectives so that less is better (and back again)."""
+        return [self.part.cost(name, value) for name, value in zip(self.part.objectives, point, strict=True)]
+
+    def within(self, costs: Sequence[float]) -> bool:
+        """Whether a point lies within the reference, if there is one; those beyond it come after all others."""
+        reference = self.costs(self.part.reference) if self.part.reference else [math.inf] * len(costs)
+        return all(a < b for a, b in zip(costs, reference, strict=True))
+
+    def point(self, turn: Turn) -> list[float]:
+        """The objectives of a turn whose learning did not break."""
+        return [turn.metrics[name] for name in self.part.objectives]
 
     def source(self, turn: Turn, others: Iterable[Turn]) -> int | None:
         """Whom a member copies after this turn. One whose learning broke copies the best there is."""
@@ -214,12 +246,13 @@ def take_turn(
     member.load(state, values, key)
     if taught is not None or (parent is not None and parent.member != number):
         began_with = score_of(member.evaluate(), part.metric)
-    age, history = (0, []) if parent is None else (parent.updates, parent.history)
+    age = 0 if parent is None else parent.updates
+    history, points = ([], []) if parent is None else (parent.history, parent.points)
     generation = 1 if before is None else before.generation + 1
     metrics: Mapping[str, float] = {}
     broken = ""
     wanted = min(part.every, total - age)
-    made, score = wanted, None
+    made, score, point = wanted, None, None
     try:
         made = member.step(wanted)
         metrics = member.evaluate()
@@ -228,14 +261,18 @@ def take_turn(
     except BitspikeError as error:
         broken = " ".join(str(error).split())[:300]
     else:
-        score = score_of(metrics, part.metric)
-        broken = "" if score is not None else f"{part.metric} is not finite"
+        score, broken = score_of(metrics, part.metric), ""
+        found_values = {name: score_of(metrics, name) for name in part.objectives or [part.metric]}
+        if unknown := [name for name, value in found_values.items() if value is None]:
+            score, broken = None, f"{unknown[0]} is not finite"
+        elif part.objectives:
+            point = [value for value in found_values.values() if value is not None]
     return Turn(
         number, generation, age + made, made, dict(values), score,
         {name: value for name, value in metrics.items() if math.isfinite(value)},
         None if parent is None else parent.node, None if taught is None else taught.node, began_with,
         age + made >= total or made < wanted, broken, round(time.monotonic() - started, 6),
-        [*history, (age + made, score)],
+        [*history, (age + made, score)], [*points, (age + made, point)] if part.objectives else [],
     )  # fmt: skip
 
 
@@ -257,9 +294,30 @@ def score_of(metrics: Mapping[str, float], metric: str) -> float | None:
 
 def best(rules: Evolution, turns: Iterable[Turn]) -> Turn:
     """The winner: the best score among the oldest; of equal ones the lowest number."""
-    found = list(turns)
-    age = max(turn.updates for turn in found if not turn.broken) if any(not turn.broken for turn in found) else 0
-    equals = [turn for turn in found if turn.updates == age and not turn.broken]
-    if not equals:
-        raise BitspikeError(f"population: learning broke for every member; the first: {found[0].broken}")
+    equals = _oldest(turns)
     return max(equals, key=lambda turn: (rules.good(turn.score), -turn.member))
+
+
+def front_of(rules: Evolution, turns: Iterable[Turn]) -> list[Turn]:
+    """Those of the oldest that nobody dominates, by the last objective, the best first; of equal ones the first.
+
+    Beyond the reference are none of them, unless all are.
+    """
+    if not rules.part.objectives:
+        return []
+    known = {turn.member: turn for turn in _oldest(turns)}
+    costs = {member: tuple(rules.costs(rules.point(turn))) for member, turn in known.items()}
+    costs = {member: cost for member, cost in costs.items() if rules.within(cost)} or costs
+    first = {point: member for member, point in sorted(costs.items(), reverse=True)}
+    front = [member for member in fronts(costs)[0] if first[costs[member]] == member]
+    return [known[member] for member in sorted(front, key=lambda member: (*costs[member][::-1], member))]
+
+
+def _oldest(turns: Iterable[Turn]) -> list[Turn]:
+    """Members that have learned longest, those whose learning broke left out."""
+    found = list(turns)
+    whole = [turn for turn in found if not turn.broken]
+    if not whole:
+        raise BitspikeError(f"population: learning broke for every member; the first: {found[0].broken}")
+    age = max(turn.updates for turn in whole)
+    return [turn for turn in whole if turn.updates == age]

@@ -61,6 +61,9 @@ ENTRIES: dict[str, tuple[type, str]] = {
 # Numbers, or one for each layer, bin or step.
 PLURAL = _names("accuracy confidence counts spikes rates neurons layers bits test validation steps limit")
 
+# Tables whose names are other people's.
+OPEN = _names("metrics")
+
 # Arrays of the .npz files by the dimensions that they may have, and those that hold shares.
 DIMENSIONS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("temperature",), (0,)),
@@ -146,7 +149,7 @@ def _walk(value: object, where: str, key: str, kinds: bool, depth: int = 0) -> N
             below = f"{key}.{name}".strip(".")
             if kinds:
                 _of_its_kind(name, each, f"{where} {below}")
-            _walk(each, where, below, kinds, depth + 1)
+            _walk(each, where, below, kinds and name not in OPEN, depth + 1)
     elif isinstance(value, list):
         for number, each in enumerate(value):
             _walk(each, where, f"{key}[{number}]", kinds, depth + 1)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bitspike.errors import refuse
-from bitspike.reports import figures, style
+from bitspike.reports import figures, front, style
 from bitspike.reports.measurement import Measurement, Progress
 from bitspike.reports.rundata import RunData, number, section
 from bitspike.reports.sections import Section
@@ -51,6 +51,7 @@ class Evolved(Measurement):
             parent = row.get("parent")
             if parent is not None and not (isinstance(parent, list) and [type(n) for n in parent] == [int, int]):
                 refuse(f"{place} turns", f"parent {parent!r}", "member and generation")
+        front.check(found, place)
 
     @classmethod
     def sections(cls, run: RunData, found: dict[str, Any]) -> list[Section]:
@@ -66,6 +67,7 @@ class Evolved(Measurement):
             "when a member is ready."
         )
         sections = [Section("population", "How members evolved", caption, drawn, table=_table(found))]
+        sections += front.sections(found)
         if lines := schedules(found["schedule"]):
             caption = "What the winner's network was trained with; `bitspike tune replay` trains it so from scratch."
             sections.append(Section("schedule", "The schedule that was found", caption, lines))

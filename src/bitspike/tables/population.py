@@ -12,7 +12,9 @@ from bitspike.options import Count, Options, Unread
 from bitspike.tables.chosen import Chosen, usual
 
 MOST = 10_000
-HIGHER = ("accuracy",)
+MOST_WEIGHED = 1000  # every one is compared with every other at each turn
+HIGHER = ("accuracy", "score")
+Measured = Literal["nll", "accuracy", "brier", "ece", "rmse", "score"]
 
 
 class Population(Options):
@@ -30,10 +32,18 @@ class Population(Options):
     """Updates (rounds of a federation) between two ready points of a member."""
     burn_in: Annotated[int, Field(ge=0)] = 0
     """Updates before a member may copy."""
-    metric: Literal["nll", "accuracy", "brier", "ece", "rmse"] = "nll"
-    """What is measured on validation at a ready point."""
+    metric: Measured = "nll"
+    """What is measured on validation at a ready point; score: what an object of one's own says of itself."""
     direction: Literal["min", "max"] | None = None
     """Whether less of it is better; left out: as it is for the metric."""
+    objectives: Annotated[list[Measured | Literal["energy", "bits"]], Field(max_length=4)] = Field(default_factory=list)
+    """Two or more that are weighed against each other, the metric among them: members spread along the front, by
+    non-dominated sorting and crowding, and all networks of the front are handed back. energy: joules of an inference,
+    the 45 nm estimate of its arithmetic; bits: mean significant bits of an activation, of spikes their rate; both on
+    validation inputs."""
+    reference: list[Annotated[float, Field(ge=-1e30, le=1e30)]] = Field(default_factory=list)
+    """The worst that is of use, a value for each objective: networks beyond it come after all others, and the front's
+    hypervolume begins here; left out: everything is of use, and it begins at the worst that was measured."""
     inherit: Literal["all", "weights", "hyperparameters"] = "all"
     """What is copied. Optimiser, position and random state go with the weights; explore changes copied hyperparameters
     only."""
@@ -50,7 +60,23 @@ class Population(Options):
                     raise ValueError(f"space.{path}.points = {dimension.points} wants strategy = 'grid'")
         elif self.members > MOST:
             raise ValueError(f"a grid of {self.members} points: wanted {MOST} at most")
+        self._weighed()
         return self
+
+    def _weighed(self) -> None:
+        names = self.objectives
+        if len(self.reference) != (len(names) if self.reference else 0):
+            raise ValueError(f"reference = {self.reference}: wanted a value for each of objectives = {names}")
+        if not names:
+            return
+        if len(set(names)) != len(names) or len(names) < 2:
+            raise ValueError(f"objectives = {names}: wanted two or more that differ")
+        if self.members > MOST_WEIGHED:
+            raise ValueError(f"objectives with {self.members} members: wanted {MOST_WEIGHED} at most")
+        if self.metric not in names:
+            raise ValueError(f"objectives = {names}: wanted metric = '{self.metric}' among them")
+        if self.exploit.named.name == "t-test":
+            raise ValueError("exploit.kind = 't-test' beside objectives: wanted truncation or tournament")
 
     @property
     def members(self) -> int:
@@ -64,6 +90,11 @@ class Population(Options):
     def higher(self) -> bool:
         """Whether more of the metric is better."""
         return self.direction == "max" or (self.direction is None and self.metric in HIGHER)
+
+    def cost(self, objective: str, value: float) -> float:
+        """A value of an objective so that less is better."""
+        higher = self.higher if objective == self.metric else objective in HIGHER
+        return -value if higher else value
 
     def unread(self, recipe: Any) -> Iterator[Unread]:
         """Those that do not evolve copy nobody."""
