@@ -16,4 +16,4 @@ def small(*more, seed=0):
 
 def untimed(turns):
     """Plain turns without what a clock has measured."""
-    return [{key: value for key, value in turn.line().items() if key != "seconds"} for turn in turns]
+    return [{key: value for key, value in turn.line().items() if key not in ("seconds", "ended")} for turn in turns]

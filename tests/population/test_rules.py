@@ -154,3 +154,11 @@ def test_ones_own_rule_has_options_and_stays_within_bounds():
 def test_a_space_that_cannot_be_is_refused(space, said):
     with pytest.raises(ValueError, match=said):
         Population(space=space)
+
+
+def test_set_reaches_into_the_space_by_a_path_in_quotes():
+    new = """population.space."learner.clip"={kind="uniform", low=0, high=1}"""
+    given = ['population.space."optimizer.lr".high=1', "population.space.'model.neuron.tau'.low=1.5", new]
+    space = bitspike.load_recipe("tune-digits", given).population.space
+    assert (space["optimizer.lr"].high, space["optimizer.lr"].low) == (1.0, 1e-4)
+    assert (space["model.neuron.tau"].low, space["learner.clip"].high) == (1.5, 1.0)

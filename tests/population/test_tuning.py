@@ -17,6 +17,7 @@ from bitspike.population.member import Learning
 from bitspike.population.record import read
 from bitspike.population.store import Folder
 from bitspike.population.turn import Turn
+from bitspike.reports.population import Busy, progress
 from bitspike.run.assemble import load_data
 from bitspike.run.checkpoint import load_checkpoint
 from bitspike.run.signals import Interrupted
@@ -49,6 +50,14 @@ def test_a_population_ends_as_an_ordinary_run(tuned):
     page = bitspike.report(tuned.path).read_text()
     assert "How members evolved" in page
     assert "The schedule that was found" in page
+    assert "The best so far" in page
+    assert progress([turn | {"ended": 0.0} for turn in found["turns"]], "nll", False) == []
+
+
+def test_time_counts_once_where_turns_overlap_and_not_at_all_in_a_pause():
+    clock = Busy()
+    assert [clock.until(*pair) for pair in ((0, 2), (1, 3), (10, 12), (11, 12.5))] == [2, 3, 5, 5.5]
+    assert clock.until(2, 13) == 13
 
 
 def test_the_log_says_who_came_from_whom(tuned):

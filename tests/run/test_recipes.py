@@ -57,6 +57,8 @@ def test_the_hash_ignores_the_seed_and_nothing_else():
         ("optimizer.lr=nan", "optimizer.lr: got nan"),
         ("optimizer.options.eps=nan", "optimizer.options: .*numbers must be finite, not nan"),
         ("training", "--set: got 'training', wanted KEY=VALUE"),
+        ("population.space.optimizer.lr.high=1", 'in quotes: population.space."optimizer.lr".high'),
+        ('population.space."optimizer.lr.high=1', "a key with whole quotes"),
         ("name.x=3", "--set: got 'name.x=3', wanted a table at 'name', which is a value"),
     ],
 )

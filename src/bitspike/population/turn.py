@@ -52,7 +52,7 @@ class Turn:
     updates: age at its end, of the weights; made: in this turn. parent: whose weights it went on from (None: fresh);
     taught_by: whose hyperparameters it changed into its own, if it did. score: the metric, None where learning broke
     (`broken` says why). history: (age, score) of the weights' ancestors and itself at their ready points; points: the
-    same with the values of all objectives, where there are several.
+    same with the values of all objectives, where there are several. seconds: it took; ended: when, in Unix time.
     """
 
     member: int
@@ -70,6 +70,7 @@ class Turn:
     seconds: float = 0.0
     history: list[tuple[int, float | None]] = field(default_factory=list)
     points: list[tuple[int, list[float] | None]] = field(default_factory=list)
+    ended: float = 0.0
 
     @property
     def node(self) -> Node:
@@ -273,6 +274,7 @@ def take_turn(
         None if parent is None else parent.node, None if taught is None else taught.node, began_with,
         age + made >= total or made < wanted, broken, round(time.monotonic() - started, 6),
         [*history, (age + made, score)], [*points, (age + made, point)] if part.objectives else [],
+        round(time.time(), 3),
     )  # fmt: skip
 
 
@@ -280,7 +282,7 @@ def _still(before: Turn) -> Turn:
     """A member whose learning broke, and that has nobody to copy, is finished."""
     return replace(
         before, generation=before.generation + 1, made=0, finished=True, seconds=0.0, parent=before.node,
-        taught_by=None, began_with=None,
+        taught_by=None, began_with=None, ended=round(time.time(), 3),
     )  # fmt: skip
 
 

@@ -60,13 +60,20 @@ class Evolved(Measurement):
         if not turns:
             return []
         winner = int(number(section(found, "winner"), "member") or 0)
-        drawn = [tree(turns, winner), *scores(turns, winner, str(found.get("metric", "score")))]
+        metric = str(found.get("metric", "score"))
+        drawn = [tree(turns, winner), *scores(turns, winner, metric)]
         caption = (
             "Each line is a member; a dotted one leads from the network that was copied to the one that went on with "
             "it. Whoever the winner's weights go back to is drawn in its colour. Scores are measured on validation "
             "when a member is ready."
         )
         sections = [Section("population", "How members evolved", caption, drawn, table=_table(found))]
+        if lines := progress(turns, metric, found.get("direction") == "max"):
+            caption = (
+                "The best of all scores so far, as turns ended: over all members' updates, and over the time in which "
+                "a turn was under way somewhere (starts of workers and pauses left out)."
+            )
+            sections.append(Section("progress", "The best so far", caption, lines))
         sections += front.sections(found)
         if lines := schedules(found["schedule"]):
             caption = "What the winner's network was trained with; `bitspike tune replay` trains it so from scratch."
@@ -130,6 +137,44 @@ def scores(turns: list[dict[str, Any]], winner: int, metric: str) -> list[Figure
     if not lines:
         return []
     return [figures.curves(lines, f"{metric} on validation", "update", looks=looks, named=False)]
+
+
+def progress(turns: list[dict[str, Any]], metric: str, higher: bool) -> list[Figure]:
+    """The best score so far, over updates of all members and over wall-clock time; none of logs without times."""
+    if not all((number(turn, "ended") or 0.0) > 0 for turn in turns):
+        return []
+    made, clock, best = 0, Busy(), None
+    rows = []
+    for turn in sorted(turns, key=lambda turn: turn["ended"]):
+        made += turn["made"]
+        seconds = clock.until(turn["ended"] - (number(turn, "seconds") or 0.0), turn["ended"])
+        score = number(turn, "score")
+        if score is not None and (best is None or (score > best if higher else score < best)):
+            best = score
+        if best is not None:
+            rows.append((made, seconds, best))
+    if not rows:
+        return []
+    updates, seconds, values = np.asarray(rows, dtype=float).T
+    looks = [(style.VERMILION, "-")]
+    return [
+        figures.curves([("best", at, values)], f"best {metric} on validation", unit, looks=looks)
+        for at, unit in ((updates, "update of all members"), (seconds, "second"))
+    ]
+
+
+class Busy:
+    """Time in which something was under way, of stretches told in the order of their ends."""
+
+    def __init__(self) -> None:
+        self.stretches: list[tuple[float, float]] = []
+
+    def until(self, begin: float, end: float) -> float:
+        """With one more stretch."""
+        while self.stretches and self.stretches[-1][1] >= begin:
+            begin = min(begin, self.stretches.pop()[0])
+        self.stretches.append((begin, end))
+        return sum(end - begin for begin, end in self.stretches)
 
 
 def _curve(turns: list[dict[str, Any]], member: int) -> tuple[Any, Any] | None:

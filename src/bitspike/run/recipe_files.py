@@ -122,14 +122,17 @@ def _make_way(data: dict[str, Any], overrides: list[str]) -> None:
 
 def _override(data: dict[str, Any], text: str) -> None:
     """Apply "a.b=value": the value is TOML, or else a plain string."""
-    path, separator, value = text.partition("=")
-    keys = path.strip().split(".")
-    if len(keys) > DEEPEST:
-        refuse("--set", repr(text), f"a key of at most {DEEPEST} parts")
     try:
         text.encode()
     except UnicodeEncodeError:
         refuse("--set", repr(text), "UTF-8 text")
+    path, separator, value = text.partition("=")
+    keys = _keys(path.strip(), text)
+    if len(keys) > DEEPEST:
+        refuse("--set", repr(text), f"a key of at most {DEEPEST} parts")
+    if keys[:2] == ["population", "space"] and len(keys) > 4:
+        quoted = f'population.space."{".".join(keys[2:-1])}".{keys[-1]}'
+        refuse("--set", repr(text), f"the hyperparameter in quotes: {quoted}")
     if not separator or not all(keys):
         refuse("--set", repr(text), "KEY=VALUE, such as training.epochs=5")
     try:
@@ -147,6 +150,22 @@ def _override(data: dict[str, Any], text: str) -> None:
         if not isinstance(table, dict):
             refuse("--set", repr(text), f"a table at '{key}', which is a value")
     table[keys[-1]] = parsed
+
+
+def _keys(path: str, text: str) -> list[str]:
+    """The keys of a path; one in quotes may hold dots: population.space."optimizer.lr".high."""
+    if '"' not in path and "'" not in path:
+        return path.split(".")
+    try:
+        table = tomllib.loads(f"{path} = 0")
+    except ValueError:
+        refuse("--set", repr(text), 'a key with whole quotes, such as population.space."optimizer.lr".high=0.1')
+    keys = []
+    while isinstance(table, dict) and len(table) == 1:
+        (key,) = table
+        keys.append(key)
+        table = table[key]
+    return keys
 
 
 def options_of(texts: Iterable[str]) -> dict[str, Any]:
