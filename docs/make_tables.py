@@ -2,16 +2,20 @@
 
 A table stands between `<!-- results: RECIPE RECIPE ... -->` and `<!-- end -->`; whatever is between is replaced. Other
 words than "results" make other tables: see `main` and `spike_tables`.
-Usage: python docs/make_tables.py
+Usage: python docs/make_tables.py, or with --check to change nothing and fail where a table is not what the results say
 """
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import spike_tables
+from by_weight import with_readings
 
 from bitspike.share import wilson
 
@@ -37,9 +41,12 @@ BITS = [
     ("bits", "bits.levels.total.average", 1, 2),
     ("two's complement", "bits.levels.total.average_range", 1, 2),
     ("entropy", "bits.levels.total.entropy", 1, 2),
+    ("by weight", "bits.average_by_weight", 1, 2),
     ("significant", "bits.levels.total.significant", 1, 2),
+    ("by weight", "bits.significant_by_weight", 1, 2),
     ("without zeros", "bits.levels.total.significant_nonzero", 1, 2),
     ("with real states", "bits.average_with_real_states", 1, 2),
+    ("with carries", "bits.average_with_carries", 1, 2),
     ("additions", "energy.network.ac", 1e-6, 1),
     ("multiply-adds", "energy.network.mac", 1e-6, 1),
 ]
@@ -58,7 +65,7 @@ READINGS = {"test_map": "- MAP", "test_single_draw": "- one draw"}
 def stored(names: list[str]) -> dict[str, Any]:
     """Results by recipe; what was not measured yet has no row."""
     found = {name: spike_tables.read(name) for name in names}
-    return {name: result for name, result in found.items() if result is not None}
+    return {name: with_readings(result) for name, result in found.items() if result is not None}
 
 
 def at(data: dict[str, Any], path: str) -> Any:
@@ -121,19 +128,35 @@ def plain_table(names: list[str], columns: list[tuple[str, str, float, int]]) ->
     return spike_tables.markdown(lines)
 
 
+def tables_of(text: str) -> str:
+    """The document with its tables as the results have them."""
+
+    def made(match: re.Match[str]) -> str:
+        head, kind, names, end = match.groups()
+        if kind in spike_tables.MAKERS:
+            return head + spike_tables.MAKERS[kind](names.split()) + end
+        columns = {"bits": BITS, "spikes": SPIKES}.get(kind)
+        made = plain_table(names.split(), columns) if columns else table(names.split(), kind == "brief")
+        return head + made + end
+
+    return BLOCK.sub(made, text)
+
+
 def main() -> None:
-    """Both documents, in place."""
+    """Both documents, in place or compared."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 where a line differs")
+    check, differs = parser.parse_args().check, False
     for path in (ROOT / "README.md", ROOT / "docs" / "findings.md"):
-
-        def made(match: re.Match[str]) -> str:
-            head, kind, names, end = match.groups()
-            if kind in spike_tables.MAKERS:
-                return head + spike_tables.MAKERS[kind](names.split()) + end
-            columns = {"bits": BITS, "spikes": SPIKES}.get(kind)
-            made = plain_table(names.split(), columns) if columns else table(names.split(), kind == "brief")
-            return head + made + end
-
-        path.write_text(BLOCK.sub(made, path.read_text()))
+        old = path.read_text()
+        new = tables_of(old)
+        if not check:
+            path.write_text(new)
+            continue
+        for line in difflib.unified_diff(old.splitlines(), new.splitlines(), str(path), "results/", n=0, lineterm=""):
+            print(line)
+            differs = True
+    sys.exit(differs)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def own_recipe(folder: Path, data: str, encoder: str, name: str = "mine") -> Pat
     path = folder / f"{name}.toml"
     path.write_text(
         f'name = "{name}"\n[data]\nset = "folder"\n{data}\n[encoder]\n{encoder}\n'
-        '[model]\nlayers = ["24"]\n[weights]\nprecision = "bayesian"\n[training]\nepochs = 30\nbatch = 16\n'
+        '[model]\nlayers = ["24"]\n[weights]\nprecision = "bayesian"\n[training]\nepochs = 15\nbatch = 16\n'
         "[optimizer]\nlr = 0.01\n[latent_optimizer]\nlr = 0.3\n"
     )
     return path

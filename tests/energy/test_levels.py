@@ -40,6 +40,8 @@ def test_every_statistic_by_hand():
     assert found.mean_abs == (1 + 3 + 8) / 8
     assert found.spikes == (4 + 8) / 2
     assert found.adds == 10 * 4 + 1 * 8
+    assert found.average_by_weight == pytest.approx((10 * log3 + 1 * 0) / 11)
+    assert found.significant_by_weight == pytest.approx((10 * (1 + 2) + 1 * 4 * log3) / (4 * 11))
 
 
 def test_silence_has_one_level_one_bit_and_no_nonzero_mean():
@@ -48,7 +50,7 @@ def test_silence_has_one_level_one_bit_and_no_nonzero_mean():
     found = collector.levels().total
     assert (found.average, found.average_range, found.entropy, found.most_levels) == (0, 1, 0, 1)
     assert (found.significant, found.significant_nonzero, found.bit_length_nonzero, found.silent) == (0, 0, 0, 1)
-    assert found.adds is None
+    assert (found.adds, found.average_by_weight, found.significant_by_weight) == (None, None, None)
 
 
 @pytest.mark.parametrize("largest", [1, 2, 3, 4, 7, 8, 1023, 1024])
@@ -155,6 +157,9 @@ def test_the_total_weighs_layers_by_units_and_by_values():
     assert found.total.significant == pytest.approx((24 * 1 + 3 * 2) / 30)
     assert found.total.spikes == pytest.approx((4 * 2 + 1 * 3) / 5)
     assert found.total.adds == 2 * 4 * 2 + 5 * 3
+    met = (24 * 2, 6 * 5)  # a weight meets each value of "a" at two places, of "b" at five
+    assert found.total.average_by_weight == pytest.approx((met[0] * 0 + met[1] * 1) / sum(met))
+    assert found.total.significant_by_weight == pytest.approx((24 * 2 * 1 + 3 * 5 * 2) / sum(met))
     assert found.layers["b"].silent == 0.5
     # One fan-out missing: no total.
     collector.fan_out.pop("b")

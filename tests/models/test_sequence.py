@@ -69,6 +69,11 @@ def test_every_kind_trains_from_a_recipe_and_is_loaded_again(kind: str, tmp_path
         real = run.result["bits"]["average_with_real_states"]
         # The memory of the parallel form is real inside; the sequential one keeps nothing to itself here.
         assert real > 5 if kind == "lmu-parallel" else real == levels["total"]["average"]
+        # Carries are real numbers, one for each number that is sent.
+        assert run.result["bits"]["average_with_carries"] > 16
+        layers = levels["layers"]
+        lowest, highest = sorted(layers[name]["significant"] for name in ("cell.memory", "cell.spikes"))
+        assert lowest < run.result["bits"]["significant_by_weight"] < highest
         page = report(tmp_path / "run").read_text()
         assert "log₂ of levels used" in page
         assert "cell.memory" in page

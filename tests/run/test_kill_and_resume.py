@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 COMMAND = str(Path(sys.executable).with_name("bitspike"))
-SMALL = ["--set", "training.epochs=12", "--set", "training.checkpoint_seconds=0.2", "--threads", "1"]
+SMALL = ["--set", "training.epochs=20", "--set", "training.checkpoint_seconds=0.2", "--threads", "1"]
+SMALL += ["--set", "model.layers=['32']", "--set", "encoder.steps=4", "--set", "evaluation.draws=3"]
 
 
 def start(recipe: str, out: Path, *more: str) -> subprocess.Popen[bytes]:

@@ -48,14 +48,14 @@ def _process(rank: int, folder: str, recipe: str, count: int) -> None:
 
 @pytest.mark.parametrize("recipe", [pytest.param("digits-st", marks=pytest.mark.long), "digits-bayes"])
 def test_two_processes_equal_one(recipe, tmp_path):
-    call = f"_process(int(sys.argv[1]), {str(tmp_path)!r}, {recipe!r}, 50)"
+    call = f"_process(int(sys.argv[1]), {str(tmp_path)!r}, {recipe!r}, 20)"
     script = f"from test_several_processes import _process; import sys; {call}"
     command = [sys.executable, "-c", script]
     pair = [subprocess.Popen([*command, str(rank)], cwd=Path(__file__).parent) for rank in (0, 1)]
-    losses, _ = updates(recipe, torch.float64, 50)
+    losses, _ = updates(recipe, torch.float64, 20)
     _, gradients = updates(recipe, torch.float32, 1)
     assert [p.wait(timeout=240) for p in pair] == [0, 0]
-    assert len(losses) == 50
+    assert len(losses) == 20
     for rank in (0, 1):
         got = torch.load(tmp_path / f"{rank}.pt")
         assert got["losses"] == pytest.approx(losses, rel=1e-8)

@@ -22,6 +22,8 @@ layers together, in total:
 | spikes              | sum of |n|, divided by units times presentations: spikes per unit and presentation      |
 | adds                | sum over values of |n| times the unit's fan-out, divided by presentations: additions of |
 |                     | a weight per inference; none where a fan-out is not known                               |
+| average_by_weight   | average and significant once more, each value weighted by the unit's fan-out: bits that |
+| significant_by_weight | a weight is multiplied with; none where a fan-out is not known or none is met         |
 
 "Bits of an activity" can mean any of the first three; published figures do not always say which. Units of the largest
 layer weigh most in the total, and for the means over values layers that run for more steps do.
@@ -63,6 +65,8 @@ class LevelStatistics:
     mean_abs: float
     spikes: float
     adds: float | None
+    average_by_weight: float | None = None
+    significant_by_weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,7 @@ def _sums(counts: LevelCounts, reach: Tensor | None, presentations: int) -> dict
     largest = torch.where(counts.table > 0, size, 0.0).amax(1)
     shares = table / values
     total = of_number.sum().item()
+    met = None if reach is None else values.squeeze(1) * reach  # meetings of a value of each unit with a weight
     return {
         "units": len(table),
         "presentations": presentations,
@@ -183,6 +188,9 @@ def _sums(counts: LevelCounts, reach: Tensor | None, presentations: int) -> dict
         "spikes": (of_number * size).sum().item(),
         "per_unit": (of_number * size).sum().item() / (len(table) * presentations),
         "adds": None if reach is None else ((table @ size) @ reach).item() / presentations,
+        "met": None if met is None else met.sum().item(),
+        "average_by_weight": None if met is None else (met @ levels.double().log2()).item(),
+        "significant_by_weight": None if reach is None else ((table @ (1 + size).log2()) @ reach).item(),
     }
 
 
@@ -195,6 +203,8 @@ def _statistics(parts: list[dict[str, Any]]) -> LevelStatistics:
     bits = {key: total(key) / units for key in ("average", "average_range", "entropy")}
     for key in ("significant", "bit_length"):
         bits |= {key: total(key) / values, f"{key}_nonzero": total(key) / nonzero if nonzero else 0.0}
+    known = all(part["met"] is not None for part in parts)
+    met = total("met") if known else 0.0
     return LevelStatistics(
         units=units,
         values=values,
@@ -203,5 +213,7 @@ def _statistics(parts: list[dict[str, Any]]) -> LevelStatistics:
         silent=1 - nonzero / values,
         mean_abs=total("spikes") / values,
         spikes=sum(part["per_unit"] * part["units"] for part in parts) / units,
-        adds=None if any(part["adds"] is None for part in parts) else total("adds"),
+        adds=total("adds") if known else None,
+        average_by_weight=total("average_by_weight") / met if met else None,
+        significant_by_weight=total("significant_by_weight") / met if met else None,
     )

@@ -121,6 +121,12 @@ class SequenceNetwork(nn.Module):
         answer: Tensor = self.readout(self._final(x))
         return answer
 
+    def fan_out(self) -> dict[str, float]:
+        """Weights that one count of a hidden unit meets where only the read-out hears it."""
+        quantised = getattr(self.cell, "spikes", None) is not None
+        heard = "spikes" in self.cell.fan_out() if quantised else True
+        return {} if heard else {"cell.spikes": self.readout.out_features}
+
     def over_time(self, x: Tensor) -> Tensor:
         """Read-outs (T, B, outputs) after each step, from the `read` states up to it, or all there are by then."""
         if getattr(self.cell, "begins_where_read", False):

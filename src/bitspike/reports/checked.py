@@ -33,7 +33,8 @@ def _names(text: str) -> frozenset[str]:
 NUMBERS = _names(
     "epoch epochs kept_epoch best_epoch seconds step steps accuracy nll brier ece adaptive_ece classwise_ece rmse loss "
     "temperature noise scaled_nll draws spikes counts weights_stored significant significant_nonzero spikes_per_neuron "
-    "average average_range average_with_real_states entropy bit_length most_levels largest silent adds units mac ac "
+    "average average_range average_with_real_states average_with_carries average_by_weight "
+    "significant_by_weight entropy bit_length most_levels largest silent adds units mac ac "
     "add_real neuron_updates filter_updates joules joules_compute joules_neurons joules_synops synop neuron here at "
     "joules_compute_zeros_skipped joules_compute_input_zeros_skipped activation_bits weight_bits dense "
     "spikes_per_synapse time dt tau_s twin agreement start end mean_rate rate examples limit ann within_a_point "

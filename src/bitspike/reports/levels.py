@@ -15,6 +15,8 @@ READINGS = (
     ("entropy", "entropy", lambda v: fixed(v, 2)),
     ("significant", "log₂(1 + |n|), zeros included", lambda v: fixed(v, 2)),
     ("significant_nonzero", "log₂(1 + |n|), without zeros", lambda v: fixed(v, 2)),
+    ("average_by_weight", "log₂ of levels, by weights met", lambda v: fixed(v, 2)),
+    ("significant_by_weight", "log₂(1 + |n|), by weights met", lambda v: fixed(v, 2)),
     ("bit_length", "binary digits of |n|, zeros included", lambda v: fixed(v, 2)),
     ("most_levels", "most levels of a unit", whole),
     ("largest", "largest |n|", whole),
@@ -41,4 +43,10 @@ def levels(run: RunData) -> Table | None:
     average = number(section(run.result, "bits"), "average")
     if kept is not None and average is not None and kept > average:
         note += f" With the real numbers of state that cells keep to themselves at 32 bits, the mean is {kept:.2f}."
+    carried = number(section(run.result, "bits"), "average_with_carries")
+    if carried is not None:
+        note += (
+            f" With the rounding errors that units carry to their next step at 32 bits as well, it is {carried:.2f}. "
+            "“By weights met”: each unit counts as often as there are weights that it reaches."
+        )
     return Table(["bits", *columns], rows, note)
