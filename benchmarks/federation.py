@@ -4,8 +4,13 @@ Run: python -m benchmarks.federation [--quick], in an environment with the extra
 and MNIST in BITSPIKE_DATA. 784-1000-200-10, 1 M weights, 100 clients, 10 a round, one pass over a client's images.
 Overhead is what a round takes beyond the clients' own learning (batches and updates): in seconds of wall, and of
 processor time of this process and all that descend from it. Clients learn one after the other in both, with one thread
-(--threads: more). Rounds are measured on validation after the last only, which is not timed; nor are the first round
-and the start of Flower. "whole" is the wall time of all of it, start, first and last round too, but for learning.
+(--threads: more). Rounds are measured on validation after the last only, which is not timed; nor is the first round.
+
+    both       the network is put into each client and taken out, a reply is checked and measured, replies are added up
+    Flower     beside that: its processes and Ray's, orders and replies as sealed bytes, its messages, waiting for them
+
+"start" is what comes before the first round: making clients, starting Flower and Ray. "whole" is all that is not
+learning: start, first and last round and the last measurement too.
 """
 
 from __future__ import annotations
@@ -77,17 +82,29 @@ def spent() -> float:
 
 
 def timed(client: Client, said: Path) -> Client:
-    """The client, whose learning is written down as (wall, processor) seconds, a line for each batch."""
-    learn = client.session.learn
+    """The client, whose learning is written down as (wall, processor) seconds and batches, a line for each round of it.
+
+    Nothing is written between batches, so that the notes are no overhead of theirs.
+    """
+    learn, work = client.session.learn, client.work
+    spent = [0.0, 0.0, 0.0]
 
     def measured() -> dict[str, float]:
         wall, processor = time.perf_counter(), time.process_time()
         found = learn()
-        with said.open("a") as file:
-            file.write(f"{time.perf_counter() - wall} {time.process_time() - processor}\n")
+        spent[1] += time.process_time() - processor
+        spent[0] += time.perf_counter() - wall
+        spent[2] += 1
         return found
 
-    client.session.learn = measured  # type: ignore[method-assign]
+    def noted(*given: Any) -> Any:
+        spent[:] = 0.0, 0.0, 0.0
+        found = work(*given)
+        with said.open("a") as file:
+            file.write("{} {} {}\n".format(*spent))
+        return found
+
+    client.session.learn, client.work = measured, noted  # type: ignore[method-assign]
     return client
 
 
@@ -108,13 +125,18 @@ def measure(engine: Any, server: Server, said: Path) -> dict[str, float]:
         engine.round()
     rounds = server.number - first
     wall, processor = (time.perf_counter() - wall) / rounds, (spent() - processor) / rounds
-    lines = [tuple(map(float, line.split())) for line in said.read_text().splitlines()[before:]]
-    own_wall, own_processor = (sum(line[at] for line in lines) / rounds for at in (0, 1))
+    own_wall, own_processor, batches = (total / rounds for total in learned(said, before))
     return {
-        "rounds": rounds, "rounds_per_second": 1 / wall, "batches": len(lines) / rounds,
+        "rounds": rounds, "rounds_per_second": 1 / wall, "batches": batches,
         "wall": wall, "wall_learning": own_wall, "wall_overhead": wall - own_wall,
         "processor": processor, "processor_learning": own_processor, "processor_overhead": processor - own_processor,
     }  # fmt: skip
+
+
+def learned(said: Path, begin: int = 0) -> list[float]:
+    """Wall seconds, processor seconds and batches of all learning from line `begin` on."""
+    lines = [list(map(float, line.split())) for line in said.read_text().splitlines()[begin:]]
+    return [sum(column) for column in zip(*lines, strict=True)]
 
 
 def main() -> None:
@@ -137,7 +159,7 @@ def main() -> None:
         for name in ("local", "flower_simulation"):
             server = Server(recipe, dataset, [len(rows) for rows in shares])
             said.write_text("")
-            began = time.perf_counter()
+            began, processor = time.perf_counter(), spent()
             store = Store()
             opened: Any = nullcontext(None)
             if name == "flower_simulation":
@@ -145,10 +167,13 @@ def main() -> None:
             with opened as engine:
                 if engine is None:
                     engine = Local(server, timed(Client(recipe, dataset, shares), said), store)
-                found[name] = measure(engine, server, said)
+                start = {"wall_start": time.perf_counter() - began, "processor_start": spent() - processor}
+                found[name] = {**measure(engine, server, said), **start}
                 engine.round()
-            learning = sum(float(line.split()[0]) for line in said.read_text().splitlines())
-            found[name]["whole_overhead"] = time.perf_counter() - began - learning
+                all_spent = spent() - processor
+            own = learned(said)
+            found[name]["wall_whole"] = time.perf_counter() - began - own[0]
+            found[name]["processor_whole"] = all_spent - own[1]
             ends[name] = {role: dict(some) for role, some in server.roles.items()}
         found["weights"] = sum(t.numel() for t in ends["local"]["real"].values())
         pairs = (
@@ -157,7 +182,9 @@ def main() -> None:
         found["same_bits"] = all(torch.equal(one, other) for one, other in pairs)
     ours, theirs = found["local"], found["flower_simulation"]
     kinds = ("wall", "processor")
-    found["times_smaller"] = {what: theirs[f"{what}_overhead"] / ours[f"{what}_overhead"] for what in (*kinds, "whole")}
+    found["load"] = os.getloadavg()
+    measures = [f"{kind}_{what}" for kind in kinds for what in ("overhead", "whole")]
+    found["times_smaller"] = {name: theirs[name] / ours[name] for name in measures}
     rows = [
         [
             name,
@@ -168,9 +195,13 @@ def main() -> None:
     ]
     heads = ["engine", "rounds/s", "learning, s", "overhead, s", "learning, processor s", "overhead, processor s"]
     print(common.table(rows, heads))
-    times = {what: f"{value:.1f}" for what, value in found["times_smaller"].items()}
-    said_of = f"processor {times['processor']}; with start, first round and last measurement {times['whole']}"
-    print(f"overhead, times smaller: wall {times['wall']}; {said_of}; same bits: {found['same_bits']}")
+    for name in ("local", "flower_simulation"):
+        start = ", ".join(f"{found[name][f'{what}_start']:.2f} s of {what}" for what in kinds)
+        print(f"{name}: start {start}")
+    times = {name: f"{value:.1f}" for name, value in found["times_smaller"].items()}
+    print(f"overhead of a round, times smaller: wall {times['wall_overhead']}, processor {times['processor_overhead']}")
+    print(f"all but learning, with start and last measurement: wall {times['wall_whole']}, "
+          f"processor {times['processor_whole']}; same bits: {found['same_bits']}")  # fmt: skip
     common.save("federation", found, chosen)
 
 

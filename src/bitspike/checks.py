@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,9 +19,14 @@ def as_tensor(field: str, x: Any) -> Tensor:
         refuse(field, type(x).__name__, "a tensor or an array of numbers")
 
 
+def all_finite(x: Tensor) -> bool:
+    """Whether no number of x is NaN or infinite. One sum tells so, mostly: it is not finite where a number is not."""
+    return math.isfinite(float(x.detach().sum())) or bool(torch.isfinite(x).all())
+
+
 def check_finite(field: str, x: Tensor) -> None:
     """Refuse NaN and infinite values, by the position of the first."""
-    if not x.is_floating_point() or bool(torch.isfinite(x).all()):
+    if not x.is_floating_point() or all_finite(x):
         return
     position = tuple(int(i) for i in (~torch.isfinite(x)).nonzero()[0])
     refuse(field, f"{x[position].item()} at {position}", "finite values")

@@ -112,6 +112,20 @@ def test_what_is_exchanged_has_roles_and_an_inverse():
     assert equal(tensors(other.model), before)
 
 
+def test_what_is_received_again_is_looked_at_again_once_it_was_written_to():
+    rule = bayesian()
+    sent = rule.exchanged()
+    rule.receive(sent)
+    before = tensors(rule.model)
+    rule.fit_batch(*batch())
+    rule.receive(sent)
+    assert equal(tensors(rule.model), before)
+    next(iter(sent["real"].values()))[0] = float("nan")
+    with pytest.raises(BitspikeError, match="not finite"):
+        rule.receive(sent)
+    assert equal(tensors(rule.model), before)
+
+
 def test_statistics_add_up_over_clients():
     """Three parts of one value each, as three clients: together the mean and variance of all they saw."""
     source = torch.Generator().manual_seed(3)

@@ -18,7 +18,12 @@ from torch import Tensor
 
 from bitspike.errors import refuse
 from bitspike.federated.roles import LEARNED, Lengths, each, mapped
+from bitspike.kernels.cpu.buffers import empty
+from bitspike.kernels.cpu.sums import add_scaled
 from bitspike.learners.exchange import Given, Roles
+
+BLOCK = 1 << 16  # numbers that are added up at a time
+SMALL = 1 << 12  # numbers up to which all replies are added up at once
 
 
 @dataclass(frozen=True)
@@ -50,27 +55,38 @@ class Aggregator:
         """Take up `state_dict()`."""
 
 
+def summed(values: Sequence[Tensor], weights: Sequence[float], like: Tensor) -> Tensor:
+    """The sum of a_k w_k as `like` is, in double precision; by blocks that stay in the processor's cache."""
+    if like.numel() <= SMALL:
+        wide = torch.stack(list(values)).double()
+        by = torch.tensor(weights, dtype=torch.float64).view(-1, *[1] * like.ndim)
+        return wide.mul_(by).sum(0).to(like.dtype)
+    found, total = empty(tuple(like.shape), like.dtype), empty((BLOCK,), torch.float64)
+    flat = [value.reshape(-1).split(BLOCK) for value in values]
+    for into, *parts in zip(found.view(-1).split(BLOCK), *flat, strict=True):
+        now = total[: len(into)].zero_()
+        for part, weight in zip(parts, weights, strict=True):
+            add_scaled(now, part, weight)
+        into.copy_(now)
+    return found
+
+
 def mean(replies: Sequence[Reply], weights: Sequence[float], base: Given) -> Roles:
     """The weighted mean; a number that nobody sent stays as it is in `base`."""
     total = sum(weights)
 
     def combined(role: str, name: str, old: Tensor) -> Tensor:
-        partial = any((role, name) in reply.present for reply in replies)
-        summed = torch.zeros(old.shape, dtype=torch.float64)
-        mass = torch.zeros(old.shape, dtype=torch.float64) if partial else None
-        for reply, weight in zip(replies, weights, strict=True):
-            value = reply.roles[role][name]
-            if mass is None:
-                # First divided: the weight of an only reply is 1, and it is taken as it came.
-                summed.add_(value, alpha=weight / total)
-                continue
-            value = value.double()
+        values = [reply.roles[role][name] for reply in replies]
+        if not any((role, name) in reply.present for reply in replies):
+            # First divided: the weight of an only reply is 1, and it is taken as it came.
+            return summed(values, [weight / total for weight in weights], old)
+        found = torch.zeros(old.shape, dtype=torch.float64)
+        mass = torch.zeros(old.shape, dtype=torch.float64)
+        for reply, value, weight in zip(replies, values, weights, strict=True):
             held = reply.present.get((role, name), torch.ones(1, dtype=torch.bool)).expand(old.shape)
-            summed.add_(torch.where(held, value, 0.0), alpha=weight)
+            found.add_(torch.where(held, value.double(), 0.0), alpha=weight)
             mass.add_(held.double(), alpha=weight)
-        if mass is not None:
-            summed = torch.where(mass > 0, summed / mass.clamp_min(1e-300), old.double())
-        return summed.to(old.dtype)
+        return torch.where(mass > 0, found / mass.clamp_min(1e-300), old.double()).to(old.dtype)
 
     return mapped(base, combined)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bitspike.federated.client import Client
-from bitspike.federated.messages import Message
-from bitspike.federated.schedule import round_of
+from bitspike.federated.messages import Message, Order
+from bitspike.federated.schedule import Round, round_of
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
 
@@ -36,8 +36,11 @@ class Local:
         if now.number == 1:
             first = next((k for k in now.asked if k not in now.silent), now.asked[0])
             server.calibrated(client.calibration(server.order(), first))
-        order = server.order()
-        messages = []
+        return server.close(now, self._replies(now, server.order()))
+
+    def _replies(self, now: Round, order: Order) -> Iterator[Any]:
+        """Each as it is there, so that it is read while the processor still has it."""
+        client = self.client
         for k in now.asked:
             if k in now.silent:
                 continue
@@ -52,8 +55,7 @@ class Local:
             if self.tamper is not None:
                 message = self.tamper(message)
             if k not in now.late and message is not None:
-                messages.append(message)
-        return server.close(now, messages)
+                yield message
 
     def settle(self) -> None:
         """Statistics of the finished network, from clients drawn as in a round."""

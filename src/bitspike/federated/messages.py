@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitspike.checks import all_finite
 from bitspike.federated.aggregators import Reply
 from bitspike.federated.roles import LEARNED, Lengths, each, over
 from bitspike.learners.exchange import Roles
@@ -81,9 +82,18 @@ class Message:
 
 
 def check_message(
-    message: Any, number: int, asked: Collection[int], seen: Collection[int], recipe_hash: str, form: Form
+    message: Any,
+    number: int,
+    asked: Collection[int],
+    seen: Collection[int],
+    recipe_hash: str,
+    form: Form,
+    finite: bool = True,
 ) -> Message:
-    """The message, or `Refused`. asked: clients of this round `number`; seen: those whose reply is there already."""
+    """The message, or `Refused`. asked: clients of this round `number`; seen: those whose reply is there already.
+
+    finite: look for numbers that are not, which `check_reply` does too.
+    """
     if not isinstance(message, Message):
         raise Refused("form", f"a {type(message).__name__}")
     for name in ("round", "client", "examples"):
@@ -100,7 +110,7 @@ def check_message(
         raise Refused("recipe", "another one")
     if not 1 <= message.examples <= MOST_EXAMPLES:
         raise Refused("examples", shown(message.examples))
-    _check_form(message.parts, form)
+    _check_form(message.parts, form, finite)
     metrics = message.metrics
     if (
         not isinstance(metrics, dict)
@@ -124,7 +134,7 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def _check_form(parts: Any, form: Form) -> None:
+def _check_form(parts: Any, form: Form, finite: bool) -> None:
     """Roles, names, parts, dtypes and shapes are those that the codec writes."""
     _same_names(parts, form, "role")
     for role, names in form.items():
@@ -139,7 +149,7 @@ def _check_form(parts: Any, form: Form) -> None:
                     raise Refused("dtype", f"{place} is {tensor.dtype}")
                 if tuple(tensor.shape) != shape:
                     raise Refused("shape", f"{place} is {tuple(tensor.shape)}, wanted {shape}")
-                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                if finite and tensor.is_floating_point() and not all_finite(tensor):
                     raise Refused("not finite", place)
 
 
@@ -152,7 +162,7 @@ def _same_names(came: Any, wanted: Mapping[str, Any], what: str) -> None:
 def check_reply(reply: Reply, distances: Lengths) -> None:
     """Refuse a decoded reply with numbers that are not finite, or a variance below 0; distances: from `base`."""
     for role, name, tensor in each(reply.roles):
-        if not math.isfinite(distances[role, name]) and not bool(torch.isfinite(tensor).all()):
+        if not math.isfinite(distances[role, name]) and not all_finite(tensor):
             raise Refused("not finite", name)
         if role == "statistic" and bool((tensor[2] < 0).any()):
             raise Refused("statistic", f"{name} has a variance below 0")

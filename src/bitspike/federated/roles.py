@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from bitspike.kernels.cpu.sums import LEAST, distance
 from bitspike.learners.exchange import Given, Roles
 
 LEARNED = ("latent", "real")
@@ -51,7 +52,18 @@ def lengths(roles: Given) -> Lengths:
 
 def distances(one: Given, base: Given) -> Lengths:
     """Euclidean length of each tensor's difference; infinite or NaN where a number is not finite, or huge."""
-    return {(role, name): _length(tensor - base[role][name]) for role, name, tensor in each(one)}
+    found: Lengths = {}
+    few: list[tuple[str, str]] = []
+    for role, name, tensor in each(one):
+        if tensor.numel() < LEAST:
+            few.append((role, name))
+        else:
+            found[role, name] = distance(tensor, base[role][name])
+    if few:
+        # Small ones by as few calls as can be.
+        apart = torch._foreach_sub([one[role][name] for role, name in few], [base[role][name] for role, name in few])
+        found |= zip(few, map(float, torch._foreach_norm(apart)), strict=True)
+    return found
 
 
 def _length(tensor: Tensor) -> float:

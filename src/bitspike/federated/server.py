@@ -80,6 +80,7 @@ class Server:
         folder: Path | None = None,
     ) -> None:
         self.recipe, self.part, self.sizes, self.mixes = recipe, recipe.federation, sizes, mixes
+        self.digest = recipe.recipe_hash()
         self._check()
         self.session = Measured(
             recipe, dataset, place=place, span=(self.part.rounds, recipe.training.validate_every or 1, 1)
@@ -130,7 +131,7 @@ class Server:
 
     def order(self) -> Order:
         """What every client that is asked gets in the next round."""
-        return Order(self.number + 1, self.recipe.recipe_hash(), self.roles, self.fixed)
+        return Order(self.number + 1, self.digest, self.roles, self.fixed)
 
     def calibrated(self, fixed: Mapping[str, Tensor]) -> None:
         """Take over, before the first round, what the first client's first batch says of tensors that nobody learns."""
@@ -189,7 +190,7 @@ class Server:
     def read(self, now: Round, messages: Iterable[Any]) -> tuple[list[tuple[Reply, Message]], dict[str, str], int]:
         """Valid replies in the order of clients, why others were refused by client, and bits of all that came."""
         asked, base = set(now.asked) - now.silent - now.late, self.codec.space(self.roles)
-        form, digest = self.codec.form(self.roles), self.recipe.recipe_hash()
+        form = self.codec.form(self.roles)
         read: dict[int, tuple[Reply, Message]] = {}
         refused: dict[str, str] = {}
         bits = 0
@@ -201,7 +202,7 @@ class Server:
         for came in messages:
             client = getattr(came, "client", None)
             try:
-                message = check_message(came, now.number, asked, read, digest, form)
+                message = check_message(came, now.number, asked, read, self.digest, form, not self.codec.plain)
                 bits += message.bits
                 setting = Setting(self.recipe.seed, message.client, now.number)
                 decoded, present = self.codec.decode(message.parts, self.roles, setting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -15,7 +16,7 @@ from bitspike.coding.decoding import ensemble_outputs
 from bitspike.draws import Key
 from bitspike.errors import BitspikeError, refuse
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
-from bitspike.learners.exchange import Roles, exchanged, receive
+from bitspike.learners.exchange import Places, Roles
 from bitspike.learners.optimisation import Optimisation
 from bitspike.models.setting import Setting
 from bitspike.neurons import redraw_units
@@ -193,13 +194,18 @@ class Learner(ABC):
     def finish(self, batches: Callable[[], Iterable[Tensor]]) -> None:  # noqa: B027 - nothing to do by default
         """Called once when training ends, with training events to settle statistics on."""
 
+    @cached_property
+    def places(self) -> Places:
+        """Where the tensors that a federation sends lie in the model, which keeps its modules from now on."""
+        return Places(self.model)
+
     def exchanged(self) -> Roles:
         """Copies of the tensors that a federation would send, by role and name; see `learners.exchange`."""
-        return exchanged(self.model)
+        return self.places.exchanged()
 
     def receive(self, sent: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take over what came in the form of `exchanged()`; moments stay."""
-        receive(self.model, sent)
+        self.places.receive(sent)
 
     def state_dict(self) -> dict[str, Any]:
         """What is carried from batch to batch besides the model, as copies."""

@@ -166,6 +166,11 @@ class Optimisation:
             # Torch would keep, and save again, moments under a number that no parameter has.
             if set(given["state"]) - {number for group in given["param_groups"] for number in group["params"]}:
                 raise ValueError(f"{name}: moments of a parameter that is not there")
+            if not given["state"] and [len(g["params"]) for g in given["param_groups"]] == [
+                len(g["params"]) for g in optimiser.param_groups
+            ]:
+                optimiser.state.clear()
+                continue
             # Copied: torch keeps the very tensors it is given.
             optimiser.load_state_dict(copy.deepcopy(given))
             for group, values in zip(optimiser.param_groups, own, strict=True):

@@ -20,7 +20,7 @@ from torch import Tensor
 from bitspike.draws import Key
 from bitspike.federated.aggregators import Reply
 from bitspike.federated.messages import Form, Packet
-from bitspike.federated.roles import each, sums, told
+from bitspike.federated.roles import each, mapped, sums, told
 from bitspike.learners.exchange import Given, Roles
 
 State = dict[str, Any]
@@ -45,10 +45,19 @@ class Setting:
 class Codec:
     """Writes each tensor by itself, by `write`, `read` and `parts`; statistics and what those leave out as they are.
 
-    part: a reply lacks some numbers.
+    part: a reply lacks some numbers. plain: a packet is the numbers themselves, so that whoever checks the reply has
+    checked the packet.
     """
 
     part: ClassVar[bool] = False
+    plain: ClassVar[bool] = False
+    _told: tuple[Given, Roles] | None = None
+
+    def told_of(self, base: Given) -> Roles:
+        """What is sent of each tensor of the network that clients begin with, which is the same for all of a round."""
+        if self._told is None or self._told[0] is not base:
+            self._told = base, mapped(base, lambda role, name, tensor: told(role, tensor))
+        return self._told[1]
 
     def check(self, base: Given) -> None:
         """Refuse a network that it cannot write."""
@@ -59,25 +68,24 @@ class Codec:
     def encode(self, sent: Given, base: Given, setting: Setting, state: State) -> Packet:
         """A reply for the wire; state: what this client carries from reply to reply, changed in place."""
         packet: Packet = {role: {} for role in sent}
+        known = self.told_of(base)
         for role, name, tensor in each(sent):
-            packet[role][name] = self.write(
-                role, name, told(role, tensor), told(role, base[role][name]), setting, state
-            )
+            packet[role][name] = self.write(role, name, told(role, tensor), known[role][name], setting, state)
         return packet
 
     def decode(self, packet: Packet, base: Given, setting: Setting) -> tuple[Roles, Mapping[tuple[str, str], Tensor]]:
         """What a packet says, in `space`, and where it says only part of a tensor."""
         roles: Roles = {role: {} for role in base}
-        for role, name, old in each(base):
-            read = self.read(role, name, packet[role][name], told(role, old), setting)
+        for role, name, old in each(self.told_of(base)):
+            read = self.read(role, name, packet[role][name], old, setting)
             roles[role][name] = sums(role, read)
         return roles, {}
 
     def form(self, base: Given) -> Form:
         """What `encode` gives."""
         form: Form = {role: {} for role in base}
-        for role, name, tensor in each(base):
-            form[role][name] = self.parts(role, name, tuple(told(role, tensor).shape))
+        for role, name, tensor in each(self.told_of(base)):
+            form[role][name] = self.parts(role, name, tuple(tensor.shape))
         return form
 
     def write(self, role: str, name: str, value: Tensor, base: Tensor, setting: Setting, state: State) -> Part:

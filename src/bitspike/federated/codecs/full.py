@@ -7,3 +7,5 @@ from bitspike.federated.codecs.base import Codec
 
 class Full(Codec):
     """32 bits a number."""
+
+    plain = True
