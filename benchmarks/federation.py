@@ -104,7 +104,8 @@ def timed(client: Client, said: Path) -> Client:
             file.write("{} {} {}\n".format(*spent))
         return found
 
-    client.session.learn, client.work = measured, noted  # type: ignore[method-assign]
+    client.session.learn = measured  # type: ignore[method-assign]
+    client.work = noted  # type: ignore[method-assign, assignment]
     return client
 
 
@@ -196,8 +197,8 @@ def main() -> None:
     heads = ["engine", "rounds/s", "learning, s", "overhead, s", "learning, processor s", "overhead, processor s"]
     print(common.table(rows, heads))
     for name in ("local", "flower_simulation"):
-        start = ", ".join(f"{found[name][f'{what}_start']:.2f} s of {what}" for what in kinds)
-        print(f"{name}: start {start}")
+        took = ", ".join(f"{found[name][f'{what}_start']:.2f} s of {what}" for what in kinds)
+        print(f"{name}: start {took}")
     times = {name: f"{value:.1f}" for name, value in found["times_smaller"].items()}
     print(f"overhead of a round, times smaller: wall {times['wall_overhead']}, processor {times['processor_overhead']}")
     print(f"all but learning, with start and last measurement: wall {times['wall_whole']}, "

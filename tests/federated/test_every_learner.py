@@ -71,6 +71,26 @@ def test_one_client_that_exchanges_within_examples_is_a_training(name, filmed):
     assert not ends
 
 
+@pytest.mark.parametrize("name", ["federated-digits-glm", "federated-digits-vowel"])
+def test_circuits_of_several_clients_learn_side_by_side_to_the_same_bits(name, filmed):
+    recipe = load_recipe(name, [*SHORT["federated-digits-glm"], *TWO, "federation.clients=3", "federation.steps=30"])
+    rows = list(torch.arange(len(filmed.train)).tensor_split(3))
+    ends, before = [], torch.get_num_threads()
+    for threads in (1, 2):
+        store = Store()
+        local = Local(Server(recipe, filmed, [len(some) for some in rows]), Client(recipe, filmed, rows), store)
+        try:
+            torch.set_num_threads(threads)
+            local.round()
+            local.round()
+        finally:
+            torch.set_num_threads(before)
+        assert len(local.others) == threads - 1
+        ends.append((local.server.session.model.state_dict(), store.get(2)["learner"]["carried"]))
+    for one, other in zip(*ends, strict=True):
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
 def test_ranges_of_quantisers_are_the_first_clients_for_all(tmp_path):
     recipe = load_recipe("federated-rows-hybrid", [*SHORT["federated-rows-hybrid"], *TWO])
     dataset = load_data(recipe)

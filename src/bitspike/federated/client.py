@@ -61,7 +61,7 @@ class Client:
 
     def __init__(self, recipe: Any, dataset: Any, shares: list[Tensor], place: Place | None = None) -> None:
         self.recipe, self.part, self.shares = recipe, recipe.federation, shares
-        self.dataset = dataset
+        self.dataset, self.place = dataset, place
         least = min(map(len, shares))
         if least < 2 and not registry.trait("learner", recipe.learner.rule, "single", False):
             came = "a client with one example"
@@ -86,6 +86,12 @@ class Client:
         """Called after each batch; what it raises ends the work, of which the client then knows nothing."""
         if part.steps is not None:
             self._check_slices(dataset)
+
+    def another(self) -> Client:
+        """One like it, which may work beside it."""
+        made = Client(self.recipe, self.dataset, self.shares, self.place)
+        made.own, made.watch = self.own, self.watch
+        return made
 
     def _check_slices(self, dataset: Any) -> None:
         rule = self.recipe.learner.rule

@@ -1,10 +1,19 @@
-"""The engine of one process: clients one after the other on one session. It is the rule, and the oracle of others."""
+"""The engine of one process: clients one after the other on one session. It is the rule, and the oracle of others.
+
+Learners that take one thread each, in loops that need no interpreter (circuits), work side by side on as many threads
+as there are, each client on a session of its own; replies are the same, bit for bit, and so is their order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+import torch
+
+from bitspike import registry
 from bitspike.federated.client import Client
 from bitspike.federated.messages import Message, Order
 from bitspike.federated.schedule import Round, round_of
@@ -19,6 +28,7 @@ class Local:
 
     def __init__(self, server: Server, client: Client, store: Store, tamper: Tamper | None = None) -> None:
         self.server, self.client, self.store, self.tamper = server, client, store, tamper
+        self.others: list[Client] = []
 
     @property
     def watch(self) -> Callable[[], None]:
@@ -27,7 +37,8 @@ class Local:
 
     @watch.setter
     def watch(self, call: Callable[[], None]) -> None:
-        self.client.watch = call
+        for client in (self.client, *self.others):
+            client.watch = call
 
     def round(self) -> dict[str, Any]:
         """One round; returns its row."""
@@ -40,22 +51,44 @@ class Local:
 
     def _replies(self, now: Round, order: Order) -> Iterator[Any]:
         """Each as it is there, so that it is read while the processor still has it."""
-        client = self.client
-        for k in now.asked:
-            if k in now.silent:
-                continue
-            state = self.store.get(k)
-            if k in now.late and client.leaves_nothing:
-                # Its work would be thrown away.
-                state |= {"turns": state.get("turns", 0) + 1, "round": now.number}
+        workers = self._workers()
+        present = [k for k in now.asked if k not in now.silent]
+        for begin in range(0, len(present), len(workers)):
+            some = present[begin : begin + len(workers)]
+            for k, state, message in self._worked(now, order, some, workers):
                 self.store.put(k, state)
-                continue
-            message: Any = client.work(order, k, state)
-            self.store.put(k, state)
-            if self.tamper is not None:
-                message = self.tamper(message)
-            if k not in now.late and message is not None:
-                yield message
+                if message is not None and self.tamper is not None:
+                    message = self.tamper(message)
+                if k not in now.late and message is not None:
+                    yield message
+
+    def _workers(self) -> list[Client]:
+        """Clients that may work at a time: one for each thread where a learner takes but one, and else one."""
+        client, several = self.client, torch.get_num_threads()
+        if not registry.trait("learner", client.recipe.learner.rule, "alone", False):
+            return [client]
+        while len(self.others) + 1 < min(several, client.part.asked):
+            self.others.append(client.another())
+        return [client, *self.others[: several - 1]]
+
+    def _worked(
+        self, now: Round, order: Order, some: Sequence[int], workers: Sequence[Client]
+    ) -> Iterator[tuple[int, dict[str, Any], Any]]:
+        """(client, its state after the round, its reply), in order; None where its work would be thrown away."""
+        tasks: list[tuple[int, dict[str, Any], Callable[[], Message] | None]] = []
+        for k, worker in zip(some, workers, strict=False):
+            state = self.store.get(k)
+            if k in now.late and worker.leaves_nothing:
+                state |= {"turns": state.get("turns", 0) + 1, "round": now.number}
+                tasks.append((k, state, None))
+            else:
+                tasks.append((k, state, partial(worker.work, order, k, state)))
+        if len(tasks) == 1:
+            yield from ((k, state, None if work is None else work()) for k, state, work in tasks)
+            return
+        with ThreadPoolExecutor(len(tasks)) as pool:
+            begun = [(k, state, None if work is None else pool.submit(work)) for k, state, work in tasks]
+            yield from ((k, state, None if task is None else task.result()) for k, state, task in begun)
 
     def settle(self) -> None:
         """Statistics of the finished network, from clients drawn as in a round."""

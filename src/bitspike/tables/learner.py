@@ -60,6 +60,8 @@ class Local(Options):
     own_rate: ClassVar[bool] = True
     single: ClassVar[bool] = True
     slices: ClassVar[bool] = True
+    alone: ClassVar[bool] = True
+    """It learns on one thread, without the interpreter: several learn at a time in one process."""
     rate: Positive = 0.005
     """Learning rate, times the schedule's factor."""
     kappa: Annotated[float, Field(ge=0, lt=1)] = 0.2
