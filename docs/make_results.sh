@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 as_spikes() {
-  for run in "$@"; do .venv/bin/bitspike evaluate "$run" --spiking --time 200 --window 100; done
+  for run in "$@"; do .venv/bin/bitspike evaluate "$run" --spiking --split test --time 200 --window 100; done
 }
 recipes=("$@")
 if [ ${#recipes[@]} -eq 0 ]; then
@@ -19,7 +19,7 @@ if [ $# -eq 0 ]; then
   for recipe in cnn-mnist cnn-cifar10; do
     .venv/bin/bitspike train "$recipe" --resume
     .venv/bin/bitspike hybridise runs/"$recipe" --limit 1 --steps 1,2 --counts 0.5,1,2,3,4,6,8,15
-    .venv/bin/bitspike evaluate runs/"$recipe" --spiking --time 64
+    .venv/bin/bitspike evaluate runs/"$recipe" --spiking --split test --time 64
     .venv/bin/bitspike results runs/"$recipe" --out results
   done
   # Soft rates, two seeds each, and their answers as spikes.
@@ -31,7 +31,7 @@ if [ $# -eq 0 ]; then
   # One network again with rounded products, in a folder of its own: an evaluation replaces the one before it.
   rm -rf runs/soft-lif-cifar10-bfloat16
   cp -r runs/soft-lif-cifar10-seed-1 runs/soft-lif-cifar10-bfloat16
-  .venv/bin/bitspike evaluate runs/soft-lif-cifar10-bfloat16 --spiking --time 200 --window 100 --products bfloat16
+  .venv/bin/bitspike evaluate runs/soft-lif-cifar10-bfloat16 --spiking --split test --time 200 --window 100 --products bfloat16
   .venv/bin/bitspike results runs/soft-lif-cifar10-bfloat16 --out results/soft-lif-cifar10-bfloat16.json
   .venv/bin/python docs/noise_study.py
 fi

@@ -33,9 +33,8 @@ def bitspike(*arguments: object, cwd: Path, text: str | None = None, code: int =
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
-    for recipe in ("digits-st", "digits-bayes"):
-        small = ["--epochs", "3", "--set", "model.layers=['32']", "--set", "encoder.steps=4"]
-        bitspike("train", recipe, *small, cwd=folder)
+    small = ["--epochs", "3", "--set", "model.layers=['32']", "--set", "encoder.steps=4"]
+    commands(*(["train", recipe, *small] for recipe in ("digits-st", "digits-bayes")), cwd=folder)
     return folder
 
 
@@ -46,26 +45,37 @@ def test_help_imports_nothing_heavy():
 
 
 def test_every_verb(home):
-    assert "digits-bayes" in bitspike("recipes", cwd=home).stdout
-    assert bitspike("recipes", "digits-st", cwd=home).stdout.startswith("# bitspike train digits-st")
-    assert "[evaluation]" in bitspike("recipes", "digits-st", "--resolved", cwd=home).stdout
-    reading = json.loads(bitspike("evaluate", "runs/digits-bayes", "--json", "--time", 2, cwd=home).stdout)
+    names, own, resolved, evaluated, compared, reported, collected, checked = (
+        done.stdout
+        for done in commands(
+            ["recipes"],
+            ["recipes", "digits-st"],
+            ["recipes", "digits-st", "--resolved"],
+            ["evaluate", "runs/digits-bayes", "--json", "--time", 2],
+            ["compare", "runs/digits-st", "runs/digits-bayes"],
+            ["report", "runs/digits-st"],
+            ["results", "runs/digits-st", "--out", "results"],
+            ["doctor", "--json"],
+            cwd=home,
+        )
+    )
+    assert "digits-bayes" in names
+    assert own.startswith("# bitspike train digits-st")
+    assert "[evaluation]" in resolved
     result = json.loads((home / "runs/digits-bayes/result.json").read_text())
-    assert reading["accuracy"] == result["over_time"][1]["accuracy"]
-    table = bitspike("compare", "runs/digits-st", "runs/digits-bayes", cwd=home).stdout
-    assert f"{result['test']['accuracy']:.2%}" in table
-    assert "analytic, not measured" in table
-    assert "95 % interval" in table
-    assert "epochs = 3" in (home / "runs/digits-st/recipe.toml").read_text()
-    assert f"<Run '{home}/runs/digits-st': digits-st on digits, test accuracy" in repr(load(home / "runs/digits-st"))
+    assert json.loads(evaluated)["accuracy"] == result["over_time"][1]["accuracy"]
+    assert f"{result['test']['accuracy']:.2%}" in compared
+    assert "analytic, not measured" in compared
+    assert "95 % interval" in compared
     assert (home / "runs/compare.html").exists()
-    assert bitspike("report", "runs/digits-st", cwd=home).stdout.strip() == "runs/digits-st/report.html"
-    bitspike("results", "runs/digits-st", "--out", "results", cwd=home)
+    assert reported.strip() == "runs/digits-st/report.html"
+    assert "digits-st: 1 run(s)" in collected
     stored = json.loads((home / "results/digits-st.json").read_text())
     assert stored["runs"][0]["test"] == json.loads((home / "runs/digits-st/result.json").read_text())["test"]
     assert {"recipe", "recipe_hash", "version", "device", "data", "seeds", "runs", "mean", "std"} <= set(stored)
-    found = json.loads(bitspike("doctor", "--json", cwd=home).stdout)
-    assert found["torch"] == torch.__version__
+    assert json.loads(checked)["torch"] == torch.__version__
+    assert "epochs = 3" in (home / "runs/digits-st/recipe.toml").read_text()
+    assert f"<Run '{home}/runs/digits-st': digits-st on digits, test accuracy" in repr(load(home / "runs/digits-st"))
 
 
 def test_predict_from_a_file_a_table_and_standard_input(home):
@@ -109,11 +119,10 @@ def test_thirty_pictures_in_three_folders(tmp_path):
                 pixels[[5, 6], :] = pixels[:, [5, 6]] = 255
             Image.fromarray(pixels).save(tmp_path / "pics" / name / f"{k}.png")
     recipe = own_recipe(tmp_path, 'options = { path = "pics" }', 'name = "direct"\nsteps = 4')
-    bitspike("train", recipe, cwd=tmp_path)
+    lines = [["train", recipe], ["predict", "runs/mine", "pics/circle/0.png"]]
+    _, predicted, _ = commands(*lines, ["evaluate", "runs/mine", "--split", "validation"], cwd=tmp_path)
     assert json.loads((tmp_path / "runs/mine/result.json").read_text())["test"]["accuracy"] >= 0.8
-    out = bitspike("predict", "runs/mine", "pics/circle/0.png", cwd=tmp_path).stdout
-    assert out.split()[1] == "circle"
-    bitspike("evaluate", "runs/mine", "--split", "validation", cwd=tmp_path)
+    assert predicted.stdout.split()[1] == "circle"
 
 
 def test_a_table_of_time_series(tmp_path):
@@ -146,10 +155,9 @@ def test_event_files_in_class_folders(tmp_path):
             path = tmp_path / "events" / name / f"{k:03}{('.bin', '.dat', '.es', '.raw')[k % 4]}"
             write_events(path, events, size=(16, 16))
     recipe = own_recipe(tmp_path, 'options = { path = "events" }', 'name = "events"\nsteps = 5\ndt = 20.0')
-    bitspike("train", recipe, cwd=tmp_path)
+    _, predicted = commands(["train", recipe], ["predict", "runs/mine", "events/right/003.raw"], cwd=tmp_path)
     assert json.loads((tmp_path / "runs/mine/result.json").read_text())["test"]["accuracy"] >= 0.8
-    out = bitspike("predict", "runs/mine", "events/right/003.raw", cwd=tmp_path).stdout
-    assert out.split()[1] == "right"
+    assert predicted.stdout.split()[1] == "right"
 
 
 MISTAKES = [
@@ -187,22 +195,25 @@ def test_runs_on_different_data_are_told_apart(home, tmp_path):
     described = json.loads((other / "environment.json").read_text())
     described["data"] |= {"name": "mine", "digests": {"mine.csv": "0" * 64}}
     (other / "environment.json").write_text(json.dumps(described))
-    done = bitspike("compare", home / "runs/digits-st", other, cwd=tmp_path)
-    assert done.stdout.split()[:3] == ["run", "data", "accuracy"]
-    assert "different data, digits (359 test examples), mine (359 test examples): their figures do not" in done.stderr
-    assert "different data" not in bitspike("compare", "runs/digits-st", "runs/digits-bayes", cwd=home).stderr
+    first = home / "runs/digits-st"
+    apart, alike = commands(["compare", first, other], ["compare", first, home / "runs/digits-bayes"], cwd=tmp_path)
+    assert apart.stdout.split()[:3] == ["run", "data", "accuracy"]
+    assert "different data, digits (359 test examples), mine (359 test examples): their figures do not" in apart.stderr
+    assert "different data" not in alike.stderr
 
 
 def test_a_damaged_run_is_one_line(home, tmp_path):
     import shutil
 
-    broken = tmp_path / "broken"
-    shutil.copytree(home / "runs/digits-st", broken)
-    (tensors,) = (broken / "checkpoints").glob("shipped-*.safetensors")
-    tensors.write_bytes(tensors.read_bytes()[:-7])
-    assert "do not match their SHA-256" in bitspike("evaluate", broken, cwd=tmp_path, code=2).stderr
-    (broken / "result.json").write_text('{"test": ')
-    assert "not readable as JSON" in bitspike("evaluate", broken, cwd=tmp_path, code=2).stderr
+    for name in ("broken", "worse"):
+        shutil.copytree(home / "runs/digits-st", tmp_path / name)
+        (tensors,) = (tmp_path / name / "checkpoints").glob("shipped-*.safetensors")
+        tensors.write_bytes(tensors.read_bytes()[:-7])
+    (tmp_path / "worse" / "result.json").write_text('{"test": ')
+    found = commands(*(["evaluate", name] for name in ("broken", "worse")), cwd=tmp_path, codes=[2, 2])
+    assert "do not match their SHA-256" in found[0].stderr
+    assert "not readable as JSON" in found[1].stderr
+    assert [done.stderr.count("\n") for done in found] == [1, 1]
 
 
 @pytest.mark.parametrize(

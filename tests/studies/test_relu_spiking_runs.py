@@ -29,7 +29,7 @@ def test_a_run_converts_and_comes_within_a_point(run: bitspike.Run) -> None:
     test = run.dataset().test
     network = rate_network_of(run)
     assert (network.ann(test.x).argmax(1) == run.predict(test.x).argmax(1)).all()
-    found = evaluate_rates(run, steps=64)
+    found = evaluate_rates(run, "test", steps=64)
     assert found["ann"] == pytest.approx(run.result["test"]["accuracy"])
     assert found["ann"] > 0.9
     assert found["accuracy"][-1] >= found["ann"] - 0.01
@@ -53,12 +53,12 @@ def test_the_command_prints_the_curve_and_stores_it(run: bitspike.Run) -> None:
     assert found == {**again, "seconds": found["seconds"]}
     assert json.loads((run.path / "relu_spiking.json").read_text()) == found
     shown = command("--time", "12", "--dt", "2").splitlines()
-    assert shown[0].endswith("50 test images, 6 steps of 2 ms from rest")
+    assert shown[0].endswith("50 validation images, 6 steps of 2 ms from rest")
     assert [line.split()[:2] for line in shown[1:5]] == [["step", str(n)] for n in (1, 2, 4, 6)]
     assert shown[5].split()[:2] == ["as", "trained"]
     assert [line.split()[0] for line in shown[-3:-1]] == ["spikes3", "took"]
     assert shown[-1] == f"report: {run.path / 'report.html'}"
-    assert "After 6 steps on 50 test images" in (run.path / "report.html").read_text()
+    assert "After 6 steps on 50 validation images" in (run.path / "report.html").read_text()
 
 
 def test_a_report_that_cannot_be_drawn_keeps_the_reading(run: bitspike.Run, tmp_path: Path) -> None:

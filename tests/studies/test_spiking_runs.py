@@ -109,11 +109,11 @@ def test_the_command_prints_and_writes_the_same(run: bitspike.Run) -> None:
     want = evaluate_spiking(run, time=0.1, window=0.04, synapse="first-order", tau_s=0.003, reset=True, most=60)
     assert found["accuracy"] == want["accuracy"]
     shown = command(*asked).splitlines()
-    assert shown[0].endswith("60 test images of 100 ms, back to back, answers over 60 to 100 ms")
+    assert shown[0].endswith("60 validation images of 100 ms, back to back, answers over 60 to 100 ms")
     assert [line.split()[0] for line in shown[1:4]] == ["accuracy", "twin", "spikes"]
     assert shown[4].startswith("  spikes1          512 neurons,")
     assert shown[-1] == f"report: {run.path / 'report.html'}"
-    assert "60 test images (back to back, 100 ms each)" in (run.path / "report.html").read_text()
+    assert "60 validation images (back to back, 100 ms each)" in (run.path / "report.html").read_text()
     assert (
         json.loads(command("--spiking", "--time", "20", "--window", "5", "--synapse", "none", "--json"))["tau_s"] == 0
     )

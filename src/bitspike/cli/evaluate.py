@@ -18,7 +18,11 @@ def evaluate(
     file: Path | None = typer.Argument(
         None, help="Measure on this labelled file (.npz, .csv or class folders) instead of a split of the run's data."
     ),
-    split: str = typer.Option("test", "--split", help="train, validation or test."),
+    split: str | None = typer.Option(
+        None,
+        "--split",
+        help="train, validation or test (default: test; with --spiking: validation).",
+    ),
     draws: int | None = typer.Option(None, "--draws", min=0, help="Ensemble draws (0: MAP; default: as shipped)."),
     time: int | None = typer.Option(
         None, "--time", min=1, help="Answer after this many time steps; with --spiking: ms (default 200)."
@@ -55,7 +59,7 @@ def evaluate(
     options: dict[str, Any] = {"window": window, "synapse": synapse, "tau_s": tau_s, "dt": dt, "most": most}
     options["products"] = products
     if file is not None:
-        for option, came in {"--split": split != "test" and split, "--data": data, "--spiking": as_spikes}.items():
+        for option, came in {"--split": split, "--data": data, "--spiking": as_spikes}.items():
             if came:
                 refuse(option, came, f"it left out where a file is measured, {file}")
     if as_spikes:
@@ -68,7 +72,7 @@ def evaluate(
         if synapse == "none":
             given["synapse"] = None
         given |= {"time": (200 if time is None else time) / 1000, "reset": reset}
-        _measure(run, "", split, data, given, as_json)
+        _measure(run, "", split or "validation", data, given, as_json)
         return
     for name, value in {**options, "reset": reset or None}.items():
         if value is not None:
@@ -76,10 +80,11 @@ def evaluate(
     if measure:
         from bitspike.run.recipe_files import options_of
 
-        _measure(run, measure, split, data, options_of(asked), as_json)
+        _measure(run, measure, split or "test", data, options_of(asked), as_json)
         return
     if asked:
         refuse("--set", asked[0], "it only with --measure")
+    split = split or "test"
     found = load(run)
     reading = found.evaluate(split, file=file, samples=draws, step=time, data=data)
     account = None

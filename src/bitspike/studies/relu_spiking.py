@@ -57,7 +57,7 @@ def rate_network_of(run: Run, *, examples: int = 500, data: Path | None = None, 
 
 def evaluate_rates(
     run: Run,
-    part: str = "test",
+    part: str = "validation",
     *,
     steps: int = 200,
     most: int | None = None,

@@ -27,7 +27,7 @@ BETWEEN, MOST_POINTS = 0.01, 40
 
 def evaluate_spiking(
     run: Run,
-    part: str = "test",
+    part: str = "validation",
     *,
     time: float = 0.2,
     window: float | Sequence[tuple[float, float]] = 0.05,
