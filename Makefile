@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 TESTING := $(VENV)/.test-installed
 BENCH := .venv-benchmark
 FLOWER := .venv-flower
+RAY := .venv-ray
 PEERS := snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 sinabs==3.1.3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long test-flower lint format pictures results benchmark benchmark-federation performance campaigns clean
+.PHONY: demo test test-long test-flower test-ray lint format pictures results benchmark benchmark-federation benchmark-population performance campaigns clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,8 +44,17 @@ $(FLOWER)/.installed: pyproject.toml constraints.txt Makefile
 test-flower: $(FLOWER)/.installed  ## minutes: federations by Flower, simulated and over TLS on this machine
 	OMP_NUM_THREADS=1 $(FLOWER)/bin/pytest -m flower tests/federated
 
+$(RAY)/.installed: pyproject.toml constraints.txt Makefile
+	@test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/pip install -q -c constraints.txt torch
+	$(RAY)/bin/pip install -q -c constraints.txt -e '.[ray]' pytest
+	@touch $@
+
+test-ray: $(RAY)/.installed  ## minutes: populations on Ray's clusters, one of two machines that are simulated
+	OMP_NUM_THREADS=1 $(RAY)/bin/pytest -m ray tests/population
+
 test-long: $(TESTING)  ## minutes: kill-and-resume at 20 moments, two processes, real-data trainings
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'long and not flower'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'long and not flower and not ray'
 
 lint: $(TESTING)
 	$(BIN)/ruff check src tests benchmarks examples docs
@@ -85,6 +95,9 @@ benchmark: $(BENCH)/.installed  ## minutes: time and memory of ours and the othe
 # On a machine that does nothing else; needs BITSPIKE_DATA.
 benchmark-federation: $(FLOWER)/.installed  ## minutes: overhead of a federation's engines, to results/benchmarks
 	$(FLOWER)/bin/python -m benchmarks.federation
+
+benchmark-population: $(RAY)/.installed  ## minutes: overhead of populations, ours and Ray Tune's, to results/benchmarks
+	$(RAY)/bin/python -m benchmarks.population_overhead
 
 performance: $(STAMP)  ## docs/performance.md and its pictures, from results/benchmarks
 	$(BIN)/python docs/make_performance.py

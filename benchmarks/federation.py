@@ -28,7 +28,6 @@ import torch
 
 from benchmarks import common
 from bitspike.federated.client import Client
-from bitspike.federated.flower.sockets import family
 from bitspike.federated.flower.workers import Job, Worker, worker_of
 from bitspike.federated.local import Local
 from bitspike.federated.partition import share_out
@@ -36,6 +35,7 @@ from bitspike.federated.server import Server
 from bitspike.federated.store import Store
 from bitspike.run.assemble import load_data
 from bitspike.run.recipe_files import load_recipe
+from bitspike.run.sockets import family
 
 RECIPE = """
 name = "benchmark"

@@ -15,6 +15,7 @@ EXTRAS = {
     "cuda": "triton",
     "privacy": "dp_accounting",
     "flower": "flwr",
+    "ray": "ray",
 }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bitspike.federated.flower.sockets import family, listening
+from bitspike.run.sockets import family, listening
 
 from ..commands import commands
 

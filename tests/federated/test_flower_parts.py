@@ -12,10 +12,10 @@ import torch
 
 from bitspike.errors import BitspikeError
 from bitspike.federated.flower.bundle import address_of
-from bitspike.federated.flower.sockets import elsewhere, listening
 from bitspike.federated.flower.wire import message_of, packed, unpacked
 from bitspike.federated.flower.workers import Diary
 from bitspike.federated.messages import Message, Refused
+from bitspike.run.sockets import elsewhere, listening
 
 from ..commands import commands
 

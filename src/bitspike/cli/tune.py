@@ -22,7 +22,10 @@ def tune(
     strategy: str | None = typer.Option(None, "--strategy", help="pbt, random or grid (population.strategy)."),
     sets: list[str] = typer.Option([], "--set", help="Override a recipe's key: population.every=50. Repeatable."),
     seed: int | None = typer.Option(None, "--seed", min=0, help="Seed (run folder runs/NAME-seed-N)."),
-    engine: str = typer.Option("local", "--engine", help="local: members take turns on this machine."),
+    engine: str = typer.Option("local", "--engine", help="local: on this machine; ray: on a cluster (extra ray)."),
+    address: str | None = typer.Option(
+        None, "--address", help="ray: HOST:PORT of a cluster, or auto (default: one of this machine's own)."
+    ),
     workers: int | None = typer.Option(
         None, "--workers", min=1, max=256, help="Processes (default: as many as cores; 1: this one alone)."
     ),
@@ -40,7 +43,7 @@ def tune(
     from bitspike.cli.table import show_shipped, show_table
     from bitspike.errors import check_name, refuse
 
-    check_name("--engine", engine, ("local",))
+    check_name("--engine", engine, ("local", "ray"))
     if threads:
         import torch
 
@@ -50,7 +53,8 @@ def tune(
 
         if run is None:
             refuse("replay", "no run", "a finished run: bitspike tune replay runs/NAME")
-        unread: dict[str, Any] = {"--workers": workers}
+        unread: dict[str, Any] = {"--workers": workers, "--address": address}
+        unread["--engine"] = None if engine == "local" else engine
         unread |= {
             "--population": population,
             "--strategy": strategy,
@@ -69,7 +73,7 @@ def tune(
             refuse("--member", member, "it with replay")
         sets = sets + [f"population.size={population}"] * (population is not None)
         sets += [f"population.strategy={strategy}"] * (strategy is not None)
-        given = {"engine": engine, "resume": resume, "overwrite": overwrite, "workers": workers}
+        given = {"engine": engine, "address": address, "resume": resume, "overwrite": overwrite, "workers": workers}
         found = _start(recipe, out, sets, seed, threads, as_json, data, device, **given)
     from bitspike.reports import report
 
@@ -131,6 +135,8 @@ def _start(
         words += ["--device", device] if device != "cpu" else []
         words += ["--threads", str(threads)] if threads else []
         words += ["--workers", str(given["workers"])] if given["workers"] else []
+        words += ["--engine", given["engine"]] if given["engine"] != "local" else []
+        words += ["--address", given["address"]] if given["address"] else []
         said = str(stop) if isinstance(stop, Interrupted) else "stopped; the turns that were published stand"
         typer.echo(f"bitspike: {said}; to go on: {shlex.join(words)}", err=True)
         raise typer.Exit(128 + stop.number) from None

@@ -12,6 +12,8 @@ from bitspike.paths import read_text, run_name
 from bitspike.population.federation import Federating, member_of
 from bitspike.population.local import run_turns, waiting
 from bitspike.population.member import Learning, plain
+from bitspike.population.ray import settings
+from bitspike.population.ray.cluster import Cluster
 from bitspike.population.record import content
 from bitspike.population.store import Folder
 from bitspike.population.turn import Evolution, Turn, best, front_of
@@ -28,7 +30,7 @@ from bitspike.run.session import Place
 from bitspike.run.signals import Handled, Interrupted
 from bitspike.run.start import check_data, place_on, recipe_asked
 
-ENGINES = ("local",)
+ENGINES = ("local", "ray")
 MOST_WORKERS = 256
 ASKED = "population/recipe.toml"
 FRONT = "front"
@@ -42,6 +44,7 @@ def tune(
     seed: int | None = None,
     data: Path | str | None = None,
     engine: str = "local",
+    address: str | None = None,
     workers: int | None = None,
     threads: int = 0,
     resume: bool = False,
@@ -55,7 +58,8 @@ def tune(
     As `train`. The run's recipe.toml is the winner's, with the hyperparameters that it ended with; what was asked for
     is population/recipe.toml, and population.json says how it went (see `lineage`, `replay`). Of several objectives
     every network of the front is a run too, front/K by its member K. workers: processes that take turns, by default as
-    many as cores; 1: this one. threads: of each (0: the cores, shared out).
+    many as cores; 1: this one. threads: of each (0: the cores, shared out; of Ray's one). engine: local, or ray, whose
+    actors take turns on the cluster at `address`, by default one of this machine's own.
     """
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
@@ -69,6 +73,10 @@ def tune(
         refuse("--workers", workers, f"1 to {MOST_WORKERS}")
     if dataset is not None and (workers or 1) > 1:
         refuse("--workers", workers, "1 with examples in memory")
+    if engine == "ray":
+        settings.check(address, device, dataset is not None)
+    elif address is not None:
+        refuse("--address", f"'{address}' with --engine {engine}", "it with --engine ray")
     if resume:
         _as_asked(folder, recipe)
         if folder.finished:
@@ -79,8 +87,11 @@ def tune(
         dataset = load_data(recipe, None if data is None else Path(data))
     tuning = Tuning(recipe, folder, dataset, place_on(device), quiet)
     count = how_many(workers, tuning.rules.members, given is not None)
-    if count > 1:
-        where = None if data is None else Path(data)
+    where = None if data is None else Path(data)
+    if engine == "ray":
+        given_to = tuning.store.path, where, device, threads or 1, address
+        tuning.workers = Cluster(workers, *given_to, dict(dataset.digests))
+    elif count > 1:
         tuning.workers = Workers(count, tuning.store.path, where, device, threads or max(1, cores() // count))
     try:
         folder.create(recipe, resume, overwrite)
@@ -171,6 +182,7 @@ class Tuning:
             if self.workers is None or not waiting(self.rules, latest):
                 run_turns(self.rules, self.store, self.member, self.member.total, watch)
             else:
+                self.workers.note = progress.line
                 self.workers.run(self.rules, self.store, watch, self._watch)
         finally:
             progress.close()

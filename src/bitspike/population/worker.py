@@ -12,12 +12,14 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bitspike.errors import BitspikeError, one_line
-from bitspike.population.federation import member_of
+from bitspike.population.federation import Federating, member_of
 from bitspike.population.local import turn_of, waiting
+from bitspike.population.member import Learning
 from bitspike.population.store import Folder
 from bitspike.population.turn import Evolution, Member
 
@@ -43,27 +45,39 @@ def work(rules: Evolution, store: Folder, member: Member, total: int) -> None:
 
 def main(told: dict[str, Any]) -> None:
     """The process. told: folder of the population, data folder, device, threads, the process that it belongs to."""
-    threading.Thread(target=_outlived, args=(told["parent"],), daemon=True).start()
+    end_with(told["parent"])
+    from bitspike.paths import read_text
+
+    folder = Path(told["folder"])
+    asked = folder / "recipe.toml"
+    recipe, member = opened(read_text(asked, "run", "a recipe"), f"'{asked}'", told)
+    work(Evolution(recipe.population, recipe.seed), Folder(folder), member, member.total)
+
+
+def opened(text: str, source: str, told: Mapping[str, Any]) -> tuple[Any, Learning | Federating]:
+    """What a process needs for turns of any member: the recipe of a text, and a member over its data."""
     import torch
 
-    from bitspike.paths import read_text
     from bitspike.run.assemble import load_data
     from bitspike.run.recipe_files import parse_recipe
     from bitspike.run.start import place_on
 
     torch.set_num_threads(told["threads"])
-    folder = Path(told["folder"])
-    asked = folder / "recipe.toml"
-    recipe = parse_recipe(read_text(asked, "run", "a recipe"), f"'{asked}'", stored=True)
+    recipe = parse_recipe(text, source, stored=True)
     dataset = load_data(recipe, None if told["data"] is None else Path(told["data"]))
-    member = member_of(recipe, dataset, place_on(told["device"]))
-    work(Evolution(recipe.population, recipe.seed), Folder(folder), member, member.total)
+    return recipe, member_of(recipe, dataset, place_on(told["device"]))
 
 
-def _outlived(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)  # between two renames or in the middle of one: what is published is whole
+def end_with(parent: int, leave: Callable[[], None] = lambda: None) -> None:
+    """From now on this process ends when that one does. leave: called before."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        leave()
+        os._exit(1)  # between two renames or in the middle of one: what is published is whole
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

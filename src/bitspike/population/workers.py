@@ -29,13 +29,17 @@ def cores() -> int:
 class Workers:
     """Processes that run `worker` on a folder."""
 
+    most_deaths = MOST_DEATHS
+
     def __init__(self, count: int, folder: Path, data: Path | None, device: str, threads: int) -> None:
-        told = {"folder": str(folder.absolute()), "data": None if data is None else str(data.absolute())}
-        told |= {"device": device, "threads": threads, "parent": os.getpid()}  # type: ignore[dict-item]
-        self.command = [sys.executable, "-m", "bitspike.population.worker", json.dumps(told)]
+        self.told: dict[str, Any] = {"folder": str(folder.absolute()), "data": data and str(data.absolute())}
+        self.told |= {"device": device, "threads": threads, "parent": os.getpid()}
+        self.command = [sys.executable, "-m", "bitspike.population.worker", json.dumps(self.told)]
         self.environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self.folder, self.count = folder, count
         self.running: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
+        self.note: Callable[[str], None] = lambda line: None
+        """Told what a person should know."""
 
     def run(self, rules: Evolution, store: Folder, watch: Callable[[Turn], None], asked: Callable[[], None]) -> None:
         """Until all members are finished. watch: told of turns, of which it may miss some; asked: may raise."""
@@ -76,7 +80,7 @@ class Workers:
             return 0
         if process.returncode == 2 and lines:
             raise BitspikeError(lines[-1])
-        if deaths + 1 >= MOST_DEATHS:
+        if deaths + 1 >= self.most_deaths:
             why = f"signal {-process.returncode}" if process.returncode < 0 else lines[-1] if lines else "no word"
             raise BitspikeError(f"population: {deaths + 1} workers ended without a turn between them ({why}); --resume")
         self._start()

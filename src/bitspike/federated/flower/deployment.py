@@ -18,10 +18,10 @@ from bitspike.errors import BitspikeError, refuse
 from bitspike.federated.flower.apps import server_app
 from bitspike.federated.flower.bundle import address_of, identity, shown
 from bitspike.federated.flower.engine import Flower
-from bitspike.federated.flower.sockets import listening
 from bitspike.federated.flower.superlink import listener, superlink
 from bitspike.federated.server import Server
 from bitspike.run.recipe_files import print_recipe
+from bitspike.run.sockets import listening
 
 MOST_HERE = 32  # clients that are processes of this machine
 GOODBYE = 10.0  # seconds for clients to hear that all is done

@@ -27,11 +27,11 @@ from bitspike.errors import BitspikeError, one_line
 from bitspike.federated.flower.apps import client_app, server_app
 from bitspike.federated.flower.engine import Flower
 from bitspike.federated.flower.settings import private_home, silent
-from bitspike.federated.flower.sockets import elsewhere, family, listening
 from bitspike.federated.flower.workers import Job, Worker, worker_of
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
 from bitspike.run.recipe_files import print_recipe
+from bitspike.run.sockets import elsewhere, family, listening
 
 MEMORY = 1 << 30  # most of Ray's object store, bytes; it takes a share of all memory otherwise
 LONGEST_START = 300.0  # seconds until clients must be there

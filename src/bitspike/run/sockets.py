@@ -1,10 +1,13 @@
-"""What this process and its children listen on, as the system says (Linux: /proc)."""
+"""This process and its children, and what they listen on, as the system says (Linux: /proc)."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
 import os
+import signal
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 LISTENS = "0A"
@@ -58,3 +61,25 @@ def _address(text: str) -> str:
 def elsewhere(found: set[tuple[str, int]]) -> list[str]:
     """Those that other machines may reach, as address:port."""
     return sorted(f"{address}:{port}" for address, port in found if not ipaddress.ip_address(address).is_loopback)
+
+
+def born(pid: int) -> int | None:
+    """When a process was started, in ticks since the machine was: with its number, it names it. None: it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def ended(known: Mapping[int, int | None], patience: float) -> None:
+    """Wait until processes are gone; those that are not are killed, by their numbers. known: when each was `born`."""
+    until = time.monotonic() + patience
+
+    def left() -> list[int]:
+        return [pid for pid, when in known.items() if when is not None and born(pid) == when]
+
+    while left() and time.monotonic() < until:
+        time.sleep(0.05)
+    for pid in left():
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)

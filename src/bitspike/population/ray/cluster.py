@@ -1,0 +1,80 @@
+"""The engine as the command has it: one process that drives a cluster, watched, and started again when it is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bitspike.population.ray import isolation, settings
+from bitspike.population.store import Folder
+from bitspike.population.turn import Evolution, Turn
+from bitspike.population.workers import Workers
+from bitspike.run.sockets import born, ended, family
+
+STOP_SECONDS = 10.0
+MOST_STARTS = 3
+
+
+class Cluster(Workers):
+    """As `Workers`, whose one process hands turns on to a cluster.
+
+    count: actors that take turns (None: as many as the cluster has cores for, not more than members). address: of a
+    cluster; None: one of this machine's own, for this run. digests: of the data that every machine has to have.
+    """
+
+    most_deaths = MOST_STARTS
+
+    def __init__(
+        self,
+        count: int | None,
+        folder: Path,
+        data: Path | None,
+        device: str,
+        threads: int,
+        address: str | None,
+        digests: Mapping[str, str],
+    ) -> None:
+        super().__init__(1, folder, data, device, threads)
+        self.address, self.home = address, Path()
+        self.told |= {"workers": count, "address": address, "digests": dict(digests)}
+
+    def run(self, rules: Evolution, store: Folder, watch: Callable[[Turn], None], asked: Callable[[], None]) -> None:
+        """As `Workers.run`; what the driver has to say is handed to `note`."""
+        # A short path: sockets lie in it, whose names the system limits.
+        self.home = Path(tempfile.mkdtemp(prefix="bsr-"))
+        notes = self.home / "notes"
+        before = [] if self.address is not None else isolation.prefix()
+        told = {**self.told, "home": str(self.home), "alone": bool(before)}
+        self.command = [*before, sys.executable, "-m", "bitspike.population.ray.driver", json.dumps(told)]
+        self.environment = self.environment | settings.environment(self.home, self.address)
+        known: set[str] = set()
+
+        def also() -> None:
+            for line in notes.read_text().splitlines() if notes.exists() else ():
+                if line not in known:
+                    known.add(line)
+                    self.note(line)
+            asked()
+
+        try:
+            super().run(rules, store, watch, also)
+        finally:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self.home)
+
+    def stop(self) -> None:
+        """The driver first, which ends what it has started; then, by their numbers, those that are still there."""
+        for process, _ in self.running:
+            known = {pid: born(pid) for pid in family(process.pid)}
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            ended(known, 0.0)
+        super().stop()
