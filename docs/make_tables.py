@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import spike_tables
-from by_weight import with_readings
+from derived import with_energy, with_readings
 
 from bitspike.share import wilson
 
 ROOT = Path(__file__).parent.parent
-KINDS = "|".join(("results", "brief", "bits", "spikes", *spike_tables.MAKERS))
+KINDS = "|".join(("results", "brief", "bits", "spikes", "energy", *spike_tables.MAKERS))
 BLOCK = re.compile(rf"(<!-- ({KINDS}): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CLASSES = [
     ("accuracy %", "accuracy", 100, 2),
@@ -34,6 +34,7 @@ BRIEF = [
     ("accuracy % (95 %)", "accuracy", 100, 2),
     ("NLL", "nll", 1, 3),
     ("ECE", "ece", 1, 4),
+    ("NLL scaled", "scaled.nll", 1, 3),
     ("ECE scaled", "scaled.ece", 1, 4),
 ]
 BITS = [
@@ -59,13 +60,21 @@ SPIKES = [
     ("µJ as spikes", "spiking.energy.network.joules_compute", 1e6, 1),
     ("µJ as rates", "energy.network.joules_compute", 1e6, 1),
 ]
+ENERGY = [
+    ("accuracy %", "test.accuracy", 100, 2),
+    ("spiking, µJ", "energy.with_neurons.network", 1e6, 3),
+    ("of it neurons", "energy.network.joules_neurons", 1e6, 3),
+    ("same bits, not spiking", "energy.with_neurons.opponent", 1e6, 3),
+    ("same bits, zeros skipped", "energy.with_neurons.skipping", 1e6, 3),
+    ("float32, not spiking", "energy.with_neurons.twin", 1e6, 3),
+]
 READINGS = {"test_map": "- MAP", "test_single_draw": "- one draw"}
 
 
 def stored(names: list[str]) -> dict[str, Any]:
     """Results by recipe; what was not measured yet has no row."""
     found = {name: spike_tables.read(name) for name in names}
-    return {name: with_readings(result) for name, result in found.items() if result is not None}
+    return {name: with_energy(with_readings(result)) for name, result in found.items() if result is not None}
 
 
 def at(data: dict[str, Any], path: str) -> Any:
@@ -135,7 +144,7 @@ def tables_of(text: str) -> str:
         head, kind, names, end = match.groups()
         if kind in spike_tables.MAKERS:
             return head + spike_tables.MAKERS[kind](names.split()) + end
-        columns = {"bits": BITS, "spikes": SPIKES}.get(kind)
+        columns = {"bits": BITS, "spikes": SPIKES, "energy": ENERGY}.get(kind)
         made = plain_table(names.split(), columns) if columns else table(names.split(), kind == "brief")
         return head + made + end
 

@@ -1,4 +1,7 @@
-"""Bits by fan-out and with carries, for results that were measured before runs stored them."""
+"""Figures of a table that are computed from what `results/` holds.
+
+Bits by fan-out and with carries, for results that were measured before runs stored them; energy with neurons' updates.
+"""
 
 from __future__ import annotations
 
@@ -44,4 +47,26 @@ def with_readings(result: dict[str, Any]) -> dict[str, Any]:
         result["mean"]["bits"][key] = fmean(values)
         if len(values) > 1:
             result["std"]["bits"][key] = stdev(values)
+    return result
+
+
+# Name of a sum, the part of the account, and the arithmetic that its neurons are added to.
+SUMS = (
+    ("network", "network", "joules_compute"),
+    ("opponent", "opponent", "joules_compute"),
+    ("skipping", "opponent", "joules_compute_zeros_skipped"),
+    ("twin", "non_spiking_twin", "joules_compute"),
+)
+
+
+def with_energy(result: dict[str, Any]) -> dict[str, Any]:
+    """A file of results with arithmetic and neurons' updates added up, in its means and deviations."""
+    for name, part, key in SUMS:
+        found = [run.get("energy", {}).get(part, {}) for run in result["runs"]]
+        if not all(key in each for each in found):
+            continue
+        values = [each[key] + each["joules_neurons"] for each in found]
+        result["mean"]["energy"].setdefault("with_neurons", {})[name] = fmean(values)
+        if len(values) > 1:
+            result["std"]["energy"].setdefault("with_neurons", {})[name] = stdev(values)
     return result
