@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 # What `main` does but for its end, which closes the streams and leaves.
 SCRIPT = """
 import contextlib, io, json, sys
@@ -46,4 +48,19 @@ def commands(*lines: Sequence[object], cwd: Path | None = None, codes: Sequence[
     found = [Done(*done) for done in json.loads(process.stdout)]
     assert [done.code for done in found] == list(codes or [0] * len(lines)), [done.stderr for done in found]
     assert not any("Traceback" in done.stderr for done in found)
+    return found
+
+
+def here(patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str], *lines: Sequence[object]) -> list[Done]:
+    """The same in this process, which has imported what a new one would take seconds for."""
+    from bitspike import notices
+    from bitspike.cli.app import _run
+
+    patch.setattr(notices, "always", True)
+    found = []
+    capture.readouterr()
+    for line in lines:
+        patch.setattr(sys, "argv", ["bitspike", *map(str, line)])
+        code = _run()
+        found.append(Done(code, *capture.readouterr()))
     return found

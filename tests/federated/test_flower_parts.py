@@ -17,7 +17,7 @@ from bitspike.federated.flower.workers import Diary
 from bitspike.federated.messages import Message, Refused
 from bitspike.run.sockets import elsewhere, listening
 
-from ..commands import commands
+from ..commands import here
 
 
 def message() -> Message:
@@ -83,11 +83,13 @@ def test_sockets_that_listen_are_found(host):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("flwr") is not None, reason="Flower is installed")
-def test_without_flower_a_line_says_what_installs_it(tmp_path):
+def test_without_flower_a_line_says_what_installs_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     lines = [["federate", "federated-digits", "--engine", "flower-simulation"],
              ["federate", "federated-digits", "--engine", "flower"], ["federate", "serve", "federated-digits"],
              ["federate", "join", "--client", "0"]]  # fmt: skip
-    for done in commands(*lines, cwd=tmp_path, codes=[2] * len(lines)):
+    for done in here(monkeypatch, capsys, *lines):
+        assert done.code == 2
         assert "pip install -e '.[flower]'" in done.stderr
         assert done.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
