@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from bitspike.federated.flower.bundle import address_of
 from bitspike.federated.flower.wire import message_of, packed, unpacked
 from bitspike.federated.flower.workers import Diary
 from bitspike.federated.messages import Message, Refused
-from bitspike.run.sockets import elsewhere, listening
+from bitspike.run.sockets import born, elsewhere, ended, listening
 
 from ..commands import here
 
@@ -93,3 +95,14 @@ def test_without_flower_a_line_says_what_installs_it(tmp_path, monkeypatch, caps
         assert "pip install -e '.[flower]'" in done.stderr
         assert done.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_a_process_that_outstays_is_ended_and_no_other():
+    with subprocess.Popen(["sleep", "60"]) as one:
+        when = born(one.pid)
+        ended({one.pid: None if when is None else when - 1, os.getpid(): None}, 0.0)  # others, of the same numbers
+        assert one.poll() is None
+        ended({one.pid: when}, 0.0)
+        assert one.wait(10) == -signal.SIGKILL
+        assert born(one.pid) is None

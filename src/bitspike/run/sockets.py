@@ -64,9 +64,10 @@ def elsewhere(found: set[tuple[str, int]]) -> list[str]:
 
 
 def born(pid: int) -> int | None:
-    """When a process was started, in ticks since the machine was: with its number, it names it. None: it is gone."""
+    """When a process was started, in ticks since the machine was: with its number, it names it. None: it has ended."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if words[0] in "ZX" else int(words[19])
     except (OSError, ValueError, IndexError):
         return None
 

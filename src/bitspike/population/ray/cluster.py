@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 from bitspike.population.ray import isolation, settings
 from bitspike.population.store import Folder
@@ -19,6 +21,7 @@ from bitspike.population.workers import Workers
 from bitspike.run.sockets import born, ended, family
 
 STOP_SECONDS = 10.0
+LOOK_SECONDS = 1.0
 MOST_STARTS = 3
 
 
@@ -43,6 +46,8 @@ class Cluster(Workers):
     ) -> None:
         super().__init__(1, folder, data, device, threads)
         self.address, self.home = address, Path()
+        self.started: dict[int, int | None] = {}
+        self.looked = 0.0
         self.told |= {"workers": count, "address": address, "digests": dict(digests)}
 
     def run(self, rules: Evolution, store: Folder, watch: Callable[[Turn], None], asked: Callable[[], None]) -> None:
@@ -57,6 +62,7 @@ class Cluster(Workers):
         known: set[str] = set()
 
         def also() -> None:
+            self._remember()
             for line in notes.read_text().splitlines() if notes.exists() else ():
                 if line not in known:
                     known.add(line)
@@ -68,6 +74,17 @@ class Cluster(Workers):
         finally:
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.home)
+
+    def _remember(self) -> None:
+        """Once a second: who descends from the driver. When it is killed, nobody can tell any more."""
+        if time.monotonic() > self.looked + LOOK_SECONDS:
+            self.looked = time.monotonic()
+            self.started |= {pid: born(pid) for process, _ in self.running for pid in family(process.pid)}
+
+    def _ended(self, process: Any, said: IO[bytes], deaths: int) -> int:
+        ended(self.started, 0.0)
+        self.started = {}
+        return super()._ended(process, said, deaths)
 
     def stop(self) -> None:
         """The driver first, which ends what it has started; then, by their numbers, those that are still there."""

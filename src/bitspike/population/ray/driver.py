@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -89,7 +88,7 @@ def _leave(number: int, frame: object) -> None:
 
 def main(told: dict[str, Any]) -> None:
     """The process. told: what `cluster.Cluster` says."""
-    end_with(told["parent"], lambda: shutil.rmtree(told["home"], ignore_errors=True))
+    end_with(told["parent"], lambda: isolation.leave(told["home"]))
     from bitspike.paths import read_text
     from bitspike.run.recipe_files import parse_recipe
 

@@ -177,7 +177,7 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
-    end_with(told["parent"])
+    end_with(told["parent"], lambda: isolation.leave(told["home"]))
     try:
         # By its name, so that actors find what they are given in the module and not in this script.
         from bitspike.population.ray import scheduled as named
