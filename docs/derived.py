@@ -8,6 +8,8 @@ from __future__ import annotations
 from statistics import fmean, stdev
 from typing import Any
 
+from bitspike.reports.totals import PARTS, totals
+
 REAL_BITS = 32
 KEYS = ("average_by_weight", "significant_by_weight", "average_with_carries")
 
@@ -50,23 +52,13 @@ def with_readings(result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-# Name of a sum, the part of the account, and the arithmetic that its neurons are added to.
-SUMS = (
-    ("network", "network", "joules_compute"),
-    ("opponent", "opponent", "joules_compute"),
-    ("skipping", "opponent", "joules_compute_zeros_skipped"),
-    ("twin", "non_spiking_twin", "joules_compute"),
-)
-
-
 def with_energy(result: dict[str, Any]) -> dict[str, Any]:
     """A file of results with arithmetic and neurons' updates added up, in its means and deviations."""
-    for name, part, key in SUMS:
-        found = [run.get("energy", {}).get(part, {}) for run in result["runs"]]
-        if not all(key in each for each in found):
-            continue
-        values = [each[key] + each["joules_neurons"] for each in found]
-        result["mean"]["energy"].setdefault("with_neurons", {})[name] = fmean(values)
-        if len(values) > 1:
-            result["std"]["energy"].setdefault("with_neurons", {})[name] = stdev(values)
+    found = [totals(run.get("energy") or {}) for run in result["runs"]]
+    for name in PARTS:
+        values = [each[name] for each in found if name in each]
+        if values and len(values) == len(found):
+            result["mean"]["energy"].setdefault("with_neurons", {})[name] = fmean(values)
+            if len(values) > 1:
+                result["std"]["energy"].setdefault("with_neurons", {})[name] = stdev(values)
     return result

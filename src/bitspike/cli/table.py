@@ -11,7 +11,7 @@ import typer
 from bitspike.share import wilson
 
 # Where a column's number stands in result.json, and how it is written beside the number of test examples.
-COLUMNS: dict[str, tuple[str, Callable[[float, int], str]]] = {
+COLUMNS: dict[str, tuple[str, Callable[[Any, int], str]]] = {
     "accuracy": ("test accuracy", lambda share, _: f"{share:.2%}"),
     "95 % interval": ("test accuracy", lambda share, n: "{:.1%} to {:.1%}".format(*wilson(share, n)) if n > 0 else "-"),
     "NLL": ("test nll", lambda value, _: f"{value:.3f}"),
@@ -20,8 +20,15 @@ COLUMNS: dict[str, tuple[str, Callable[[float, int], str]]] = {
     "RMSE": ("test rmse", lambda value, _: f"{value:.3f}"),
     "weight bits": ("bits weights_stored", lambda count, _: f"{count:,.0f}"),
     "spikes/inference": ("energy network spikes", lambda count, _: f"{count:,.0f}"),
-    "energy": ("energy network joules_compute", lambda joules, _: f"{joules * 1e9:,.1f} nJ"),
+    "energy": ("energy", lambda account, _: _energy(account)),
 }
+
+
+def _energy(account: dict[str, Any]) -> str:
+    from bitspike.reports.totals import totals
+
+    joules = totals(account).get("network")
+    return "-" if joules is None else f"{joules * 1e9:,.1f} nJ"
 
 
 def measured_on(path: Path) -> tuple[str, Any, int]:
@@ -70,7 +77,7 @@ def show_table(paths: Sequence[Path]) -> None:
     console.width = max(console.width, 140) if not console.is_terminal else console.width
     console.print(table)
     console.print("test set; interval: Wilson, of this many examples", end="; ", style="dim")
-    console.print("energy: 45 nm estimate of arithmetic alone, analytic, not measured", style="dim")
+    console.print("energy: 45 nm estimate of arithmetic and neurons, analytic, not measured", style="dim")
     if mixed:
         names = ", ".join(dict.fromkeys(f"{name} ({examples:,} test examples)" for name, _, examples in found))
         typer.echo(f"these runs were measured on different data, {names}: their figures do not compare", err=True)

@@ -11,6 +11,7 @@ from bitspike import registry
 from bitspike.reports.rundata import RunData, number, section
 from bitspike.reports.tables import Table
 from bitspike.reports.text import NONE, fixed, ratio, si
+from bitspike.reports.totals import totals
 
 OPERATIONS = {
     "mac": "multiply–accumulates (MAC)",
@@ -74,12 +75,14 @@ def in_short(found: Mapping[str, Any]) -> Table:
     arithmetic = [number(side, "joules_compute") for side in sides]
     neurons = [number(side, "joules_neurons") for side in sides]
     both = [a + n if a is not None and n is not None else None for a, n in zip(arithmetic, neurons, strict=True)]
+    skipped = [both[0], totals(found).get("skipping")] if "opponent" in shown else []
     memory = [section(side, "joules_with_memory") for side in sides]
     level = next((key for key in memory[0] if number(memory[0], key) is not None), "")
     rows = [["operations", *(_operations(side) for side in sides), ""]]
     for label, values in (
         ("energy of the arithmetic", arithmetic),
         ("and of neuron updates", both),
+        ("the same, zeros skipped without spikes", [*skipped, *[None] * (len(sides) - 2)] if skipped else []),
         (f"and of memory ({level.replace('_', ' ')})", [number(each, level) for each in memory] if level else []),
     ):
         if any(value is not None for value in values):
@@ -117,6 +120,10 @@ def in_words(found: Mapping[str, Any]) -> str:
             else:
                 when = f"{'does so' if cheaper else 'would cost less'} below {at:.3g} spikes per synapse"
             said += f"{counted}, it {now} than the same network without spikes, and {when}. "
+    costs = totals(found)
+    if {"network", "skipping"} <= costs.keys():
+        wins = "more: spikes win" if costs["skipping"] > costs["network"] else "less: spikes do not win"
+        said += f"With them, one that skips products with a zero costs {wins}. "
     return said.strip()
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from bitspike.reports.rundata import RunData
 from bitspike.reports.sections import Section
+from bitspike.reports.totals import totals
 
 Progress = Callable[[int, int], None] | None
 
@@ -54,12 +55,10 @@ def reading(name: str, text: str) -> str:
 
 def energy_lines(account: dict[str, Any]) -> Iterator[str]:
     """What an answer costs and where spikes stop winning, in a few lines."""
-    ours, theirs, real = (
-        f"{1e9 * account[name]['joules_compute']:,.1f} nJ" for name in ("network", "opponent", "non_spiking_twin")
-    )
-    priced = "45 nm arithmetic, analytic"
-    yield reading("energy", f"{ours}; without spikes {theirs} at the same bits, {real} in float32 ({priced})")
-    cross = account["cross_over"].get("arithmetic")
+    found = {name: f"{1e9 * value:,.1f} nJ" for name, value in totals(account).items()}
+    beside = f"{found['opponent']} at the same bits, {found['skipping']} with zeros skipped, {found['twin']} in float32"
+    yield reading("energy", f"{found['network']}; without spikes {beside} (45 nm arithmetic and neurons, analytic)")
+    cross = account["cross_over"].get("arithmetic and neurons")
     if cross is not None:
         ends = "spikes cost more at any number" if cross["at"] is None else f"stops winning at {cross['at']:.3g}"
         yield reading("per synapse", f"{cross['here']:.3g} spikes; {ends}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from bitspike.reports.rundata import RunData, number, section
 from bitspike.reports.text import NONE, amount, duration, fixed, percent, ratio, si, whole
+from bitspike.reports.totals import NAMES, cheapest, totals
 
 READINGS = {
     "test": "as shipped",
@@ -49,17 +50,11 @@ class Tile:
 def tiles(run: RunData) -> list[Tile]:
     """The key numbers, those that are there."""
     test, bits = section(run.result, "test"), section(run.result, "bits")
-    sides = ("network", "opponent", "non_spiking_twin")
-    network, opponent, twin = (number(run.result, "energy", side, "joules_compute") for side in sides)
-    twin = twin if opponent is None else opponent
     shipped, raw = run.shipped_reading, number(test, "ece")
     after = f"{_bins(run)} bins"
     if abs(run.temperature - 1) > 1e-6 and raw is not None:
         after = f"with its temperature {run.temperature:.2f}; {fixed(raw)} without"
-    saving = ratio(network, twin)
-    other = "without spikes" if opponent is None else "without spikes at the same bits"
     spikes = counted_spikes(bits)
-    than = f"as {other}" if saving.startswith("about") else f"than {other}"
     each = "value" if run.is_regression else "example"
     stored, epochs = number(bits, "weights_stored"), number(run.result, "epochs") or len(run.epochs)
     every = [
@@ -70,10 +65,20 @@ def tiles(run: RunData) -> list[Tile]:
         Tile("Brier score", fixed(number(shipped, "brier")), "0 is perfect"),
         Tile("Weights to ship", amount(stored), f"{whole(stored)} bits"),
         Tile("Spikes per neuron", fixed(spikes, 2), "in one presentation"),
-        Tile("Energy of an answer", si(network, "J"), f"{saving} {than}; analytic" if saving else "analytic"),
+        _energy_tile(section(run.result, "energy")),
         Tile("Training", duration(number(run.result, "seconds")), f"{epochs:.0f} epochs" if epochs else ""),
     ]
     return [tile for tile in every if tile.value != NONE]
+
+
+def _energy_tile(energy: dict[str, Any]) -> Tile:
+    """Arithmetic and neurons' updates, beside the cheapest network without spikes."""
+    found = totals(energy)
+    other = cheapest(found)
+    note = "arithmetic and neurons, analytic"
+    if other is not None and (saving := ratio(found.get("network"), found[other])):
+        note = f"{saving} {'as' if saving.startswith('about') else 'than'} {NAMES[other]}; {note}"
+    return Tile("Energy of an answer", si(found.get("network"), "J"), note)
 
 
 BASELINES = {
