@@ -93,12 +93,17 @@ def main() -> None:
     for circuits in asked.circuits:
         found = {name: arm(name, circuits, asked.seeds, asked.runs) for name in ARMS}
         opponent = max((name for name in found if name != "vowel"), key=lambda name: found[name]["validation"])
-        paired = paired_difference(found["vowel"]["right"], found[opponent]["right"])
+        minus = {
+            name: interval(paired_difference(found["vowel"]["right"], found[name]["right"]))
+            for name in found
+            if name != "vowel"
+        }
         content["circuits"][str(circuits)] = {
             "vowel": found["vowel"]["stored"]["accuracy"]["mean"],
             "glm": found[opponent]["stored"]["accuracy"]["mean"],
             "opponent": opponent,
-            "difference": interval(paired),
+            "difference": minus[opponent],
+            "minus": minus,
             "arms": {name: one["stored"] for name, one in found.items()},
         }
         print(circuits, opponent, content["circuits"][str(circuits)]["difference"], flush=True)
