@@ -17,6 +17,7 @@ from typing import Any
 import study
 
 from bitspike.population.front import hypervolume
+from bitspike.reports.totals import totals
 
 LEAST = 6  # networks of a front
 RANDOM = ["population.strategy=random", "population.exploit={}"]
@@ -46,7 +47,7 @@ def tuned(recipe: str, out: Path, overrides: list[str], seed: int) -> dict[str, 
     results = [
         json.loads((out / "front" / str(row["member"]) / "result.json").read_text()) for row in front["networks"]
     ]
-    tested = [(r["test"]["nll"], r["energy"]["network"]["joules_compute"]) for r in results]
+    tested = [(r["test"]["nll"], totals(r["energy"])["network"]) for r in results]
     return front | {"test": hypervolume(tested, front["reference"]), "tested": tested,
                     "accuracy": [result["test"]["accuracy"] for result in results]}  # fmt: skip
 

@@ -16,6 +16,7 @@ EXTRAS = {
     "privacy": "dp_accounting",
     "flower": "flwr",
     "ray": "ray",
+    "domains": "gymnasium",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bitspike.population.space import Values
@@ -70,13 +71,17 @@ def evolve(
     seed: int = 0,
     first: Sequence[Values] | None = None,
     watch: Watch | None = None,
+    folder: Path | None = None,
 ) -> Evolved:
     """Evolve anything with `load`, `step`, `evaluate` and `save` (see `turn.Member`) in this process.
 
     part: a table of options, `bitspike.tables.population.Population`. updates: of every member. first: the values that
-    members begin with, in place of draws; there are then as many members.
+    members begin with, in place of draws; there are then as many members. folder: where turns are published, and gone
+    on with by whoever calls again with the same of all these; None: in memory.
     """
-    rules, store = Evolution(part, seed, first), Memory()
+    rules, store = Evolution(part, seed, first), Memory() if folder is None else Folder(folder)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     run_turns(rules, store, member, updates, watch)
     last = [turn for number in range(rules.members) if (turn := store.latest(number)) is not None]
     winner = best(rules, last)

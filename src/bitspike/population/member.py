@@ -39,7 +39,8 @@ def costs(session: Session, recipe: Recipe) -> dict[str, float]:
         return {}
     members = session.recipe.evaluation.validation_draws if session.learner.bayesian else 1
     found = energy_of(session.recipe, session.learner, session.validation, members)
-    known = {"energy": found.network.joules_compute, "bits": activation_bits(found.counts)["significant"]}
+    joules = found.network.joules_compute + found.network.joules_neurons
+    known = {"energy": joules, "bits": activation_bits(found.counts)["significant"]}
     return {name: known[name] for name in sorted(wanted)}
 
 

@@ -1,0 +1,130 @@
+"""The paper's three domains, small: a population of four against random search with the same members and updates.
+
+    python docs/population_domains.py [--domains cartpole translation gan] [--runs 3] [--work runs/domains]
+                                      [--out results]
+
+Each run is the example's own command (`examples/population/`), so that it goes on where it was stopped; random search
+is the best of four members that keep their first values, which are those of the population. The score compared is that
+of the best member at the end on what members were measured on, `test` what it reaches on what nobody has seen. Writes
+population-cartpole.json (with the harder task under "harder"), population-translation.json and population-gan.json.
+Hours: about 5 minutes a member of CartPole, 10 of the harder task, 15 of translation, 8 of the DCGAN, on a core of its
+own. Wants the extra `domains`, and BITSPIKE_DATA with MNIST and multi30k.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import study
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "population"
+SOLVED = 475.0
+# File, what its command is told, what its score is called.
+TASKS: dict[str, tuple[str, list[str], str]] = {
+    "cartpole": ("cartpole", ["--updates", "160", "--every", "8"], "mean return of CartPole-v1"),
+    "harder": ("cartpole", ["--task", "LunarLander-v3", "--updates", "300", "--every", "15"],
+               "mean return of LunarLander-v3"),
+    "translation": ("translation", ["--updates", "3000", "--every", "300"], "BLEU, German to English, Multi30k"),
+    "gan": ("gan", ["--updates", "6000", "--every", "400"], "score of DCGAN's digits"),
+}  # fmt: skip
+REPLAY = 12_000  # updates of the best schedule, stretched
+
+
+def run(task: str, strategy: str, seed: int, work: Path, more: list[str]) -> dict[str, Any]:
+    """result.json of one command, which is run where there is none yet."""
+    file, told, _ = TASKS[task]
+    out = work / f"{task}-{strategy}-{seed}"
+    if not (out / "result.json").exists():
+        command = [sys.executable, str(EXAMPLES / f"{file}.py"), "--strategy", strategy, "--out", str(out)]
+        print(f"{out}", flush=True)
+        subprocess.run([*command, "--seed", str(seed), *told, *more], check=True)
+    found: dict[str, Any] = json.loads((out / "result.json").read_text())
+    return found
+
+
+def of_task(task: str, runs: int, work: Path, more: list[str]) -> dict[str, Any]:
+    """Pairs of one task."""
+    results: dict[str, list[dict[str, Any]]] = {"population": [], "random": []}
+    for seed in range(runs):
+        for strategy, found in results.items():
+            found.append(run(task, strategy, seed, work, more))
+    scores = {strategy: [one["score"] for one in found] for strategy, found in results.items()}
+    tests = {strategy: [one["test"] for one in found] for strategy, found in results.items()}
+    difference = study.gain(scores["population"], scores["random"])
+    holds = difference["low"] is not None and difference["low"] > 0
+    middle = {strategy: sum(values) / len(values) for strategy, values in scores.items()}
+    said = "not told" if difference["low"] is None else f"{difference['low']:.3g} to {difference['high']:.3g}"
+    return {
+        "headline": f"{TASKS[task][2]}, {runs} pairs: {middle['population']:.4g} against random search's "
+        f"{middle['random']:.4g}; difference {difference['mean']:.3g}, 95 % interval {said}"
+        + ("" if holds else ": not ahead beyond it"),
+        "pbt": scores["population"],
+        "random": scores["random"],
+        "difference": difference,
+        "holds": holds,
+        "test": {"pbt": tests["population"], "random": tests["random"],
+                 "difference": study.gain(tests["population"], tests["random"])},
+        "seconds": {strategy: [one["seconds"] for one in found] for strategy, found in results.items()},
+        "schedules": [one["schedule"] for one in results["population"]],
+        "curves": {strategy: [one["curve"] for one in found] for strategy, found in results.items()},
+    }  # fmt: skip
+
+
+def cartpole(runs: int, work: Path) -> dict[str, Any]:
+    """CartPole, and whether a policy solves it; the harder task beside it."""
+    found = of_task("cartpole", runs, work, [])
+    best = max(found["test"]["pbt"])
+    solved = f"; solved ({best:.4g} of 500)" if best >= SOLVED else f"; not solved ({best:.4g}, wanted {SOLVED:g})"
+    return found | {"headline": found["headline"] + solved, "solved": best >= SOLVED,
+                    "harder": of_task("harder", runs, work, [])}  # fmt: skip
+
+
+def translation(runs: int, work: Path) -> dict[str, Any]:
+    """Translation, and the best schedule again, for longer."""
+    found = of_task("translation", runs, work, [])
+    best = max(range(runs), key=lambda seed: found["pbt"][seed])
+    if not (work / "replay.json").exists():
+        kept = run("translation", "population", best, work, [])
+        sys.path.insert(0, str(EXAMPLES))
+        from translation import Translator, replayed
+
+        member = Translator(Path(os.environ.get("BITSPIKE_DATA", ".")) / "multi30k", best)
+        (work / "replay.json").write_text(json.dumps(replayed(member, kept["schedule"], REPLAY)))
+    curve = json.loads((work / "replay.json").read_text())
+    reached = max(score for _, score in curve)
+    return found | {"headline": f"{found['headline']}; replayed for longer, BLEU {reached:.2f} on test 2016",
+                    "replay": curve}  # fmt: skip
+
+
+def gan(runs: int, work: Path) -> dict[str, Any]:
+    """The DCGAN; one classifier scores all."""
+    return of_task("gan", runs, work, ["--classifier", str(work / "gan-classifier")])
+
+
+DOMAINS = {"cartpole": cartpole, "translation": translation, "gan": gan}
+
+
+def main() -> None:
+    """See the module."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--domains", nargs="+", choices=DOMAINS, default=list(DOMAINS))
+    options.add_argument("--runs", type=int, default=3)
+    options.add_argument("--work", type=Path, default=Path("runs/domains"))
+    options.add_argument("--out", type=Path, default=Path("results"))
+    asked = options.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for name in asked.domains:
+        found = DOMAINS[name](asked.runs, asked.work)
+        (asked.out / f"population-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(found["headline"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
