@@ -39,8 +39,8 @@ class Population(Options):
     objectives: Annotated[list[Measured | Literal["energy", "bits"]], Field(max_length=4)] = Field(default_factory=list)
     """Two or more that are weighed against each other, the metric among them: members spread along the front, by
     non-dominated sorting and crowding, and all networks of the front are handed back. energy: joules of an inference,
-    the 45 nm estimate of its arithmetic and neurons; bits: mean significant bits of an activation, of spikes their rate; both on
-    validation inputs."""
+    the 45 nm estimate of its arithmetic and neurons; bits: mean significant bits of an activation, of spikes their
+    rate; both on validation inputs."""
     reference: list[Annotated[float, Field(ge=-1e30, le=1e30)]] = Field(default_factory=list)
     """The worst that is of use, a value for each objective: networks beyond it come after all others, and the front's
     hypervolume begins here; left out: everything is of use, and it begins at the worst that was measured."""
