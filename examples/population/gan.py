@@ -106,11 +106,12 @@ class Painter(Member):
 
 
 def classifier_in(folder: Path, epochs: int) -> Any:
-    """The classifier: read back, or trained."""
+    """The classifier: read back, gone on with, or trained."""
     if (folder / "result.json").exists():
         return bitspike.load(folder)
     print(f"{folder}: training the classifier", flush=True)
-    return bitspike.train("mnist-conv-full", folder, overrides=[f"training.epochs={epochs}"], overwrite=True)
+    how = {"resume": (folder / "checkpoints" / "last.json").exists()}
+    return bitspike.train("mnist-conv-full", folder, overrides=[f"training.epochs={epochs}"], **how)
 
 
 def main() -> None:
