@@ -105,6 +105,14 @@ def named_beside(path: Path, ending: str) -> Path:
     return path.with_name(f"{last}{ending}") if path.name else Path(f"{last}{ending}")
 
 
+def folder_for(name: str, out: Path | None, seed: int | None) -> Path:
+    """Where a recipe's run goes: `out`, or runs/NAME, or of a seed that was asked for runs/NAME-seed-N."""
+    if out is not None:
+        return out
+    folder = Path("runs") / run_name(name)
+    return folder if seed is None else named_beside(folder, f"-seed-{seed}")
+
+
 def run_folder(path: Path) -> None:
     """Refuse a path that is no run folder: one with a recipe.toml in it."""
     field = "run"

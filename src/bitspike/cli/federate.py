@@ -29,14 +29,12 @@ def federate(
     """Learn a recipe by clients that keep their data, measure it, write its report."""
     from bitspike.cli.table import show_shipped, show_table
     from bitspike.errors import check_name
-    from bitspike.paths import named_beside, run_name
+    from bitspike.paths import folder_for
     from bitspike.run.recipe_files import load_recipe
 
     check_name("--engine", engine, ("local", "flower-simulation", "flower"))
     checked = load_recipe(recipe, sets, seed)
-    folder = out if out is not None else Path("runs") / run_name(checked.name)
-    if seed is not None and out is None:
-        folder = named_beside(folder, f"-seed-{seed}")
+    folder = folder_for(checked.name, out, seed)
     import torch
 
     from bitspike.federated.start import federate as start

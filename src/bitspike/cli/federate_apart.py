@@ -28,14 +28,12 @@ def serve(
 ) -> None:
     """Serve a federation over TLS to clients that join it (extra flower)."""
     from bitspike.federated.flower.settings import wanted
-    from bitspike.paths import named_beside, run_name
+    from bitspike.paths import folder_for
     from bitspike.run.recipe_files import load_recipe
 
     wanted("federate serve")
     checked = load_recipe(recipe, sets, seed)
-    folder = out if out is not None else Path("runs") / run_name(checked.name)
-    if seed is not None and out is None:
-        folder = named_beside(folder, f"-seed-{seed}")
+    folder = folder_for(checked.name, out, seed)
     import torch
 
     from bitspike.federated.flower.deployment import Deployment

@@ -117,15 +117,13 @@ def _start(
     device: str,
     **given: Any,
 ) -> Any:
-    from bitspike.paths import named_beside, run_name
+    from bitspike.paths import folder_for
     from bitspike.population.start import tune as start
     from bitspike.run.recipe_files import load_recipe
     from bitspike.run.signals import Interrupted, Stopped
 
     checked = load_recipe(recipe, sets, seed)
-    folder = out if out is not None else Path("runs") / run_name(checked.name)
-    if seed is not None and out is None:
-        folder = named_beside(folder, f"-seed-{seed}")
+    folder = folder_for(checked.name, out, seed)
     try:
         return start(checked, folder, quiet=quiet, data=data, device=device, threads=threads, **given)
     except (Interrupted, Stopped) as stop:
