@@ -20,7 +20,7 @@ from bitspike.population.front import hypervolume
 from bitspike.reports.totals import totals
 
 LEAST = 6  # networks of a front
-RANDOM = ["population.strategy=random", "population.exploit={}"]
+RANDOM = ["population.strategy=random", "population.exploit={}", "population.burn_in=0"]
 DIMENSIONS = {
     "optimizer.lr": ("log-uniform", 1e-4, 0.1),
     "latent_optimizer.lr": ("log-uniform", 1e-3, 1.0),

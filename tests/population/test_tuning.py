@@ -90,6 +90,17 @@ def test_a_replay_is_the_network_itself(tuned, digits, tmp_path):
     assert not same(shipped(other), shipped(tuned))
 
 
+def test_a_replay_of_another_seed_is_the_schedule_on_another_network(tuned, digits, tmp_path):
+    seeded = [bitspike.replay(tuned, tmp_path / str(k), seed=seed, dataset=digits) for k, seed in enumerate((7, 7, 0))]
+    assert same(shipped(seeded[0]), shipped(seeded[1]))
+    assert not same(shipped(seeded[0]), shipped(tuned))
+    assert same(shipped(seeded[2]), shipped(tuned)), "the run's own seed"
+    assert seeded[0].recipe.seed == 7
+    assert seeded[0].recipe.optimizer == tuned.recipe.optimizer
+    with pytest.raises(BitspikeError, match="seed"):
+        bitspike.replay(tuned, tmp_path / "none", seed=-1, dataset=digits)
+
+
 def test_it_ends_the_same_wherever_it_was_stopped(tuned, digits, tmp_path, monkeypatch):
     count = 0
     for stop_at in (3, 11, 17):

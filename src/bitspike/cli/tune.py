@@ -21,7 +21,9 @@ def tune(
     population: int | None = typer.Option(None, "--population", help="Members (population.size)."),
     strategy: str | None = typer.Option(None, "--strategy", help="pbt, random or grid (population.strategy)."),
     sets: list[str] = typer.Option([], "--set", help="Override a recipe's key: population.every=50. Repeatable."),
-    seed: int | None = typer.Option(None, "--seed", min=0, help="Seed (run folder runs/NAME-seed-N)."),
+    seed: int | None = typer.Option(
+        None, "--seed", min=0, help="Seed (run folder runs/NAME-seed-N; RUN-replay-seed-N)."
+    ),
     engine: str = typer.Option("local", "--engine", help="local: on this machine; ray: on a cluster (extra ray)."),
     address: str | None = typer.Option(
         None, "--address", help="ray: HOST:PORT of a cluster, or auto (default: one of this machine's own)."
@@ -59,13 +61,12 @@ def tune(
             "--population": population,
             "--strategy": strategy,
             "--set": sets,
-            "--seed": seed,
             "--resume": resume,
         }
         for name, value in unread.items():
             if value not in (None, [], False):
                 refuse(name, f"{value} with replay", "it left out: a replay is as its run's log says")
-        found = replay(run, out, member=member, data=data, overwrite=overwrite, device=device, quiet=as_json)
+        found = replay(run, out, member=member, seed=seed, data=data, overwrite=overwrite, device=device, quiet=as_json)
     else:
         if run is not None:
             refuse("tune", f"'{run}' behind a recipe", "one recipe, or: tune replay RUN")

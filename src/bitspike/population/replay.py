@@ -26,6 +26,7 @@ def replay(
     out: Path | str | None = None,
     *,
     member: int | None = None,
+    seed: int | None = None,
     data: Path | str | None = None,
     overwrite: bool = False,
     device: str = "cpu",
@@ -34,15 +35,17 @@ def replay(
 ) -> Run:
     """Train from scratch what made the winner of a tuned run (or the last network of `member`); returns a run.
 
-    out: default RUN-replay. The log holds all that made it, so on the same machine the network comes out the same, bit
-    for bit.
+    out: default RUN-replay (with a seed RUN-replay-seed-N). The log holds all that made it, so on the same machine the
+    network comes out the same, bit for bit. seed: with other first weights, batches and draws than the run's, to see
+    what the schedule does for a network that it was not chosen for.
     """
     source = RunFolder.existing(Path(run.path if isinstance(run, Run) else run))
     if not (source.path / "population.json").exists():
         refuse("replay", f"'{source.path}'", "a finished run of `bitspike tune`")
     found, turns = read(source.path / "population.json")
     asked = source.path / ASKED
-    recipe = parse_recipe(read_text(asked, "run", "a recipe"), f"'{asked}'", stored=True)
+    given = [] if seed is None else [f"seed={seed}"]
+    recipe = parse_recipe(read_text(asked, "run", "a recipe"), f"'{asked}'", given, stored=True)
     if member is None:
         node = (found["winner"]["member"], found["winner"]["turn"])
     else:
@@ -53,13 +56,14 @@ def replay(
     line = ancestors(turns, node)
     if line[-1].broken:
         refuse("--member", member, f"one whose learning did not break ({line[-1].broken})")
-    folder = RunFolder(Path(out) if out is not None else named_beside(source.path, "-replay"))
+    ending = "-replay" if seed is None else f"-replay-seed-{seed}"
+    folder = RunFolder(Path(out) if out is not None else named_beside(source.path, ending))
     if data is not None and not is_folder(home(data, "--data"), "--data"):
         refuse("--data", f"'{data}'", "an existing folder")
     last = line[-1]
     target = plain(recipe, last.values)
     folder.check(target, False, overwrite)
-    given = dataset
+    own = dataset
     learner = member_of(recipe, load_data(recipe, None if data is None else Path(data)) if dataset is None else dataset,
                        place_on(device))  # fmt: skip
     try:
@@ -68,7 +72,7 @@ def replay(
         finish(learner, folder, recipe, last, sum(turn.seconds for turn in line))
     finally:
         folder.unlock()
-    return Run(folder.path, dataset=given)
+    return Run(folder.path, dataset=own)
 
 
 def _train(learner: Learning | Federating, turns: list[Turn], last: Turn, name: str, quiet: bool) -> None:

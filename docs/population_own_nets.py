@@ -1,0 +1,183 @@
+"""Where a schedule may help networks of our own: a population of eight against random search at equal updates.
+
+    python docs/population_own_nets.py [--studies mnist-bayes hybrid own-data] [--runs 5] [--work runs/own-nets]
+                                       [--out results]
+
+- mnist-bayes: the recipe's network, three epochs; rates of both optimisers, surrogate, leak, rho and prior.
+- hybrid: digits-rows-hybrid; the rate, and how the quantisers' steps grow (where they start, for how long they stay).
+- own-data: the recipes that `bitspike init` writes for three small sets, their own schedule of rates kept.
+
+A pair has one seed: the same first values, members, updates and measurements, only that nobody copies in random search.
+Where the rate is searched it is constant between copies; random search under the recipe's own schedule of rates stands
+beside it ("scheduled"), since a person would have that for nothing. Scores are the winners' mean log-probability of the
+right class (value) on validation, more being better; `test` is what the same networks reach as they are shipped. Then
+each population's schedule is trained from scratch with a seed that it was not chosen for, and so are the values that it
+ended with, held constant. Writes population-mnist-bayes.json, population-hybrid.json and population-own-data.json; goes
+on where it was stopped. Three hours of one core; wants BITSPIKE_DATA with MNIST and the folder series.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import own_data_table
+import study
+
+import bitspike
+
+Dimension = tuple[str, float, float]
+RATES: dict[str, Dimension] = {
+    "optimizer.lr": ("log-uniform", 1e-4, 0.1),
+    "latent_optimizer.lr": ("log-uniform", 1e-2, 10.0),
+}
+NEURON: dict[str, Dimension] = {
+    "model.neuron.surrogate.width": ("log-uniform", 0.25, 4.0),
+    "model.neuron.tau": ("uniform", 1.0, 4.0),
+}
+BAYES: dict[str, Dimension] = {"learner.rho": ("log-uniform", 1e-10, 1e-6), "weights.prior": ("uniform", 0.2, 0.8)}
+SLIDE: dict[str, Dimension] = {
+    "optimizer.lr": ("log-uniform", 1e-4, 0.1),
+    "model.hybrid.memory_start": ("log-uniform", 8.0, 1024.0),
+    "model.hybrid.hidden_start": ("log-uniform", 4.0, 1024.0),
+    "model.hybrid.hold": ("uniform", 0.05, 0.9),
+}
+OWN = NEURON | {"optimizer.lr": RATES["optimizer.lr"], "latent_optimizer.lr_sum": ("log-uniform", 20.0, 5000.0)}
+RANDOM = ["population.strategy=random", "population.exploit={}", "population.burn_in=0"]
+FRESH = 100  # added to a seed where a schedule is trained from scratch
+
+
+def population(space: dict[str, Dimension], every: int, burn_in: int) -> str:
+    """Eight members, the worst quarter copies one of the best."""
+    dimensions = ", ".join(
+        f"'{path}' = {{kind = '{kind}', low = {low}, high = {high}}}" for path, (kind, low, high) in space.items()
+    )
+    return (f"population={{size = 8, mode = 'synchronous', every = {every}, burn_in = {burn_in}, metric = 'nll', "
+            f"exploit = {{fraction = 0.25}}, space = {{{dimensions}}}}}")  # fmt: skip
+
+
+def score(run: Any) -> float:
+    """Mean log-probability on validation of the winner of a population, or at the end of a training."""
+    at = run.path / "population.json"
+    if at.exists():
+        return -float(json.loads(at.read_text())["winner"]["score"])
+    last = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[-1])
+    return -float(last["validation"]["nll"])
+
+
+def tested(run: Any) -> float:
+    """The same on test, of the answer that is shipped."""
+    test = run.result["test"]
+    return -float(test["scaled"]["nll"] if "scaled" in test else test["nll"])
+
+
+def pairs(recipe: str, work: Path, runs: int, overrides: list[str], scheduled: list[str] | None) -> dict[str, Any]:
+    """Population and random search, seed by seed; `scheduled` are the overrides of the recipe's own schedule."""
+    arms = {"pbt": overrides, "random": overrides + RANDOM}
+    if scheduled is not None:
+        arms["scheduled"] = scheduled + RANDOM
+    found = {
+        arm: [study.evolved(recipe, work / f"{arm}-{seed}", told, seed) for seed in range(runs)]
+        for arm, told in arms.items()
+    }
+    scores = {arm: [score(run) for run in one] for arm, one in found.items()}
+    tests = {arm: [tested(run) for run in one] for arm, one in found.items()}
+    replays, helds = [], []
+    for seed, run in enumerate(found["pbt"]):
+        again, held = work / f"replayed-{seed}", work / f"held-{seed}"
+        done = (again / "result.json").exists()
+        replays.append(bitspike.load(again) if done else bitspike.replay(run, again, seed=seed + FRESH, overwrite=True))
+        helds.append(study.trained(str(run.path / "recipe.toml"), held, [], seed + FRESH))
+    schedule = {"replayed": [tested(run) for run in replays], "held": [tested(run) for run in helds]}
+    against = {arm: study.gain(scores["pbt"], scores[arm]) for arm in arms if arm != "pbt"}
+    return {
+        **scores,
+        "difference": against["random"],
+        **({"ahead_of_scheduled": against["scheduled"]} if scheduled is not None else {}),
+        "test": tests | {"difference": study.gain(tests["pbt"], tests["random"])},
+        "schedule": schedule | {"difference": study.gain(schedule["replayed"], schedule["held"])},
+        "schedules": [json.loads((run.path / "population.json").read_text()).get("schedule") for run in found["pbt"]],
+    }
+
+
+def said(name: str, found: dict[str, Any]) -> str:
+    """The headline."""
+    middle = {arm: sum(found[arm]) / len(found[arm]) for arm in ("pbt", "random")}
+    words = f"{name}, {len(found['pbt'])} pairs, log-probability on validation: {middle['pbt']:.4g} against random "
+    words += f"search's {middle['random']:.4g}, difference {within(found['difference'])}"
+    if "ahead_of_scheduled" in found:
+        words += f"; against random search under the recipe's own schedule {within(found['ahead_of_scheduled'])}"
+    return f"{words}; schedule against its last values held, on test: {within(found['schedule']['difference'])}"
+
+
+def within(difference: dict[str, Any]) -> str:
+    """A difference with its interval."""
+    if difference["low"] is None:
+        return f"{difference['mean']:+.3g} (one pair)"
+    return f"{difference['mean']:+.3g} ({difference['low']:+.3g} to {difference['high']:+.3g})"
+
+
+def finished(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """With headline, and whether the population is ahead beyond the interval."""
+    low = found["difference"]["low"]
+    return {"headline": said(name, found), **found, "holds": low is not None and low > 0}
+
+
+def mnist_bayes(runs: int, work: Path) -> dict[str, Any]:
+    """Three epochs of 430 batches, 30 turns."""
+    told = ["training.epochs=3", population(RATES | NEURON | BAYES, 43, 215)]
+    flat = [*told, "schedule={kind = 'constant'}"]
+    return finished("MNIST, Bayesian weights, three epochs", pairs("mnist-bayes", work, runs, flat, told))
+
+
+def hybrid(runs: int, work: Path) -> dict[str, Any]:
+    """40 epochs of 21 batches, 40 turns."""
+    told = [population(SLIDE, 21, 105)]
+    flat = [*told, "schedule={kind = 'constant'}"]
+    return finished("digits by rows, hybrid LMU", pairs("digits-rows-hybrid", work, runs, flat, told))
+
+
+def own_data(runs: int, work: Path) -> dict[str, Any]:
+    """Three sets of a person's own, each with the recipe of `bitspike init`."""
+    work.mkdir(parents=True, exist_ok=True)
+    sets = {}
+    for name in ("wine", "GunPoint", "JapaneseVowels"):
+        recipe = own_data_table.written(name, work)
+        sets[name] = pairs(str(recipe), work / name, runs, [population(OWN, 25, 125)], None)
+        print(said(name, sets[name]), flush=True)
+    both = {arm: [sum(values) / len(sets) for values in zip(*(one[arm] for one in sets.values()), strict=True)]
+            for arm in ("pbt", "random")}  # fmt: skip
+    schedule = {arm: [sum(values) / len(sets)
+                      for values in zip(*(one["schedule"][arm] for one in sets.values()), strict=True)]
+                for arm in ("replayed", "held")}  # fmt: skip
+    whole: dict[str, Any] = {
+        **both,
+        "difference": study.gain(both["pbt"], both["random"]),
+        "schedule": schedule | {"difference": study.gain(schedule["replayed"], schedule["held"])},
+        "sets": sets,
+    }
+    return finished(f"mean of {', '.join(sets)}, recipes of init", whole)
+
+
+STUDIES = {"mnist-bayes": mnist_bayes, "hybrid": hybrid, "own-data": own_data}
+
+
+def main() -> None:
+    """See the module."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
+    options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--work", type=Path, default=Path("runs/own-nets"))
+    options.add_argument("--out", type=Path, default=Path("results"))
+    asked = options.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for name in asked.studies:
+        found = STUDIES[name](asked.runs, asked.work / name)
+        (asked.out / f"population-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(found["headline"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
