@@ -121,7 +121,7 @@ class Client:
     def work(self, order: Order, client: int, state: State) -> Message:
         """Learn a round and write the reply; state: the client's own ({} at first), changed in place."""
         session = self.session
-        self._begin(order, client, state)
+        self.begin(order, client, state)
         if self.part.steps is not None:
             self._slices(order, state)
         else:
@@ -129,9 +129,9 @@ class Client:
                 if session.epoch_over:
                     session.epoch, session.batch = session.epoch + 1, 0
                 self._pulled(order, session.learn)
-        return self._end(order, client, state)
+        return self.end(order, client, state)
 
-    def _begin(self, order: Order, client: int, state: State) -> None:
+    def begin(self, order: Order, client: int, state: State) -> None:
         """Put the client into the session."""
         session, learner = self.session, self.session.learner
         rows = self.shares[client]
@@ -189,24 +189,24 @@ class Client:
         self.watch()
         if not self.mu:
             return learn()
-        before, rates = learner.updates, self._rates()
+        before, rates = learner.updates, {role: learner.learning_rate(lr) for role, lr in self.usual_rates().items()}
         metrics, made = learn(), learner.updates - before
-        now = learner.exchanged()
-        for role, rate in rates.items():
-            left = (1 + rate * self.mu) ** -made
-            for name, tensor in now[role].items():
-                tensor.lerp_(order.roles[role][name].to(tensor.device), 1 - left)
-        learner.receive({role: now[role] for role in rates})
+        now = learner.places.parameters()
+        with torch.no_grad():
+            for role, rate in rates.items():
+                left = (1 + rate * self.mu) ** -made
+                for name, tensor in now[role].items():
+                    tensor.lerp_(order.roles[role][name].to(tensor), 1 - left)
         return metrics
 
-    def _rates(self) -> dict[str, float]:
-        """The learning rate of each role now."""
+    def usual_rates(self) -> dict[str, float]:
+        """The learning rate of each role, before the schedule."""
         learner, recipe = self.session.learner, self.recipe
         parts = {"real": recipe.optimizer, "latent": recipe.latent_optimizer or recipe.optimizer}
         own = {} if learner.optimisation is None else {k: lr for k, (_, lr) in learner.optimisation.optimisers.items()}
-        return {role: learner.learning_rate(own.get(role, parts[role].lr)) for role in parts}
+        return {role: own.get(role, parts[role].lr) for role in parts}
 
-    def _end(self, order: Order, client: int, state: State) -> Message:
+    def end(self, order: Order, client: int, state: State) -> Message:
         """Take the client out of the session, and write what it has learned."""
         learner = self.session.learner
         state["turns"], state["round"] = int(state.get("turns", 0)) + 1, order.round
@@ -225,7 +225,7 @@ class Client:
         """The statistics of the finished network on this client's examples (`Learner.finish`), as sums."""
         from bitspike.run.conclude import STATISTICS_BATCHES
 
-        self._begin(replace(order, round=1), client, {})
+        self.begin(replace(order, round=1), client, {})
         session = self.session
         session.learner.finish(lambda: session.train.statistics(STATISTICS_BATCHES, session.epochs))
         return on_wire(session.learner.exchanged(), ("statistic",))
@@ -237,7 +237,7 @@ class Client:
         if not kept(session.model):
             return {}
         before = {name: tensor.clone() for name, tensor in session.model.state_dict().items()}
-        self._begin(order, client, {})
+        self.begin(order, client, {})
         session.learn()
         found = {name: tensor.cpu().clone() for name, tensor in kept(session.model).items()}
         self._put(before)

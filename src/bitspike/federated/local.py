@@ -2,6 +2,7 @@
 
 Learners that take one thread each, in loops that need no interpreter (circuits), work side by side on as many threads
 as there are, each client on a session of its own; replies are the same, bit for bit, and so is their order.
+With `federation.stacked` clients learn side by side in one stack of tensors (`stacked`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bitspike.federated.client import Client
 from bitspike.federated.messages import Message, Order
 from bitspike.federated.schedule import Round, round_of
 from bitspike.federated.server import Server
+from bitspike.federated.stacked import Together
 from bitspike.federated.store import Store
 
 Tamper = Callable[[Message], Any]
@@ -29,6 +31,7 @@ class Local:
     def __init__(self, server: Server, client: Client, store: Store, tamper: Tamper | None = None) -> None:
         self.server, self.client, self.store, self.tamper = server, client, store, tamper
         self.others: list[Client] = []
+        self.together = Together(client) if client.part.stacked > 1 else None
 
     @property
     def watch(self) -> Callable[[], None]:
@@ -53,8 +56,9 @@ class Local:
         """Each as it is there, so that it is read while the processor still has it."""
         workers = self._workers()
         present = [k for k in now.asked if k not in now.silent]
-        for begin in range(0, len(present), len(workers)):
-            some = present[begin : begin + len(workers)]
+        at_once = len(workers) if self.together is None else self.together.size
+        for begin in range(0, len(present), at_once):
+            some = present[begin : begin + at_once]
             for k, state, message in self._worked(now, order, some, workers):
                 self.store.put(k, state)
                 if message is not None and self.tamper is not None:
@@ -75,20 +79,36 @@ class Local:
         self, now: Round, order: Order, some: Sequence[int], workers: Sequence[Client]
     ) -> Iterator[tuple[int, dict[str, Any], Any]]:
         """(client, its state after the round, its reply), in order; None where its work would be thrown away."""
+        if self.together is not None:
+            yield from self._stacked(now, order, some, self.together)
+            return
         tasks: list[tuple[int, dict[str, Any], Callable[[], Message] | None]] = []
         for k, worker in zip(some, workers, strict=False):
-            state = self.store.get(k)
-            if k in now.late and worker.leaves_nothing:
-                state |= {"turns": state.get("turns", 0) + 1, "round": now.number}
-                tasks.append((k, state, None))
-            else:
-                tasks.append((k, state, partial(worker.work, order, k, state)))
+            state, idle = self._begun(now, k)
+            tasks.append((k, state, None if idle else partial(worker.work, order, k, state)))
         if len(tasks) == 1:
             yield from ((k, state, None if work is None else work()) for k, state, work in tasks)
             return
         with ThreadPoolExecutor(len(tasks)) as pool:
             begun = [(k, state, None if work is None else pool.submit(work)) for k, state, work in tasks]
             yield from ((k, state, None if task is None else task.result()) for k, state, task in begun)
+
+    def _stacked(
+        self, now: Round, order: Order, some: Sequence[int], together: Together
+    ) -> Iterator[tuple[int, dict[str, Any], Any]]:
+        """As `_worked`, of clients that learn side by side."""
+        begun = {k: self._begun(now, k) for k in some}
+        at_work = [(k, state) for k, (state, idle) in begun.items() if not idle]
+        replies = dict(zip((k for k, _ in at_work), together.work(order, at_work), strict=True))
+        yield from ((k, state, replies.get(k)) for k, (state, _) in begun.items())
+
+    def _begun(self, now: Round, k: int) -> tuple[dict[str, Any], bool]:
+        """A client's state, and whether it need not work: nobody would see that it had."""
+        state = self.store.get(k)
+        idle = k in now.late and self.client.leaves_nothing
+        if idle:
+            state |= {"turns": state.get("turns", 0) + 1, "round": now.number}
+        return state, idle
 
     def settle(self) -> None:
         """Statistics of the finished network, from clients drawn as in a round."""

@@ -88,6 +88,8 @@ def federate(
     folder.check(recipe, resume, overwrite)
     given = dataset
     if engine != "local":
+        if recipe.federation.stacked > 1:
+            refuse("federation.stacked", f"{recipe.federation.stacked} with --engine {engine}", "1, or --engine local")
         _elsewhere(engine, dataset=dataset, shares=shares, tamper=tamper)
     if deployment is not None and engine != "flower":
         refuse("federate(deployment=...)", f"it with engine='{engine}'", "engine='flower'")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, given_back
+from bitspike.kernels.transforms import transformed
 from bitspike.layers.ends import inside, lengths_for
 from bitspike.layers.stepwise import stepwise
 
@@ -38,10 +39,12 @@ def batch_norm(
         if z.numel():
             refuse("normalisation input", f"{tuple(x.shape)} in training", "two values per channel or more")
         return given_back(z * weight.sum().to(z.dtype), x.dtype)
-    if mean.dtype == z.dtype == weight.dtype:
+    # A mapped statistic that is not contiguous would be updated in a copy, and stay as it was.
+    if mean.dtype == z.dtype == weight.dtype and not (training and transformed()):
         y: Tensor = F.batch_norm(z, mean, var, weight, bias, training, momentum, eps)
         return given_back(y, x.dtype)
-    wide_mean, wide_var, wide_bias = mean.to(z.dtype), var.to(z.dtype), None if bias is None else bias.to(z.dtype)
+    wide_mean, wide_var = mean.to(z.dtype, copy=True), var.to(z.dtype, copy=True)
+    wide_bias = None if bias is None else bias.to(z.dtype)
     y = F.batch_norm(z, wide_mean, wide_var, weight.to(z.dtype), wide_bias, training, momentum, eps)
     if training:
         with torch.no_grad():

@@ -91,6 +91,17 @@ class BackpropLearner(Learner):
             wanted, some = each
             scores = readout.transpose(0, 1)[some]
             return self._values(scores, wanted[some]).sum(), scores
+        values, scores = self.example_losses(readout, targets, lengths)
+        if lengths is not None and len(values) > 1:
+            within = inside(lengths, len(values))
+            return (torch.where(within, values, 0.0) / lengths.to(values)).sum(), scores
+        return values.sum() / len(values), scores
+
+    def example_losses(self, readout: Tensor, targets: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Losses (S, B) of examples after each of the S steps that are scored, and the scores (B, C) that are answers.
+
+        readout: (T, B, C); targets for each example.
+        """
         steps = torch.arange(1, len(readout) + 1, dtype=readout.dtype, device=readout.device)
         means = readout.cumsum(0) / steps.view(-1, 1, 1)
         if lengths is not None and len(means) > 1:
@@ -98,11 +109,7 @@ class BackpropLearner(Learner):
         scored = means if self.loss == "every-step" else means[-1:]
         targets = self.checked_targets(targets, means[-1])
         values = self._values(scored.flatten(0, 1), targets.repeat(len(scored), *(1,) * (targets.ndim - 1)))
-        if lengths is not None and len(scored) > 1:
-            within = inside(lengths, len(scored))
-            values = torch.where(within, values.view_as(within), 0.0) / lengths.to(values)
-            return values.sum(), means[-1]
-        return values.sum() / len(scored), means[-1]
+        return values.view(scored.shape[:2]), means[-1]
 
     def _values(self, flat: Tensor, many: Tensor) -> Tensor:
         """The loss (M,) of each score (M, C)."""

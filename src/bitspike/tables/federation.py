@@ -61,6 +61,9 @@ class Federation(Options):
     """Validation examples that a round is measured on (the first ones); left out: all."""
     checkpoint_every: Count = 1
     """Rounds between two checkpoints: a run that is killed goes on from the last."""
+    stacked: Count = 1
+    """Clients that learn at a time, in one stack of tensors (local engine): many small networks with small batches
+    learn several times as fast. 1: one after the other."""
     partition: Annotated[Any, Chosen("partition")] = usual("partition")
     aggregator: Annotated[Any, Chosen("aggregator")] = usual("aggregator")
     codec: Annotated[Any, Chosen("codec")] = usual("codec")

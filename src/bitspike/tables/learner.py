@@ -31,6 +31,8 @@ class Usual(Options):
 class Backprop(Usual):
     """Back-propagation through time with surrogate gradients."""
 
+    stacks: ClassVar[bool] = True
+    """Copies of it learn side by side in one stack of tensors (`learners.stacked`)."""
     loss: Literal["final", "every-step"] = "final"
     """Taken of the answer at the last step, or averaged over those at all steps."""
     draws: Count = 1

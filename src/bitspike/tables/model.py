@@ -22,6 +22,8 @@ Read = Annotated[Count, Field(description="The read-out takes the mean hidden st
 class FeedForward(Options):
     """The network, layer by layer."""
 
+    stacks: ClassVar[bool] = True
+    """`torch.func.vmap` maps it over copies of its weights."""
     layers: list[str]
     """"512" dense, "64r" dense with feedback among its neurons, "32c3" convolution, "32l3" local, "p2" max pool, "a2"
     or "a3s2" average pool, "d0.5" dropout; the read-out is added."""
@@ -66,6 +68,7 @@ def _published() -> Any:
 class VGG9(Scaled):
     """VGG9: seven convolutions, two dense layers, average pools, no biases, a read-out without norm (as in FedSNN)."""
 
+    stacks: ClassVar[bool] = True
     norm: Annotated[str, Named("norm")] = "bntt"
     """Behind each weight layer but the read-out."""
     neuron: Annotated[Any, Chosen("neuron")] = Field(default_factory=_published)

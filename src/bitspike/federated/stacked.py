@@ -1,0 +1,129 @@
+"""Clients that learn side by side: their networks are one stack (`learners.stacked`), each with its own batches.
+
+    batches    each client goes through its own in their order; a step takes as many clients as it can: those whose
+               next batch has the size that most have (any size, where examples do not meet in batch statistics)
+    the rest   a client is put in and taken out, and replies are written, by the lines that do so for one client
+
+Batches, draws, updates and states are those of clients one after the other; sums may end in other bits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from bitspike import registry
+from bitspike.draws import Key
+from bitspike.errors import refuse
+from bitspike.federated.client import Client, State
+from bitspike.federated.messages import Message, Order
+from bitspike.learners.stacked import Stack
+from bitspike.run.batches import Batches
+
+
+@dataclass
+class Seat:
+    """A client in a row of the stack: where it is in its batches, and how many are left of this round."""
+
+    row: int
+    client: int
+    state: State
+    key: tuple[Key, ...]
+    train: Batches
+    per_epoch: int
+    epoch: int
+    batch: int
+    left: int
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def next_size(self) -> int:
+        """Examples of the next batch."""
+        size = self.train.recipe.training.batch
+        return int(min(size, len(self.train.split) - self.batch % self.per_epoch * size))
+
+    def draw(self) -> tuple[Any, Any]:
+        """The next batch: events and targets."""
+        if self.batch == self.per_epoch:
+            self.epoch, self.batch = self.epoch + 1, 0
+        events, targets, _ = self.train.batch(self.epoch + 1, self.batch, self.key)
+        self.batch, self.left = self.batch + 1, self.left - 1
+        return events, targets
+
+
+class Together:
+    """`federation.stacked` clients at a time on the session of `client`; what cannot be stacked is refused."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, part = client, client.part
+        check(client.recipe, client.dataset)
+        self.size = min(part.stacked, part.asked)
+        self.stack = Stack(client.session.learner, self.size, "federation.stacked")
+        names = {id(parameter): name for name, parameter in client.session.model.named_parameters()}
+        roles = client.session.learner.places.parameters()
+        self.names = {role: {own: names[id(p)] for own, p in some.items()} for role, some in roles.items()}
+
+    def work(self, order: Order, some: Sequence[tuple[int, State]]) -> list[Message]:
+        """As `Client.work` of each (client, state), at most `size`, in their order."""
+        client, session = self.client, self.client.session
+        seats = [self._seated(order, row, k, state) for row, (k, state) in enumerate(some)]
+        while open_seats := [seat for seat in seats if seat.left]:
+            if not self.stack.alike:
+                self._step(order, open_seats)
+                continue
+            sizes = Counter(seat.next_size() for seat in open_seats)
+            # Of sizes that as many have the smallest: what is left of an epoch is done, and all are at its start again.
+            size = min(sizes, key=lambda one: (-sizes[one], one))
+            self._step(order, [seat for seat in open_seats if seat.next_size() == size])
+        messages = []
+        for seat in seats:
+            self.stack.give(seat.row)
+            session.sums = seat.sums
+            messages.append(client.end(order, seat.client, seat.state))
+        return messages
+
+    def _seated(self, order: Order, row: int, k: int, state: State) -> Seat:
+        """Put a client into a row."""
+        session = self.client.session
+        self.client.begin(order, k, state)
+        self.stack.take(row)
+        left = self.client.turn(session.per_epoch)
+        return Seat(row, k, state, session.key, session.train, session.per_epoch, session.epoch, session.batch, left)
+
+    def _step(self, order: Order, seats: Sequence[Seat]) -> None:
+        """One batch of each."""
+        client, session = self.client, self.client.session
+        client.watch()
+        rows = [seat.row for seat in seats]
+        drawn = [seat.draw() for seat in seats]
+        with session.place.autocast():
+            found = self.stack.fit(rows, [events for events, _ in drawn], [targets for _, targets in drawn])
+        for seat, metrics in zip(seats, found, strict=True):
+            session.sums = seat.sums
+            session.count(metrics)
+        if client.mu:
+            self._pull(order, rows, [metrics["rate_factor"] for metrics in found])
+
+    @torch.no_grad()
+    def _pull(self, order: Order, rows: Sequence[int], factors: Sequence[float]) -> None:
+        """FedProx's, after one update of each row; see `client`."""
+        for role, rate in self.client.usual_rates().items():
+            for own, name in self.names[role].items():
+                stack, to = self.stack.weights[name], order.roles[role][own]
+                for row, factor in zip(rows, factors, strict=True):
+                    stack[row].lerp_(to.to(stack), 1 - 1 / (1 + rate * factor * self.client.mu))
+
+
+def check(recipe: Any, dataset: Any) -> None:
+    """Refuse, by name, what clients side by side cannot learn."""
+    came = str(recipe.federation.stacked)
+    if not registry.trait("learner", recipe.learner.rule, "stacks", False):
+        refuse("federation.stacked", f"{came} with learner.rule '{recipe.learner.rule}'", "1, or 'backprop'")
+    if not registry.trait("model", recipe.model.kind, "stacks", False):
+        refuse("federation.stacked", f"{came} with model.kind '{recipe.model.kind}'", "1, or 'feedforward'")
+    if dataset.lengths or dataset.per_step:
+        kind = "a class for each step" if dataset.per_step else "sequences of different lengths"
+        refuse("federation.stacked", f"{came} with {kind}", "1")
