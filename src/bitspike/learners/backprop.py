@@ -1,16 +1,18 @@
 """Back-propagation through time with surrogate gradients, for any weight precision.
 
-    minimise  mean_b loss(z_b, y_b) + rho KL(q || p0)         (the KL only with Bayesian weights)
+    minimise  mean_b [loss(z_b, y_b) + spike_penalty s_b] + rho KL(q || p0)       (the KL only with Bayesian weights)
 
 z is the running mean of the read-out; the loss is taken at the last step ("final") or averaged over all steps
-("every-step", for good answers at any moment). One draw of all Bayesian weights per pass and `draws` passes
-per update. In a group of processes each sees its part of the batch; sums, not means, are reduced, so that the
-gradient is that of the whole batch whatever the parts' sizes.
+("every-step", for good answers at any moment). s_b is the mean of |spikes| over all neurons and time steps (of a
+sequence that ends, its own), whose gradient reaches neurons where they spiked and no others. One draw of all Bayesian
+weights per pass and `draws` passes per update. In a group of processes each sees its part of the batch; sums, not
+means, are reduced, so that the gradient is that of the whole batch whatever the parts' sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
 from bitspike.learners.optimisation import Optimisation
 from bitspike.neurons import StepSchedule, Stochastic, redraw_units, set_step
+from bitspike.neurons.recordings import Monitor, Recording
 from bitspike.targets import answers
 from bitspike.weights import binary_parametrizations, redraw, use_map
 
@@ -59,6 +62,7 @@ class BackpropLearner(Learner):
         class_weights: Tensor | None = None,
         steps: Mapping[str, StepSchedule] | None = None,
         feed_forward: float = 0.0,
+        spike_penalty: float = 0.0,
     ) -> None:
         super().__init__(model, optimisation, task, seed)
         check_name("learner loss", loss, LOSSES, "'final' or 'every-step'")
@@ -66,6 +70,9 @@ class BackpropLearner(Learner):
         self.loss, self.rho, self.draws, self.decoder, self.clip = loss, rho, draws, decoder, clip
         self.class_weights = class_weights
         self.steps, self.feed_forward = dict(steps or {}), feed_forward
+        self.spike_penalty = spike_penalty
+        if spike_penalty and not any(map(spiking, model.modules())):
+            refuse("learner spike_penalty", spike_penalty, "0: this network has no neurons that spike")
 
     @classmethod
     def from_options(cls, options: Any, model_options: Any, epochs: int, **given: Any) -> BackpropLearner:
@@ -145,22 +152,28 @@ class BackpropLearner(Learner):
         if self.feed_forward:
             train_feed_forward(self.model, progress < self.feed_forward)
         scores = None
-        loss_sum = 0.0
+        loss_sum = penalty_sum = 0.0
+        examples_seen = _over_processes(events, events.shape[1])[0] if self.spike_penalty else 1.0
         for k in range(self.draws):
             redraw(self.model, *self.keys, "weights", self.updates, k)
             redraw_units(self.model, *self.keys, self.updates, k)
-            with ends_at(lengths):
+            with ends_at(lengths), self._watched() as spikes:
                 loss, scores = self._loss_sum(events, targets, counted)
-            (loss / (count * self.draws)).backward()
             loss_sum += float(loss.detach()) / self.draws
+            loss = loss / count
+            if spikes is not None:
+                rates = self.spike_penalty * spike_rates(spikes, lengths).sum()
+                penalty_sum += float(rates.detach()) / self.draws
+                loss = loss + rates / examples_seen
+            (loss / self.draws).backward()
         hits = 0.0
         if self.task == "classification" and scores is not None:
             wanted = targets.flatten()
             hits = float((answers(scores) == (wanted[wanted >= 0] if len(wanted) > len(targets) else wanted)).sum())
-        loss_sum, hits = _over_processes(events, loss_sum, hits)
+        loss_sum, hits, penalty_sum = _over_processes(events, loss_sum, hits, penalty_sum)
         if several_processes():
             self._reduce_gradients()
-        mean_loss = loss_sum / count
+        mean_loss = loss_sum / count + penalty_sum / examples_seen
         with ends_at(lengths):
             self.check_finite(mean_loss, events, lambda: self.model(events))
         self.add_prior_gradient(self.rho)
@@ -172,6 +185,10 @@ class BackpropLearner(Learner):
         if self.task == "classification":
             metrics["accuracy"] = hits / count
         return metrics
+
+    def _watched(self) -> AbstractContextManager[Monitor | None]:
+        """What neurons send in a pass, where it is weighed."""
+        return Monitor(self.model, states=False, only=spiking) if self.spike_penalty else nullcontext()
 
     def _count(self, targets: Tensor, counted: Tensor | None, steps: int) -> int:
         """Answers that the loss is a mean of: one for each example, or for each step that has a target."""
@@ -221,6 +238,23 @@ class BackpropLearner(Learner):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.model.eval()
+
+
+def spiking(module: nn.Module) -> bool:
+    """Whether it sends spikes."""
+    return bool(getattr(module, "is_spiking", False))
+
+
+def spike_rates(sent: Mapping[str, Recording], lengths: Tensor | None = None) -> Tensor:
+    """Mean of |spikes| over neurons and time steps of each example, (B,); of sequences that end, over their own."""
+    total, neurons = torch.zeros(()), 0
+    for spikes, _ in sent.values():
+        each = spikes.flatten(2)
+        neurons += each.shape[2]
+        total = total.to(each) + each.abs().sum(2)
+    if lengths is None:
+        return total.mean(0) / neurons
+    return torch.where(inside(lengths, len(total)), total, 0.0).sum(0) / (lengths * neurons)
 
 
 def _over_processes(events: Tensor, *values: float) -> list[float]:

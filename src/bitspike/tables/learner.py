@@ -39,6 +39,8 @@ class Backprop(Usual):
     """Weight draws per update."""
     clip: Annotated[float, Field(ge=0)] = 0.0
     """Largest gradient norm; 0 is off."""
+    spike_penalty: Annotated[float, Field(ge=0)] = 0.0
+    """Weight in the loss of the mean number of spikes of a neuron in a time step."""
 
 
 @register("learner", "online", "bitspike.learners.online:OnlineLearner")

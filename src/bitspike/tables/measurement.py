@@ -94,3 +94,15 @@ class Stream(MeasurementOptions):
     """Examples whose likelihood is measured."""
     learned: Count = 5
     """Training examples that a copy goes on learning, for the page."""
+
+
+@register("measurement", "early", "bitspike.reports.early:Early")
+class Early(MeasurementOptions):
+    """Answers before the last step: each example stops where the network is sure enough."""
+
+    file = "early.json"
+    listed = "early_answers"
+    loss: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """Accuracy that may be lost on validation, a standard error included: half a point."""
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How sure an answer must be (default: chosen on validation)."""
