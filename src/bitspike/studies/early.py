@@ -87,9 +87,11 @@ def early(
 ) -> dict[str, Any]:  # fmt: skip
     """Plain values, as early.json holds them, of a split; threshold: use this one instead of the chosen one."""
     _check(run)
-    held = _answers(run, run.batches(run.split("validation", data)))
+    held = answers_of(run, run.batches(run.split("validation", data)))
+    if len(held.over_time) < 2:
+        refuse("--measure early", "a network that answers once", "one with an answer after each of several steps")
     batches = run.batches(run.split(part, data))
-    answers = held if part == "validation" else _answers(run, batches)
+    answers = held if part == "validation" else answers_of(run, batches)
     if threshold is None:
         threshold = choose(held, loss)
     elif not 0 < threshold <= 1:
@@ -130,10 +132,9 @@ def _check(run: Run) -> None:
         refuse(asked, f"a run of {what}", "one whose examples have one answer at a last step of all")
 
 
-def _answers(run: Run, batches: Batches) -> Answers:
+def answers_of(run: Run, batches: Batches) -> Answers:
+    """What is shipped, after each step."""
     outputs, targets = predictions(run.learner, batches, run.draws)
-    if len(outputs) < 2:
-        refuse("--measure early", "a network that answers once", "one with an answer after each of several steps")
     return Answers(metrics.apply_temperature(outputs, run.temperature), targets)
 
 
@@ -157,7 +158,7 @@ def _joules(
     def told(before: int) -> Callable[[int], None]:
         return lambda done: progress(before + done, 2 * len(stops)) if progress is not None else None
 
-    short, whole = _counted(run, batches, stops, told(0)), _counted(run, batches, last, told(len(stops)))
+    short, whole = cost_of(run, batches, stops, told(0)), cost_of(run, batches, last, told(len(stops)))
     sides = {
         "network": short.network, "whole": whole.network, "opponent": whole.opponent,
         "skipping": whole.opponent_skipping, "twin": whole.twin,
@@ -165,7 +166,7 @@ def _joules(
     return {name: cost.joules_compute + cost.joules_neurons for name, cost in sides.items()}
 
 
-def _counted(run: Run, batches: Batches, stops: Tensor, told: Callable[[int], None]) -> Energy:
+def cost_of(run: Run, batches: Batches, stops: Tensor, told: Callable[[int], None] = lambda done: None) -> Energy:
     """The account of passes that end at each example's stop."""
 
     def passes() -> Any:

@@ -1,0 +1,193 @@
+"""Where spikes cost less than the ordinary network of the same bits that skips zeros: results/energy-crossover.json.
+
+    python docs/energy_crossover.py [--arms direct latency] [--seeds 1 2 3] [--runs runs/crossover] [--out results/...]
+
+MNIST, binary weights, 784-800-512-10 (recipe mnist-st, ten epochs, loss at every step). Swept: time steps, the penalty
+on spikes in training, and how much accuracy an early answer may lose on validation (`evaluate --measure early`); pixels
+as a constant current, or as one spike each, bright ones first (latency). Every network is also an ordinary one that
+answers once: the same layers, weights and bits, zeros skipped (`energy.account`), taken to be as accurate as the whole
+presentation; with one step it is a network of binary activities. Joules are 45 nm arithmetic and updates of neurons,
+counted on all the test images that the accuracy is of.
+
+For a bar on accuracy, the cheapest spiking and the cheapest ordinary setting at or above it are chosen by means over
+seeds on validation, and compared on test: joules as a ratio (95 %, Student over seeds), accuracy paired by seed and
+image. Two hours of one core; goes on where it was stopped. Wants BITSPIKE_DATA with MNIST.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import study
+import torch
+from torch import Tensor
+
+from bitspike.metrics.paired import paired_difference
+from bitspike.run.checkpoint import write_json
+from bitspike.studies.early import NEVER, answers_of, choose, cost_of
+
+SAME = ["training.epochs=10", "learner.loss=every-step"]
+ARMS: dict[str, tuple[tuple[int, ...], list[str]]] = {
+    "direct": ((1, 2, 4), []),
+    "latency": ((4, 8), ["encoder.name=latency"]),
+}
+PENALTIES = (0.0, 1.0, 4.0)
+LOSSES = (0.0, 0.001, 0.002, 0.005, 0.01)
+WHOLE = "whole"
+MARGIN = 0.002  # two images in a thousand: as accurate
+BELOW = (0.0, 0.001, 0.002, 0.005, 0.01)  # bars, below the best ordinary network
+Row = dict[str, Any]
+
+
+def measured(run: Any) -> list[Row]:
+    """Settings of one network: whole and with early answers, on validation and test."""
+    place = run.path / "crossover.json"
+    if place.exists():
+        rows: list[Row] = json.loads(place.read_text())
+        return rows
+    parts = {part: run.batches(run.split(part)) for part in ("validation", "test")}
+    answers = {part: answers_of(run, batches) for part, batches in parts.items()}
+    several = len(answers["test"].over_time) > 1
+    rows = []
+    for loss in (WHOLE, *LOSSES) if several else (WHOLE,):
+        threshold = NEVER if isinstance(loss, str) else choose(answers["validation"], loss)
+        row: Row = {"loss": loss, "threshold": min(threshold, 1.0)}
+        for part, found in answers.items():
+            stops = found.stops(threshold)
+            cost = cost_of(run, parts[part], stops)
+            joules = {
+                name: one.joules_compute + one.joules_neurons
+                for name, one in (("network", cost.network), ("skipping", cost.opponent_skipping),
+                                  ("opponent", cost.opponent), ("twin", cost.twin))
+            }  # fmt: skip
+            right = found.right(stops)
+            row[part] = {
+                "accuracy": float(right.mean()), "mean_steps": float(stops.double().mean()) + 1, "joules": joules,
+                "wrong": (right == 0).nonzero().flatten().tolist(), "examples": len(right),
+            }  # fmt: skip
+        rows.append(row)
+    place.write_text(json.dumps(rows))
+    return rows
+
+
+def swept(arms: list[str], seeds: list[int], folder: Path) -> tuple[dict[str, list[Row]], Any]:
+    """Rows of every setting, seed by seed."""
+    found: dict[str, list[Row]] = {}
+    run = None
+    for arm in arms:
+        steps, told = ARMS[arm]
+        for count in steps:
+            for penalty in PENALTIES:
+                changes = [*SAME, *told, f"encoder.steps={count}", f"learner.spike_penalty={penalty}"]
+                for seed in seeds:
+                    run = study.trained("mnist-st", folder / f"{arm}-{count}-{penalty}-{seed}", changes, seed)
+                    for row in measured(run):
+                        found.setdefault(f"{arm}, {count} steps, penalty {penalty:g}, {row['loss']}", []).append(row)
+    return found, run
+
+
+def middle(rows: list[Row], part: str, *keys: str) -> float:
+    """Mean over seeds."""
+    values = []
+    for row in rows:
+        value = row[part]
+        for key in keys:
+            value = value[key]
+        values.append(value)
+    return float(np.mean(values))
+
+
+def right(rows: list[Row]) -> Tensor:
+    """Whether each test image was answered correctly, (seeds, N)."""
+    made = torch.ones(len(rows), rows[0]["test"]["examples"])
+    for seed, row in enumerate(rows):
+        made[seed, row["test"]["wrong"]] = 0
+    return made
+
+
+def compared(found: dict[str, list[Row]], bar: float) -> dict[str, Any]:
+    """The cheapest of each kind at or above `bar` on validation, on test."""
+    able = {name: rows for name, rows in found.items() if middle(rows, "validation", "accuracy") >= bar}
+    spiking = min(able, key=lambda name: middle(able[name], "validation", "joules", "network"))
+    ordinary = {name: rows for name, rows in able.items() if name.endswith(WHOLE)}
+    other = min(ordinary, key=lambda name: middle(ordinary[name], "validation", "joules", "skipping"))
+    ours, theirs = found[spiking], found[other]
+    joules = [np.array([row["test"]["joules"][key] for row in rows])
+              for rows, key in ((ours, "network"), (theirs, "skipping"))]  # fmt: skip
+    ratio = study.gain(np.log(joules[0]).tolist(), np.log(joules[1]).tolist())
+    limits = {key: None if value is None else float(np.exp(value)) for key, value in ratio.items()}
+    return {
+        "validation_bar": bar,
+        "spiking": {"setting": spiking, "accuracy": middle(ours, "test", "accuracy"),
+                    "mean_steps": middle(ours, "test", "mean_steps"), "joules": float(joules[0].mean())},
+        "ordinary": {"setting": other, "accuracy": middle(theirs, "test", "accuracy"),
+                     "joules": float(joules[1].mean())},
+        "joules_ratio": limits,
+        "accuracy_difference": study.interval(paired_difference(right(ours), right(theirs))),
+    }  # fmt: skip
+
+
+def wins(row: dict[str, Any]) -> bool:
+    """Cheaper beyond the interval, and at most `MARGIN` less accurate within it."""
+    high = row["joules_ratio"]["high"]
+    return high is not None and high < 1 and row["accuracy_difference"]["low"] >= -MARGIN
+
+
+def said(table: list[dict[str, Any]]) -> str:
+    """The verdict."""
+    won = [row for row in table if wins(row)]
+    if not won:
+        least = min(table, key=lambda row: float(row["joules_ratio"]["mean"]))
+        return (
+            "no setting costs less than the ordinary network of the same bits that skips zeros at equal accuracy; "
+            f"nearest {least['joules_ratio']['mean']:.2f} times its joules ({least['spiking']['setting']})"
+        )
+    row = max(won, key=lambda row: float(row["spiking"]["accuracy"]))
+    ratio, difference = row["joules_ratio"], row["accuracy_difference"]
+    return (
+        f"{row['spiking']['setting']}: {row['spiking']['mean_steps']:.2f} steps on average, "
+        f"{100 * row['spiking']['accuracy']:.2f} % for {1e9 * row['spiking']['joules']:.0f} nJ; the ordinary network "
+        f"({row['ordinary']['setting']}, zeros skipped) {100 * row['ordinary']['accuracy']:.2f} % for "
+        f"{1e9 * row['ordinary']['joules']:.0f} nJ: {ratio['mean']:.2f} times the joules ({ratio['low']:.2f} to "
+        f"{ratio['high']:.2f}), accuracy {100 * difference['mean']:+.2f} points ({100 * difference['low']:+.2f} to "
+        f"{100 * difference['high']:+.2f})"
+    )
+
+
+def main() -> None:
+    """See the module."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    options.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    options.add_argument("--runs", type=Path, default=Path("runs/crossover"))
+    options.add_argument("--out", type=Path, default=Path("results/energy-crossover.json"))
+    asked = options.parse_args()
+    found, run = swept(asked.arms, asked.seeds, asked.runs)
+    best = max(middle(rows, "validation", "accuracy") for name, rows in found.items() if name.endswith(WHOLE))
+    table = [compared(found, best - below) for below in BELOW]
+    for row in table:
+        row["wins"] = wins(row)
+    kept = {
+        name: {
+            part: {
+                "accuracy": study.spread([row[part]["accuracy"] for row in rows]),
+                "mean_steps": middle(rows, part, "mean_steps"),
+                "joules": {key: middle(rows, part, "joules", key) for key in rows[0][part]["joules"]},
+            }
+            for part in ("validation", "test")
+        }
+        for name, rows in found.items()
+    }
+    environment = {key: value for key, value in run.environment.items() if key not in ("data", "seed")}
+    content = {"verdict": said(table), "table": table, "settings": kept, "seeds": asked.seeds}
+    content |= {"recipe": run.recipe.resolved(), "data": run.environment["data"]["digests"], "environment": environment}
+    write_json(asked.out, content)
+    print(content["verdict"])
+
+
+if __name__ == "__main__":
+    main()
