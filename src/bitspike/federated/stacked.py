@@ -1,7 +1,7 @@
 """Clients that learn side by side: their networks are one stack (`learners.stacked`), each with its own batches.
 
-    batches    each client goes through its own in their order; a step takes as many clients as it can: those whose
-               next batch has the size that most have (any size, where examples do not meet in batch statistics)
+    batches    each client goes through its own in their order, and all take a step at a time, until each has done its
+               number; smaller ones are filled up with rows that count nowhere
     the rest   a client is put in and taken out, and replies are written, by the lines that do so for one client
 
 Batches, draws, updates and states are those of clients one after the other; sums may end in other bits.
@@ -9,7 +9,6 @@ Batches, draws, updates and states are those of clients one after the other; sum
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,11 +39,6 @@ class Seat:
     left: int
     sums: dict[str, float] = field(default_factory=dict)
 
-    def next_size(self) -> int:
-        """Examples of the next batch."""
-        size = self.train.recipe.training.batch
-        return int(min(size, len(self.train.split) - self.batch % self.per_epoch * size))
-
     def draw(self) -> tuple[Any, Any]:
         """The next batch: events and targets."""
         if self.batch == self.per_epoch:
@@ -71,13 +65,7 @@ class Together:
         client, session = self.client, self.client.session
         seats = [self._seated(order, row, k, state) for row, (k, state) in enumerate(some)]
         while open_seats := [seat for seat in seats if seat.left]:
-            if not self.stack.alike:
-                self._step(order, open_seats)
-                continue
-            sizes = Counter(seat.next_size() for seat in open_seats)
-            # Of sizes that as many have the smallest: what is left of an epoch is done, and all are at its start again.
-            size = min(sizes, key=lambda one: (-sizes[one], one))
-            self._step(order, [seat for seat in open_seats if seat.next_size() == size])
+            self._step(order, open_seats)
         messages = []
         for seat in seats:
             self.stack.give(seat.row)
@@ -111,10 +99,9 @@ class Together:
     def _pull(self, order: Order, rows: Sequence[int], factors: Sequence[float]) -> None:
         """FedProx's, after one update of each row; see `client`."""
         for role, rate in self.client.usual_rates().items():
+            left = [1 - 1 / (1 + rate * factor * self.client.mu) for factor in factors]
             for own, name in self.names[role].items():
-                stack, to = self.stack.weights[name], order.roles[role][own]
-                for row, factor in zip(rows, factors, strict=True):
-                    stack[row].lerp_(to.to(stack), 1 - 1 / (1 + rate * factor * self.client.mu))
+                self.stack.pull(name, rows, order.roles[role][own], left)
 
 
 def check(recipe: Any, dataset: Any) -> None:

@@ -18,6 +18,7 @@ from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.transforms import transformed
 from bitspike.layers.ends import inside, lengths_for
+from bitspike.layers.filled import examples_there
 from bitspike.layers.stepwise import stepwise
 
 
@@ -34,7 +35,9 @@ def batch_norm(
 
     Nothing is made of no examples, and no statistics of them. Refuses to train on one value per channel.
     """
-    z = computing(x)
+    z, there = computing(x), examples_there() if training else None
+    if there is not None:
+        return given_back(_of_examples(z, there.to(z.dtype), mean, var, weight, bias, momentum, eps), x.dtype)
     if z.numel() == 0 or (training and z.numel() == z.shape[1]):
         if z.numel():
             refuse("normalisation input", f"{tuple(x.shape)} in training", "two values per channel or more")
@@ -51,6 +54,24 @@ def batch_norm(
             mean.copy_(wide_mean)
             var.copy_(wide_var)
     return given_back(y, x.dtype)
+
+
+def _of_examples(
+    z: Tensor, there: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor | None, momentum: float,
+    eps: float,
+) -> Tensor:  # fmt: skip
+    """As `batch_norm` in training of the rows of z that are examples: there (B,) is 1 for these, z (n B, C, *space)."""
+    steps, axes = len(z) // len(there), [d for d in range(z.ndim) if d != 1]
+    counted, shape = there.repeat(steps).view(-1, *(1,) * (z.ndim - 1)), (1, -1, *(1,) * (z.ndim - 2))
+    count = there.sum() * (steps * z[0, 0].numel())
+    own_mean = (z * counted).sum(axes) / count
+    centred = z - own_mean.view(shape)
+    own_var = (centred.square() * counted).sum(axes) / count
+    with torch.no_grad():
+        for running, own in ((mean, own_mean), (var, own_var * (count / (count - 1)))):
+            running.mul_(1 - momentum).add_(own.to(running.dtype), alpha=momentum)
+    y = centred * torch.rsqrt(own_var + eps).view(shape) * weight.to(z.dtype).view(shape)
+    return y if bias is None else y + bias.to(z.dtype).view(shape)
 
 
 class BatchStatistics(nn.Module):

@@ -20,10 +20,10 @@ from torch.func import functional_call, vmap
 from bitspike.checks import all_finite
 from bitspike.draws import Key
 from bitspike.errors import refuse
-from bitspike.layers import BatchStatistics
+from bitspike.layers.filled import filled_up
 from bitspike.learners.backprop import BackpropLearner
 from bitspike.learners.base import Learner
-from bitspike.learners.stacked.rows import part, put_back, rows_of, together
+from bitspike.learners.stacked.rows import each, part, put_back, rows_of, together
 from bitspike.learners.stacked.updates import Moments
 from bitspike.neurons import Neuron, Stochastic, TemporalQuantiser
 from bitspike.targets import answers
@@ -54,10 +54,9 @@ class Stack:
         self.weights = {name: self._stacked(p) for name, p in model.named_parameters() if p.requires_grad}
         self.statistics = {name: self._stacked(b) for name, b in model.named_buffers() if id(b) in running}
         self.rows = [Row() for _ in range(size)]
+        modules = model.named_modules()
+        self.drawn = [(path, m) for path, m in modules if isinstance(m, Precision) and m.is_drawn]
         self.latents = {id(latent): precision for _, precision, latent in binary_parametrizations(model)}
-        # Where rows of a batch meet, as in its statistics, a row of zeros beside them would be seen.
-        self.alike = any(isinstance(module, BatchStatistics) for module in model.modules())
-        """Whether batches that are learned from together must be of one size."""
 
     def _stacked(self, tensor: Tensor) -> Tensor:
         return tensor.detach().new_zeros(self.size, *tensor.shape)
@@ -98,8 +97,8 @@ class Stack:
     ) -> list[dict[str, float]]:
         """One update of some rows, ascending, from a batch each: events (T, B, *features) and targets for each example.
 
-        Returns for each what `fit_batch` does. Where batches differ in size (not where `alike`), the shorter ones are
-        filled up with rows that enter no loss.
+        Returns for each what `fit_batch` does. Where batches differ in size, the shorter ones are filled up with rows
+        that enter no loss and no statistics.
         """
         learner, model = self.learner, self.learner.model
         model.train()
@@ -110,13 +109,12 @@ class Stack:
         statistics = {name: part(stack, rows) for name, stack in self.statistics.items()}
         grads: dict[str, Tensor | None] = dict.fromkeys(weights)
         losses, scores = torch.zeros(len(numbers), dtype=x.dtype, device=x.device), x
-        each = torch.tensor([size * learner.draws for size in sizes], dtype=x.dtype, device=x.device)
+        passes = torch.tensor([size * learner.draws for size in sizes], dtype=x.dtype, device=x.device)
         for k in range(learner.draws):
             draws = self._drawn(numbers, k)
-            forward = partial(functional_call, model)
-            readout = vmap(lambda w, b, e, f=forward: f((w, b), (e,)), out_dims=1)(weights, statistics | draws, x)
+            readout = self._readout(weights, statistics | draws, x, counted)
             loss, scores = self._losses(readout, y, counted)
-            found = torch.autograd.grad((loss / each).sum(), list(weights.values()), allow_unused=True)
+            found = torch.autograd.grad((loss / passes).sum(), list(weights.values()), allow_unused=True)
             for name, grad in zip(weights, found, strict=True):
                 before = grads[name]
                 grads[name] = grad if before is None or grad is None else before.add_(grad)
@@ -142,19 +140,39 @@ class Stack:
                 metrics[-1]["accuracy"] = hits[place] / count
         return metrics
 
+    @torch.no_grad()
+    def pull(self, name: str, numbers: Sequence[int], to: Tensor, shares: Sequence[float]) -> None:
+        """Weight `name` of these rows goes a share of the way to a tensor of one row's shape; a share for each row."""
+        rows = rows_of(numbers, to.device)
+        weight = part(self.weights[name], rows)
+        weight.lerp_(to.to(weight).expand_as(weight), each(shares, weight))
+        put_back(self.weights[name], rows, weight)
+
+    def _readout(
+        self, weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, counted: Tensor | None
+    ) -> Tensor:
+        """Read-outs (T, R, B, C) of events (R, T, B, *features)."""
+        model = self.learner.model
+
+        def alone(own: dict[str, Tensor], kept: dict[str, Tensor], events: Tensor, there: Tensor | None) -> Tensor:
+            with filled_up(there):
+                found: Tensor = functional_call(model, (own, kept), (events,))
+            return found
+
+        dims = (0, 0, 0, None if counted is None else 0)
+        found: Tensor = vmap(alone, dims, out_dims=1)(weights, buffers, x, counted)
+        return found
+
     def _drawn(self, numbers: Sequence[int], k: int) -> dict[str, Tensor]:
         """Draw k of the weights of each row, by the row's own names."""
         learner, model = self.learner, self.learner.model
-        if not learner.bayesian:
-            return {}
         found: dict[str, list[Tensor]] = {}
-        for row in numbers:
+        for row in numbers if self.drawn else ():
             self._become(row)
             redraw(model, *learner.keys, "weights", learner.updates, k)
-            for path, module in model.named_modules():
-                if isinstance(module, Precision) and module.is_drawn:
-                    for own, buffer in module.named_buffers(recurse=False):
-                        found.setdefault(f"{path}.{own}", []).append(buffer)
+            for path, precision in self.drawn:
+                for own, buffer in precision.named_buffers(recurse=False):
+                    found.setdefault(f"{path}.{own}", []).append(buffer)
         return {name: torch.stack(drawn) for name, drawn in found.items()}
 
     def _losses(self, readout: Tensor, y: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor]:
