@@ -15,6 +15,8 @@ from bitspike.energy import estimate_energy
 from bitspike.errors import BitspikeError
 from bitspike.studies.early import NEVER, Answers, choose, early
 
+OLD = Path(__file__).parents[1] / "run" / "old_runs"
+
 
 def answers(rows: list[list[float]], targets: list[int]) -> Answers:
     """Of two classes; rows: the probability of class 1 over time, by example."""
@@ -99,14 +101,10 @@ def test_command_and_page(run: bitspike.Run) -> None:
     (run.path / "early.json").unlink()
 
 
-def test_who_has_no_early_answer_is_refused(run: bitspike.Run, tmp_path: Path) -> None:
+def test_who_has_no_early_answer_is_refused(run: bitspike.Run) -> None:
     with pytest.raises(BitspikeError, match=r"early threshold: got 0, wanted a probability above 0"):
         early(run, "test", threshold=0)
-    once = bitspike.train(
-        "digits-st", tmp_path / "once", overrides=["model.layers=['8']", "training.epochs=1", "encoder.steps=1"]
-    )
     with pytest.raises(BitspikeError, match=r"early: got a network that answers once"):
-        early(once, "test")
-    values = bitspike.train("regression-1d-st", tmp_path / "values", overrides=["training.epochs=1"])
+        early(bitspike.load(OLD / "soft-lif"), "test")
     with pytest.raises(BitspikeError, match=r"early: got a run of regression"):
-        early(values, "test")
+        early(bitspike.load(OLD / "regression"), "test")
