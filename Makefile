@@ -93,9 +93,10 @@ benchmark: $(BENCH)/.installed  ## minutes: time and memory of ours and the othe
 	$(BENCH)/bin/python -m benchmarks.relu_conversion
 
 # On a machine that does nothing else; needs BITSPIKE_DATA.
-benchmark-federation: $(FLOWER)/.installed  ## minutes: a federation's engines, and clients in one stack, to results/benchmarks
+benchmark-federation: $(FLOWER)/.installed  ## minutes: a federation's engines, and clients in one stack, streams, to results/benchmarks
 	$(FLOWER)/bin/python -m benchmarks.federation
 	$(FLOWER)/bin/python -m benchmarks.stacked
+	$(FLOWER)/bin/python -m benchmarks.streams
 
 benchmark-population: $(RAY)/.installed  ## minutes: overhead of populations, ours and Ray Tune's, to results/benchmarks
 	$(RAY)/bin/python -m benchmarks.population_overhead

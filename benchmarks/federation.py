@@ -33,6 +33,7 @@ from bitspike.federated.local import Local
 from bitspike.federated.partition import share_out
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
+from bitspike.kernels.cpu.works import Work
 from bitspike.run.assemble import load_data
 from bitspike.run.recipe_files import load_recipe
 from bitspike.run.sockets import family
@@ -86,26 +87,26 @@ def timed(client: Client, said: Path) -> Client:
 
     Nothing is written between batches, so that the notes are no overhead of theirs.
     """
-    learn, work = client.session.learn, client.work
+    learning, work = client.session.learning, client.working
     spent = [0.0, 0.0, 0.0]
 
-    def measured() -> dict[str, float]:
+    def measured() -> Work[dict[str, float]]:
         wall, processor = time.perf_counter(), time.process_time()
-        found = learn()
+        found = yield from learning()
         spent[1] += time.process_time() - processor
         spent[0] += time.perf_counter() - wall
         spent[2] += 1
         return found
 
-    def noted(*given: Any) -> Any:
+    def noted(*given: Any) -> Work[Any]:
         spent[:] = 0.0, 0.0, 0.0
-        found = work(*given)
+        found = yield from work(*given)
         with said.open("a") as file:
             file.write("{} {} {}\n".format(*spent))
         return found
 
-    client.session.learn = measured  # type: ignore[method-assign]
-    client.work = noted  # type: ignore[method-assign, assignment]
+    client.session.learning = measured  # type: ignore[method-assign]
+    client.working = noted  # type: ignore[method-assign, assignment]
     return client
 
 

@@ -7,6 +7,7 @@ import torch
 
 import bitspike
 from bitspike import Session, load_recipe
+from bitspike.federated import begun
 from bitspike.federated.client import Client
 from bitspike.federated.local import Local
 from bitspike.federated.server import Server
@@ -87,10 +88,32 @@ def test_circuits_of_several_clients_learn_side_by_side_to_the_same_bits(filmed)
             local.round()
         finally:
             torch.set_num_threads(before)
-        assert len(local.others) == threads - 1
+        assert len(local.others) == (0 if threads == 1 else 2)
         ends.append((local.server.session.model.state_dict(), store.get(2)["learner"]["carried"]))
     for one, other in zip(*ends, strict=True):
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_examples_that_clients_are_in_are_encoded_once_and_kept_up_to_a_limit(filmed, monkeypatch):
+    more = [*SHORT["federated-digits-glm"], *TWO, "federation.clients=3", "federation.steps=5"]
+    recipe = load_recipe("federated-digits-vowel", [*more, "federation.measured=10"])
+    rows = list(torch.arange(len(filmed.train)).tensor_split(3))
+    ends, most = [], begun.MOST
+    for _ in range(2):
+        monkeypatch.setattr(begun, "MOST", most)
+        client = Client(recipe, filmed, rows)
+        local = Local(Server(recipe, filmed, [len(some) for some in rows]), client, Store())
+        local.round()
+        kept = dict(client.begun.batches)
+        local.round()
+        again = [client.begun.batches[k] is batch for k, batch in kept.items()]
+        assert client.begun.bytes <= most
+        most = client.begun.bytes * 2 // 3
+        ends.append((again, local.server.session.model.state_dict()))
+    assert ends[0][0] == [True] * 3
+    assert len(ends[1][0]) == 2
+    for name, tensor in ends[0][1].items():
+        assert torch.equal(tensor, ends[1][1][name])
 
 
 def test_ranges_of_quantisers_are_the_first_clients_for_all(tmp_path):

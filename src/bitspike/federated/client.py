@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -22,15 +21,22 @@ from torch import Tensor
 from bitspike import registry
 from bitspike.draws import Key, normal
 from bitspike.errors import damaged, refuse
+from bitspike.federated.begun import Begun
 from bitspike.federated.codecs import Codec, Setting
 from bitspike.federated.messages import Message, Order
 from bitspike.federated.roles import each, sums, told
+from bitspike.kernels.cpu.works import Work, alone, on_one_thread
 from bitspike.learners.exchange import Given, Roles, kept
 from bitspike.run import assemble
 from bitspike.run.batches import Batches, batches_of
 from bitspike.run.session import Place, Session
 
 State = dict[str, Any]
+
+
+def has_loops(recipe: Any) -> bool:
+    """Whether learning is in loops that take one thread and no interpreter: what is beside them does too."""
+    return bool(registry.trait("learner", recipe.learner.rule, "alone", False))
 
 
 class _Chosen:
@@ -80,6 +86,7 @@ class Client:
         self.home = {name: t.clone() for name, t in kept(self.session.model, statistics=True).items()}
         self.codec: Codec = registry.make(part.codec)
         self.mu: float = registry.make(part.aggregator).proximal
+        self.begun, self.has_loops = Begun(), has_loops(recipe)
         self.own: tuple[Key, ...] = ()
         """Names draws of clients beside the seed: of several federations that search together."""
         self.watch: Callable[[], None] = lambda: None
@@ -90,7 +97,7 @@ class Client:
     def another(self) -> Client:
         """One like it, which may work beside it."""
         made = Client(self.recipe, self.dataset, self.shares, self.place)
-        made.own, made.watch = self.own, self.watch
+        made.own, made.watch, made.begun = self.own, self.watch, self.begun
         return made
 
     def _check_slices(self, dataset: Any) -> None:
@@ -120,15 +127,23 @@ class Client:
 
     def work(self, order: Order, client: int, state: State) -> Message:
         """Learn a round and write the reply; state: the client's own ({} at first), changed in place."""
+        return alone(self.working(order, client, state))
+
+    def working(self, order: Order, client: int, state: State) -> Work[Message]:
+        """`work` that stops at loops which need no interpreter; see `kernels.cpu.works`."""
+        work = self._working(order, client, state)
+        return on_one_thread(work) if self.has_loops else work
+
+    def _working(self, order: Order, client: int, state: State) -> Work[Message]:
         session = self.session
         self.begin(order, client, state)
         if self.part.steps is not None:
-            self._slices(order, state)
+            yield from self._slices(order, client, state)
         else:
             for _ in range(self.turn(session.per_epoch)):
                 if session.epoch_over:
                     session.epoch, session.batch = session.epoch + 1, 0
-                self._pulled(order, session.learn)
+                yield from self._pulled(order, session.learning())
         return self.end(order, client, state)
 
     def begin(self, order: Order, client: int, state: State) -> None:
@@ -168,7 +183,7 @@ class Client:
         for name, tensor in tensors.items():
             model[name].copy_(tensor)
 
-    def _slices(self, order: Order, state: State) -> None:
+    def _slices(self, order: Order, client: int, state: State) -> Work[None]:
         """Go on by `steps` time steps, from where the last slice ended."""
         session, steps = self.session, int(self.part.steps)
         done = int(state.get("turns", 0)) * steps
@@ -176,21 +191,22 @@ class Client:
         while steps:
             number, at = divmod(done, length)
             epoch, batch = divmod(number, session.per_epoch)
-            events, targets, examples = session.train.batch(epoch + 1, batch, session.key)
+            events, targets, examples = self.begun.get((client, epoch, batch), session)
             some = min(steps, length - at)
             events, now = events[at : at + some], targets[:, at : at + some] if self.dataset.per_step else targets
-            fit = partial(session.learner.fit_batch, events, now, examples=examples, reset=at == 0)
-            session.count(self._pulled(order, fit))
+            fitting = session.learner.fitting(events, now, examples=examples, reset=at == 0)
+            session.count((yield from self._pulled(order, fitting)))
             done, steps = done + some, steps - some
 
-    def _pulled(self, order: Order, learn: Callable[[], dict[str, float]]) -> dict[str, float]:
+    def _pulled(self, order: Order, learning: Work[dict[str, float]]) -> Work[dict[str, float]]:
         """Learn, and then feel FedProx's pull; see the module."""
         learner = self.session.learner
         self.watch()
         if not self.mu:
-            return learn()
+            return (yield from learning)
         before, rates = learner.updates, {role: learner.learning_rate(lr) for role, lr in self.usual_rates().items()}
-        metrics, made = learn(), learner.updates - before
+        metrics = yield from learning
+        made = learner.updates - before
         now = learner.places.parameters()
         with torch.no_grad():
             for role, rate in rates.items():

@@ -1,28 +1,27 @@
 """The engine of one process: clients one after the other on one session. It is the rule, and the oracle of others.
 
-Learners that take one thread each, in loops that need no interpreter (circuits), work side by side on as many threads
-as there are, each client on a session of its own; replies are the same, bit for bit, and so is their order.
+Clients whose learners have loops that need no interpreter (circuits) are on a session each, several at a time; their
+loops run in one call, on as many threads as there are (`kernels.cpu.works`). Replies are the same, bit for bit.
 With `federation.stacked` clients learn side by side in one stack of tensors (`stacked`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import torch
 
-from bitspike import registry
 from bitspike.federated.client import Client
 from bitspike.federated.messages import Message, Order
 from bitspike.federated.schedule import Round, round_of
 from bitspike.federated.server import Server
 from bitspike.federated.stacked import Together
 from bitspike.federated.store import Store
+from bitspike.kernels.cpu.works import side_by_side
 
 Tamper = Callable[[Message], Any]
+EACH = 2  # clients for each thread, so that none waits long for the slowest
 
 
 class Local:
@@ -67,11 +66,12 @@ class Local:
                     yield message
 
     def _workers(self) -> list[Client]:
-        """Clients that may work at a time: one for each thread where a learner takes but one, and else one."""
-        client, several = self.client, torch.get_num_threads()
-        if not registry.trait("learner", client.recipe.learner.rule, "alone", False):
+        """Clients that are worked on at a time: some for each thread where their loops take but one, and else one."""
+        client, threads = self.client, torch.get_num_threads()
+        if not client.has_loops or threads == 1:
             return [client]
-        while len(self.others) + 1 < min(several, client.part.asked):
+        several = min(EACH * threads, client.part.asked)
+        while len(self.others) + 1 < several:
             self.others.append(client.another())
         return [client, *self.others[: several - 1]]
 
@@ -79,27 +79,14 @@ class Local:
         self, now: Round, order: Order, some: Sequence[int], workers: Sequence[Client]
     ) -> Iterator[tuple[int, dict[str, Any], Any]]:
         """(client, its state after the round, its reply), in order; None where its work would be thrown away."""
-        if self.together is not None:
-            yield from self._stacked(now, order, some, self.together)
-            return
-        tasks: list[tuple[int, dict[str, Any], Callable[[], Message] | None]] = []
-        for k, worker in zip(some, workers, strict=False):
-            state, idle = self._begun(now, k)
-            tasks.append((k, state, None if idle else partial(worker.work, order, k, state)))
-        if len(tasks) == 1:
-            yield from ((k, state, None if work is None else work()) for k, state, work in tasks)
-            return
-        with ThreadPoolExecutor(len(tasks)) as pool:
-            begun = [(k, state, None if work is None else pool.submit(work)) for k, state, work in tasks]
-            yield from ((k, state, None if task is None else task.result()) for k, state, task in begun)
-
-    def _stacked(
-        self, now: Round, order: Order, some: Sequence[int], together: Together
-    ) -> Iterator[tuple[int, dict[str, Any], Any]]:
-        """As `_worked`, of clients that learn side by side."""
         begun = {k: self._begun(now, k) for k in some}
         at_work = [(k, state) for k, (state, idle) in begun.items() if not idle]
-        replies = dict(zip((k for k, _ in at_work), together.work(order, at_work), strict=True))
+        if self.together is not None:
+            messages = self.together.work(order, at_work)
+        else:
+            works = zip(workers, at_work, strict=False)
+            messages = side_by_side([worker.working(order, k, state) for worker, (k, state) in works])
+        replies = dict(zip((k for k, _ in at_work), messages, strict=True))
         yield from ((k, state, replies.get(k)) for k, (state, _) in begun.items())
 
     def _begun(self, now: Round, k: int) -> tuple[dict[str, Any], bool]:

@@ -19,11 +19,12 @@ from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.federated import privacy
 from bitspike.federated import roles as of
 from bitspike.federated.aggregators import Aggregator, Reply, WeightedMean
-from bitspike.federated.client import on_wire
+from bitspike.federated.client import has_loops, on_wire
 from bitspike.federated.codecs import Codec, Setting
 from bitspike.federated.messages import Message, Order, Refused, check_message, check_reply, shown, too_long
 from bitspike.federated.privacy import Private
 from bitspike.federated.schedule import Round, round_of
+from bitspike.kernels.cpu.works import one_thread
 from bitspike.learners.exchange import Given, Roles, kept
 from bitspike.run.evaluation import predictions
 from bitspike.run.outputs import fit_noise, summary, with_noise
@@ -81,6 +82,7 @@ class Server:
     ) -> None:
         self.recipe, self.part, self.sizes, self.mixes = recipe, recipe.federation, sizes, mixes
         self.digest = recipe.recipe_hash()
+        self.has_loops = has_loops(recipe)
         self._check()
         self.session = Measured(
             recipe, dataset, place=place, span=(self.part.rounds, recipe.training.validate_every or 1, 1)
@@ -152,17 +154,8 @@ class Server:
         row |= {"late": sorted(now.late), "replies": len(valid), "refused": refused, "bits_up": bits}
         row["bits_down"] = self.bits_down(now) if bits_down is None else bits_down
         row["state"] = DONE if len(valid) >= self.part.least else TOO_FEW
-        own = of.lengths(base)
-        if self.private is None:
-            row["deviation"] = _spread([of.deviation(reply.distances, own) for reply, _ in valid])
-            valid_losses = [m.metrics["loss"] / m.metrics["examples"] for _, m in valid
-                            if m.metrics.get("examples") and "loss" in m.metrics]  # fmt: skip
-            row["client_loss"] = _spread(valid_losses)
-        if row["state"] == DONE:
-            replies = [reply for reply, _ in valid]
-            new = self.combined(now.number, replies, base)
-            session.learner.receive(new)
-            self.roles = self._sent()
+        with one_thread(self.has_loops):
+            self._add_up(now, row, valid, base)
         session.learner.updates = now.number
         for _, message in valid if self.private is None else ():
             for name, value in message.metrics.items():
@@ -177,6 +170,20 @@ class Server:
             row["epsilon"] = self.private.epsilon(changed)
         self.rows.append(row)
         return row
+
+    def _add_up(self, now: Round, row: dict[str, Any], valid: list[tuple[Reply, Message]], base: Given) -> None:
+        """Make the new network of valid replies, and note in the row how far they went."""
+        own = of.lengths(base)
+        if self.private is None:
+            row["deviation"] = _spread([of.deviation(reply.distances, own) for reply, _ in valid])
+            valid_losses = [m.metrics["loss"] / m.metrics["examples"] for _, m in valid
+                            if m.metrics.get("examples") and "loss" in m.metrics]  # fmt: skip
+            row["client_loss"] = _spread(valid_losses)
+        if row["state"] == DONE:
+            replies = [reply for reply, _ in valid]
+            new = self.combined(now.number, replies, base)
+            self.session.learner.receive(new)
+            self.roles = self._sent()
 
     def combined(self, number: int, replies: list[Reply], base: Given) -> Roles:
         """The new network of replies in the codec's space."""
@@ -202,15 +209,16 @@ class Server:
         for came in messages:
             client = getattr(came, "client", None)
             try:
-                message = check_message(came, now.number, asked, read, self.digest, form, not self.codec.plain)
-                bits += message.bits
-                setting = Setting(self.recipe.seed, message.client, now.number)
-                decoded, present = self.codec.decode(message.parts, self.roles, setting)
-                examples = min(message.examples, self.sizes[message.client])
-                distances = of.distances(decoded, base)
-                reply = Reply(message.client, examples, decoded, present, distances)
-                check_reply(reply, distances)
-                read[message.client] = reply, message
+                with one_thread(self.has_loops):
+                    message = check_message(came, now.number, asked, read, self.digest, form, not self.codec.plain)
+                    bits += message.bits
+                    setting = Setting(self.recipe.seed, message.client, now.number)
+                    decoded, present = self.codec.decode(message.parts, self.roles, setting)
+                    examples = min(message.examples, self.sizes[message.client])
+                    distances = of.distances(decoded, base)
+                    reply = Reply(message.client, examples, decoded, present, distances)
+                    check_reply(reply, distances)
+                    read[message.client] = reply, message
             except Refused as error:
                 note(client, str(error)[:200])
         for client, why in too_long(

@@ -15,6 +15,7 @@ from bitspike import registry
 from bitspike.coding.decoding import ensemble_outputs
 from bitspike.draws import Key
 from bitspike.errors import BitspikeError, refuse
+from bitspike.kernels.cpu.works import Work
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
 from bitspike.learners.exchange import Places, Roles
 from bitspike.learners.optimisation import Optimisation
@@ -95,6 +96,14 @@ class Learner(ABC):
         sequence's end alone. reset: begin at rest; False goes on in the middle of a stream, for rules that can.
         Returns "loss", "examples" that it is a mean of, and "accuracy" of classes.
         """
+
+    def fitting(
+        self, events: Tensor, targets: Tensor, examples: Tensor | None = None, mask: Tensor | None = None,
+        reset: bool = True,
+    ) -> Work[dict[str, float]]:  # fmt: skip
+        """`fit_batch` as work that stops at loops which need no interpreter; most learners have none."""
+        yield from ()
+        return self.fit_batch(events, targets, examples, mask, reset)
 
     @abstractmethod
     def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:

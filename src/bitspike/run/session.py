@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from torch import nn
 
 from bitspike.draws import Key
 from bitspike.errors import BitspikeError, damaged, refuse
+from bitspike.kernels.cpu.works import Work, alone, side_by_side
 from bitspike.run import assemble
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_model_state, save_checkpoint
@@ -124,20 +125,35 @@ class Session:
 
         Batches are not cut: where one makes several updates (the online rule), there may be more than asked for.
         """
+        return alone(self.advancing(updates))
+
+    def advancing(self, updates: int = 1) -> Work[int]:
+        """`advance` as work that stops at loops which need no interpreter; see `advance_together`."""
         before = self.learner.updates
         while self.learner.updates - before < updates and not self.finished:
             if not self.epoch_over:
-                self.learn()
+                yield from self.learning()
             if self.epoch_over:
                 self.close_epoch()
         return self.learner.updates - before
 
     def learn(self) -> dict[str, float]:
         """Learn from the next batch of the epoch; returns what the learner measured."""
+        return alone(self.learning())
+
+    def learning(self) -> Work[dict[str, float]]:
+        """`learn` as such work."""
         place = self.place
         events, targets, examples = self.train.batch(self.epoch + 1, self.batch, self.key, place.rank, place.world)
-        with place.autocast():
-            metrics = self.learner.fit_batch(events, targets, examples=examples)
+        fitting = self.learner.fitting(events, targets, examples=examples)
+        while True:
+            with place.autocast():  # which is a thread's: it must not be on while others go on
+                try:
+                    loop = next(fitting)
+                except StopIteration as over:
+                    metrics: dict[str, float] = over.value
+                    break
+            yield loop
         self.count(metrics)
         self.batch += 1
         return metrics
@@ -238,3 +254,11 @@ class Session:
         for name in CARRIED:
             setattr(new, name, state[name])
         return new
+
+
+def advance_together(sessions: Sequence[Session], updates: int = 1) -> list[int]:
+    """`advance` each of them, side by side where learners have loops that need no interpreter (circuits): same bits.
+
+    Sessions of any recipes, such as one of each seed.
+    """
+    return side_by_side([session.advancing(updates) for session in sessions])

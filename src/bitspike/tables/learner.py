@@ -65,7 +65,7 @@ class Local(Options):
     single: ClassVar[bool] = True
     slices: ClassVar[bool] = True
     alone: ClassVar[bool] = True
-    """It learns on one thread, without the interpreter: several learn at a time in one process."""
+    """It learns in loops that take one thread and no interpreter (`fitting`): those of several run at a time."""
     rate: Positive = 0.005
     """Learning rate, times the schedule's factor."""
     kappa: Annotated[float, Field(ge=0, lt=1)] = 0.2

@@ -11,6 +11,7 @@ import torch
 from bitspike.draws import key_words
 from bitspike.errors import BitspikeError
 from bitspike.kernels.cpu import circuit_parts as codes
+from bitspike.kernels.cpu.works import side_by_side
 from bitspike.learners.circuits import GLM, CircuitLearner, Vowel, plain
 from bitspike.models.circuits import Circuits, topology
 from bitspike.models.circuits.likelihood import class_log_p, in_one_presentation
@@ -126,6 +127,34 @@ def test_slices_of_a_stream_are_the_whole_bit_for_bit() -> None:
         pieces.fit_batch(x[lo:hi], part if bool((part >= 0).any()) else classes[:, :1], reset=number == 0)
     assert torch.equal(whole.model.weight, pieces.model.weight)
     assert torch.equal(whole.model.own, pieces.model.own)
+
+
+def test_separate_learners_learn_in_one_call_what_each_learns_by_itself() -> None:
+    """Of other rules, weights, draws, numbers of streams and lengths; each goes on from where it was."""
+    kinds = [(Vowel, 1, 60, {}), (GLM, 3, 25, {}), (Vowel, 1, 40, {"samples": 2}), (GLM, 2, 60, {"parity": ["F1"]})]
+    ends, before = [], torch.get_num_threads()
+    for at_once in (True, False):
+        made = [learner(kind, **options) for kind, _, _, options in kinds]
+        for number, one in enumerate(made):
+            one.key = ("client", number)
+        for part, reset in ((slice(0, 7), True), (slice(7, None), False)):
+            given = []
+            for one, (_, streams, steps, _) in zip(made, kinds, strict=True):
+                x, classes = stream(streams, steps)
+                given.append((one, x[part], classes[:, part].clamp_min(0), reset))
+            if at_once:
+                torch.set_num_threads(2)
+                try:
+                    losses = side_by_side([one.fitting(x, classes, reset=new) for one, x, classes, new in given])
+                finally:
+                    torch.set_num_threads(before)
+            else:
+                losses = [one.fit_batch(x, classes, reset=new) for one, x, classes, new in given]
+        ends.append((losses, [(one.model.state_dict(), one.state_dict()["carried"]) for one in made]))
+    assert ends[0][0] == ends[1][0]
+    for ours, theirs in zip(ends[0][1], ends[1][1], strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_what_a_stream_carries_is_saved_and_taken_up() -> None:

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 import bitspike
 from bitspike.cli.app import app
+from bitspike.run.assemble import load_data
 from bitspike.run.recipe_files import load_recipe
-from bitspike.run.session import Session
+from bitspike.run.session import Session, advance_together
 
 SMALL = [
     "data.options.duration=300.0", "encoder.steps=12", "model.hidden=4", "data.test=0.75", "training.epochs=2",
@@ -95,6 +96,26 @@ def test_turns_and_snapshots_come_to_the_same_end() -> None:
         other.advance(12 * 101)
     assert torch.equal(whole.model.weight, other.model.weight)
     assert whole.records == other.records
+
+
+def test_seeds_learn_side_by_side_what_each_learns_by_itself() -> None:
+    recipes = [load_recipe("digits-vowel", SMALL, seed) for seed in (1, 2)]
+    data = load_data(recipes[0])
+    ends = []
+    for side_by_side in (True, False):
+        sessions = [Session(recipe, data) for recipe in recipes]
+        for updates in (12 * 5, 12 * 20):
+            done = (
+                advance_together(sessions, updates)
+                if side_by_side
+                else [session.advance(updates) for session in sessions]
+            )
+        assert done == [12 * 20] * 2
+        ends.append((done, [session.sums for session in sessions], [s.model.state_dict() for s in sessions]))
+    assert ends[0][:2] == ends[1][:2]
+    for one, other in zip(ends[0][2], ends[1][2], strict=True):
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert not torch.equal(ends[0][2][0]["weight"], ends[0][2][1]["weight"])
 
 
 @pytest.mark.long

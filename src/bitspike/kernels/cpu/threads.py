@@ -51,20 +51,21 @@ def ranges(count: int, parts: int, block: int | None = None, lanes: int = LANES)
 
 def run(
     function: Function, count: int, work: int, block: int | None = None, lanes: int = LANES, *,
-    small: int = SMALL, each: int = EACH, least: int = 1,
+    small: int = SMALL, each: int = EACH, least: int = 1, alike: bool = True,
 ) -> None:  # fmt: skip
     """Call function(lo, hi) until 0..count is covered; below `small`, `work` values are not worth a second thread.
 
     Each thread has up to `each` ranges, but one if they would be shorter than `least`; none is longer than `block`.
+    alike: indices cost about the same, so that `allowance` can tell what helpers cost; else they are always called.
     """
     wanted = torch.get_num_threads() if work >= small else 1
-    threads = _allowance.threads(wanted, time.perf_counter()) if wanted > 1 else 1
+    threads = _allowance.threads(wanted, time.perf_counter()) if wanted > 1 and alike else wanted
     if threads > 1:
         parts = threads * min(max(count // (threads * max(least, 1)), 1), each)
         chunks = [part for share in ranges(count, parts, block, lanes) for part in share]
         if len(chunks) > 1 and _taken.acquire(blocking=False):
             try:
-                _together(_Job(function, chunks), threads)
+                _together(_Job(function, chunks), threads, _allowance if alike else None)
             finally:
                 _taken.release()
             return
@@ -172,7 +173,7 @@ class _Helper:
             del job
 
 
-def _together(job: _Job, threads: int) -> None:
+def _together(job: _Job, threads: int, allowance: Allowance | None) -> None:
     team = _team() if not _forked else None
     began, before = time.perf_counter(), time.thread_time()
     if team is not None and _team_spins():
@@ -190,8 +191,9 @@ def _together(job: _Job, threads: int) -> None:
             helper.forget()
     own, now = time.thread_time() - before, time.perf_counter()
     job.raise_error()
-    count = sum(hi - lo for lo, hi in job.chunks)
-    _allowance.learn(now, now - began, own, mine / count, threads)
+    if allowance is not None:
+        count = sum(hi - lo for lo, hi in job.chunks)
+        allowance.learn(now, now - began, own, mine / count, threads)
 
 
 BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

@@ -10,6 +10,7 @@ The rules are in `plain`; what runs is one compiled loop (`kernels.cpu.circuit_l
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from bitspike.draws import key_words
 from bitspike.errors import refuse
 from bitspike.kernels.cpu import circuit_loops as loops
 from bitspike.kernels.cpu import circuit_parts as codes
+from bitspike.kernels.cpu.works import Loop, Work, alone
 from bitspike.layers.ends import frozen, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
@@ -170,6 +172,13 @@ class CircuitLearner(Learner):
         reset: bool = True,
     ) -> dict[str, float]:
         """Learn every step of B streams; "loss" is -log p of the clamped outputs, nats per step and stream."""
+        return alone(self.fitting(events, targets, examples, mask, reset))
+
+    def fitting(
+        self, events: Tensor, targets: Tensor, examples: Tensor | None = None, mask: Tensor | None = None,
+        reset: bool = True,
+    ) -> Work[dict[str, float]]:  # fmt: skip
+        """`fit_batch` as work with one loop; see `kernels.cpu.works`."""
         lengths, steps = lengths_of(events), len(events)
         if lengths is not None:
             if len(set(lengths.tolist())) > 1:
@@ -186,7 +195,7 @@ class CircuitLearner(Learner):
             if events.shape[1] != 1:
                 refuse("training.batch", f"{events.shape[1]} with learner.samples {self.samples}", "1")
             events, wanted = (part.expand(-1, self.samples, *part.shape[2:]) for part in (events, wanted))
-        logs = self._learn(events, wanted, reset)
+        logs = yield from self._learning(events, wanted, reset)
         self.last = logs
         loss = float(-logs[..., codes.LOG_P].mean())
         self.updates += steps
@@ -194,7 +203,7 @@ class CircuitLearner(Learner):
         self.check_finite(loss if finite else float("nan"), events, lambda: self.model(events))
         return {"loss": loss, "examples": float(len(targets))}
 
-    def _learn(self, events: Tensor, wanted: Tensor, reset: bool) -> Any:
+    def _learning(self, events: Tensor, wanted: Tensor, reset: bool) -> Work[Any]:
         model, rule = self.model, self.rule()
         steps, streams = events.shape[:2]
         w, own, basis, feedback = model.arrays()
@@ -205,11 +214,12 @@ class CircuitLearner(Learner):
         logs = np.zeros((streams, steps, 4), w.dtype)
         emitted = np.zeros((streams, steps, model.circuits), np.int8)
         numbers = codes.constants(*rule[:7], w.dtype)
-        loops.learn_function()(
+        given = (
             *model.spikes_of(events), np.ascontiguousarray(wanted.transpose(0, 1).numpy()),
             np.asarray(words, np.uint32), w, own, basis, feedback, model.taps, model.heard, *state.synapses,
             *state.given(), numbers, rule.mode, rule.base, model.symbols, state.limit, rule.several, logs, emitted,
         )  # fmt: skip
+        yield Loop(partial(loops.learn_function(), *given), steps * streams * w.size)
         return logs
 
     def _state_for(self, streams: int, rule: Rule) -> LoopState:
@@ -274,8 +284,9 @@ class CircuitLearner(Learner):
         streams = int(state["streams"])
         if not 0 <= streams <= 10**6 or (state["carried"] is None) != (streams == 0):
             refuse("learner streams", streams, "as many as were carried")
-        self.state = None
-        if streams:
+        if not streams:
+            self.state = None
+        else:
             if len(state["carried"]["bits"]) != streams:
                 refuse("learner streams", streams, str(len(state["carried"]["bits"])))
             self._state_for(streams, self.rule()).load_state_dict(state["carried"])

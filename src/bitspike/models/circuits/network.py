@@ -87,6 +87,7 @@ class Circuits(nn.Module):
         if synapses.shape != (inputs + self.circuits, self.circuits):
             refuse("circuits mask", tuple(synapses.shape), f"({inputs + self.circuits}, {self.circuits})")
         self.output_memory = output_memory
+        self._by_byte: tuple[tuple[Any, ...], tuple[Array, Array]] | None = None
         if not output_memory:
             synapses = synapses.clone()
             synapses[inputs + hidden :, hidden:] = False
@@ -148,8 +149,15 @@ class Circuits(nn.Module):
         w, own = self.weight.detach().flatten(2), self.own.detach().flatten(1)
         if w.device.type != "cpu" or w.dtype not in (torch.float32, torch.float64):
             refuse("circuits", f"{w.dtype} on {w.device.type}", "float32 or float64 on the processor")
-        basis, feedback = (codes.by_byte(filters.to(w.dtype).numpy()) for filters in (self.basis, self.feedback))
-        return w.numpy(), own.numpy(), basis, feedback
+        return w.numpy(), own.numpy(), *self._filters_by_byte(w.dtype)
+
+    def _filters_by_byte(self, dtype: torch.dtype) -> tuple[Array, Array]:
+        """Both filters as the loops take them; made anew where others have taken their place."""
+        named = (self.basis, self.feedback, dtype)
+        if self._by_byte is None or any(one is not other for one, other in zip(self._by_byte[0], named, strict=True)):
+            basis, feedback = (codes.by_byte(filters.to(dtype).numpy()) for filters in (self.basis, self.feedback))
+            self._by_byte = named, (basis, feedback)
+        return self._by_byte[1]
 
     @torch.no_grad()
     def forward(
