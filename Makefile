@@ -7,10 +7,11 @@ TESTING := $(VENV)/.test-installed
 BENCH := .venv-benchmark
 FLOWER := .venv-flower
 RAY := .venv-ray
+DOMAINS := .venv-domains
 PEERS := snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 sinabs==3.1.3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long test-flower test-ray lint format pictures results benchmark benchmark-federation benchmark-population performance campaigns clean
+.PHONY: demo test test-long test-flower test-ray test-domains lint format pictures results benchmark benchmark-federation benchmark-population performance campaigns clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,6 +53,15 @@ $(RAY)/.installed: pyproject.toml constraints.txt Makefile
 
 test-ray: $(RAY)/.installed  ## minutes: populations on Ray's clusters, one of two machines that are simulated
 	OMP_NUM_THREADS=1 $(RAY)/bin/pytest -m ray tests/population
+
+$(DOMAINS)/.installed: pyproject.toml constraints.txt Makefile
+	@test -x $(DOMAINS)/bin/python || $(PYTHON) -m venv $(DOMAINS)
+	$(DOMAINS)/bin/pip install -q -c constraints.txt torch
+	$(DOMAINS)/bin/pip install -q -c constraints.txt -e '.[domains]' pytest
+	@touch $@
+
+test-domains: $(DOMAINS)/.installed  ## a minute: populations that play, translate and paint (examples/population)
+	OMP_NUM_THREADS=1 $(DOMAINS)/bin/pytest -m '' tests/population/test_domains.py
 
 test-long: $(TESTING)  ## minutes: kill-and-resume at 20 moments, two processes, real-data trainings
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m 'long and not flower and not ray'

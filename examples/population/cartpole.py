@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from domain import Member, conclude, evolved, options
+from domain import Member, command, conclude, evolved, options
 from torch import Tensor, nn
 
 from bitspike.draws import generator
@@ -168,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -14,7 +14,9 @@ import argparse
 import copy
 import json
 import math
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from bitspike.errors import BitspikeError
 from bitspike.population.lineage import schedule
 from bitspike.population.local import evolve
 from bitspike.population.turn import Turn
+from bitspike.run.signals import Interrupted
 from bitspike.tables.population import Population
 
 
@@ -80,14 +83,22 @@ class Member:
         return {"made": self.made} | {name: copy.deepcopy(part.state_dict()) for name, part in self.parts.items()}
 
 
+def count(text: str) -> int:
+    """A whole number from 1, for argparse, which names the option."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def options(about: str, updates: int, every: int) -> argparse.ArgumentParser:
     """The options of a domain's command, with its usual numbers."""
     found = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--strategy", choices=["population", "random"], default="population")
     found.add_argument("--out", type=Path, required=True, help="folder of the population")
-    found.add_argument("--population", type=int, default=4, help="members")
-    found.add_argument("--updates", type=int, default=updates, help="of each member")
-    found.add_argument("--every", type=int, default=every, help="updates between two ready points")
+    found.add_argument("--population", type=count, default=4, help="members")
+    found.add_argument("--updates", type=count, default=updates, help="of each member")
+    found.add_argument("--every", type=count, default=every, help="updates between two ready points")
     found.add_argument("--seed", type=int, default=0)
     return found
 
@@ -141,3 +152,15 @@ def conclude(out: Path, result: dict[str, Any]) -> None:
     (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     shown = {name: result[name] for name in result if name not in ("asked", "schedule", "curve")}
     print("\n".join(f"{name}: {value}" for name, value in shown.items()))
+
+
+def command(main: Callable[[], None]) -> None:
+    """Run a domain's `main`; what is refused (exit code 2) or stopped (130) is one line."""
+    try:
+        main()
+    except (KeyboardInterrupt, Interrupted):
+        print("stopped; the same line goes on", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BitspikeError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None

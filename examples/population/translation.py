@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from domain import Member, conclude, evolved, options
+from domain import Member, command, conclude, evolved, options
 from torch import Tensor, nn
 
 SPACE = {
@@ -192,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)
