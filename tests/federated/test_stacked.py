@@ -130,6 +130,7 @@ ONLINE = ["learner.rule=online", "learner.burn_in=1", "model.neuron={kind = 'bis
     [
         (ONLINE, "got 2 with learner.rule 'online', wanted 1, or 'backprop'"),
         (["model.layers=['8', 'd0.5']"], r"2 with 'dropout2' \(Dropout\), which draws numbers"),
+        (["learner.spike_penalty=2"], "2 with learner.spike_penalty 2, wanted 1, or a penalty of 0"),
         (["latent_optimizer.name=RMSprop"], "2 with optimizer.name 'RMSprop', wanted 1, or 'SGD', 'Adam' or 'AdamW'"),
     ],
 )

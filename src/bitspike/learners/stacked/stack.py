@@ -238,6 +238,8 @@ def _stackable(learner: Learner, size: int, asked: str) -> BackpropLearner:
         refuse(asked, f"{size} with a {type(learner).__name__}", "1, or learner.rule 'backprop'")
     if learner.steps or learner.feed_forward:
         refuse(asked, f"{size} with a network that changes over training", "1, or one that stays as it is")
+    if learner.spike_penalty:
+        refuse(asked, f"{size} with learner.spike_penalty {learner.spike_penalty:g}", "1, or a penalty of 0")
     for name, module in learner.model.named_modules():
         kind = f"'{name}' ({type(module).__name__})"
         if isinstance(module, Stochastic | TemporalQuantiser):
