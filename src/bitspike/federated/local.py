@@ -1,7 +1,7 @@
 """The engine of one process: clients one after the other on one session. It is the rule, and the oracle of others.
 
 Clients whose learners have loops that need no interpreter (circuits) are on a session each, several at a time; their
-loops run in one call, on as many threads as there are (`kernels.cpu.works`). Replies are the same, bit for bit.
+loops run side by side, on as many threads as there are (`kernels.cpu.works`). Replies are the same, bit for bit.
 With `federation.stacked` clients learn side by side in one stack of tensors (`stacked`).
 """
 

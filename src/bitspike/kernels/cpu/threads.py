@@ -18,7 +18,8 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,21 +52,20 @@ def ranges(count: int, parts: int, block: int | None = None, lanes: int = LANES)
 
 def run(
     function: Function, count: int, work: int, block: int | None = None, lanes: int = LANES, *,
-    small: int = SMALL, each: int = EACH, least: int = 1, alike: bool = True,
+    small: int = SMALL, each: int = EACH, least: int = 1,
 ) -> None:  # fmt: skip
     """Call function(lo, hi) until 0..count is covered; below `small`, `work` values are not worth a second thread.
 
     Each thread has up to `each` ranges, but one if they would be shorter than `least`; none is longer than `block`.
-    alike: indices cost about the same, so that `allowance` can tell what helpers cost; else they are always called.
     """
     wanted = torch.get_num_threads() if work >= small else 1
-    threads = _allowance.threads(wanted, time.perf_counter()) if wanted > 1 and alike else wanted
+    threads = _allowance.threads(wanted, time.perf_counter()) if wanted > 1 else 1
     if threads > 1:
         parts = threads * min(max(count // (threads * max(least, 1)), 1), each)
         chunks = [part for share in ranges(count, parts, block, lanes) for part in share]
         if len(chunks) > 1 and _taken.acquire(blocking=False):
             try:
-                _together(_Job(function, chunks), threads, _allowance if alike else None)
+                _together(_Job(function, chunks), threads)
             finally:
                 _taken.release()
             return
@@ -97,6 +97,31 @@ def run_in_team(function: Callable[[int], None], parts: int) -> None:
 def together() -> int:
     """How many parts `run_in_team` works on at once."""
     return torch.get_num_threads() if _team() is not None and not _forked else 1
+
+
+@contextmanager
+def helped(call: Callable[[], None], most: int) -> Iterator[None]:
+    """Inside, up to `most` helpers are in call(), which returns once the block says so; none where others have them.
+
+    As many threads as torch uses work then, the caller among them.
+    """
+    helpers = min(most, torch.get_num_threads() - 1)
+    if helpers < 1 or not _taken.acquire(blocking=False):
+        yield
+        return
+    try:
+        job = _Job(lambda lo, hi: call(), [(part, part + 1) for part in range(helpers)])
+        called = _called(job, helpers)
+        try:
+            yield
+        finally:
+            job.work()  # in the place of those that have not come
+            job.wait()
+            for helper in called:
+                helper.forget()
+        job.raise_error()
+    finally:
+        _taken.release()
 
 
 class _Job:
@@ -173,27 +198,32 @@ class _Helper:
             del job
 
 
-def _together(job: _Job, threads: int, allowance: Allowance | None) -> None:
+def _called(job: _Job, count: int) -> list[_Helper]:
+    """So many helpers, at work on a job; to be called by whoever holds `_taken`."""
+    while len(_helpers) < count:
+        _helpers.append(_Helper())
+    called = _helpers[:count]
+    for helper in called:
+        helper.call(job)
+    return called
+
+
+def _together(job: _Job, threads: int) -> None:
     team = _team() if not _forked else None
     began, before = time.perf_counter(), time.thread_time()
     if team is not None and _team_spins():
         # Always torch's own number: a smaller team would end the other threads.
         mine = _in_team(team, job, torch.get_num_threads())
     else:
-        while len(_helpers) < threads - 1:
-            _helpers.append(_Helper())
-        called = _helpers[: min(threads, len(job.chunks)) - 1]
-        for helper in called:
-            helper.call(job)
+        called = _called(job, min(threads, len(job.chunks)) - 1)
         mine = job.work()
         job.wait()
         for helper in called:
             helper.forget()
     own, now = time.thread_time() - before, time.perf_counter()
     job.raise_error()
-    if allowance is not None:
-        count = sum(hi - lo for lo, hi in job.chunks)
-        allowance.learn(now, now - began, own, mine / count, threads)
+    count = sum(hi - lo for lo, hi in job.chunks)
+    _allowance.learn(now, now - began, own, mine / count, threads)
 
 
 BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

@@ -1,31 +1,31 @@
 """Work that stops wherever a compiled loop needs no interpreter, so that the loops of several run side by side.
 
 A work is a generator: it yields a loop, goes on once that has run, and returns what it came to. What lies between loops
-is done on one thread, so that nobody waits for the interpreter; loops are handed out to threads. A loop touches nothing
-that another one does, so results are those of one work after the other, bit for bit.
+is done by the caller alone, so that nobody waits for the interpreter; loops are run by helpers meanwhile, and by the
+caller when nothing else is left to do. A loop touches nothing that another work does, so results are those of one work
+after the other, bit for bit.
 """
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 import torch
 
 from bitspike.kernels.cpu import threads
 
 R = TypeVar("R")
-
-
-class Loop(NamedTuple):
-    """run: frees the interpreter lock. values: that it works on, about; see `threads.run`."""
-
-    run: Callable[[], None]
-    values: int
-
-
+T = TypeVar("T")
+Loop = Callable[[], None]
+"""Frees the interpreter lock."""
 Work = Generator[Loop, None, R]
+Task = tuple[int, Loop]
+Over = tuple[int, BaseException | None]
 
 
 def alone(work: Work[R]) -> R:
@@ -36,38 +36,72 @@ def alone(work: Work[R]) -> R:
         except StopIteration as over:
             result: R = over.value
             return result
-        loop.run()
+        loop()
 
 
 def side_by_side(works: Sequence[Work[R]]) -> list[R]:
-    """What they come to, side by side: each goes on to its next loop, and these run at a time.
-
-    An error of one ends all.
-    """
+    """What they come to, on as many threads as torch uses. An error of one ends all."""
     results: dict[int, R] = {}
-    going = dict(enumerate(works))
+    ready, at_loops = deque(range(len(works))), 0
+    begun: SimpleQueue[Task | None] = SimpleQueue()
+    done: SimpleQueue[Over] = SimpleQueue()
+
+    def help_out() -> None:
+        while (task := begun.get()) is not None:
+            done.put(_run(*task))
+
     try:
-        while going:
-            loops: list[Loop] = []
-            for number, work in list(going.items()):
-                try:
-                    loops.append(next(work))
-                except StopIteration as over:
-                    results[number] = over.value
-                    del going[number]
-            _run(loops)
+        with threads.helped(help_out, len(works) - 1):
+            try:
+                while ready or at_loops:
+                    if ready:
+                        number = ready.popleft()
+                        try:
+                            begun.put((number, next(works[number])))
+                            at_loops += 1
+                        except StopIteration as over:
+                            results[number] = over.value
+                    for number, error in _over(begun, done, bool(ready)) if at_loops else ():
+                        if error is not None:
+                            raise error
+                        at_loops -= 1
+                        ready.append(number)
+            finally:
+                _emptied(begun)
+                for _ in works:
+                    begun.put(None)
     finally:
         for work in works:
             work.close()
     return [results[number] for number in range(len(works))]
 
 
-def _run(loops: Sequence[Loop]) -> None:
-    def run(lo: int, hi: int) -> None:
-        for loop in loops[lo:hi]:
-            loop.run()
+def _over(begun: SimpleQueue[Task | None], done: SimpleQueue[Over], more: bool) -> list[Over]:
+    """Loops that are over; where nothing `more` is to be done, one is run, or waited for."""
+    found = _emptied(done)
+    if found or more:
+        return found
+    for task in _emptied(begun, 1):
+        return [_run(*task)] if task is not None else []
+    return [done.get()]
 
-    threads.run(run, len(loops), sum(loop.values for loop in loops), block=1, lanes=1, alike=False)
+
+def _run(number: int, loop: Loop) -> Over:
+    try:
+        loop()
+    except BaseException as error:  # the caller's: it must not end a helper
+        return number, error
+    return number, None
+
+
+def _emptied(queue: SimpleQueue[T], most: int = sys.maxsize) -> list[T]:
+    found: list[T] = []
+    try:
+        while len(found) < most:
+            found.append(queue.get_nowait())
+    except Empty:
+        pass
+    return found
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from bitspike.draws import key_words
 from bitspike.errors import refuse
 from bitspike.kernels.cpu import circuit_loops as loops
 from bitspike.kernels.cpu import circuit_parts as codes
-from bitspike.kernels.cpu.works import Loop, Work, alone
+from bitspike.kernels.cpu.works import Work, alone
 from bitspike.layers.ends import frozen, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
@@ -219,7 +219,7 @@ class CircuitLearner(Learner):
             np.asarray(words, np.uint32), w, own, basis, feedback, model.taps, model.heard, *state.synapses,
             *state.given(), numbers, rule.mode, rule.base, model.symbols, state.limit, rule.several, logs, emitted,
         )  # fmt: skip
-        yield Loop(partial(loops.learn_function(), *given), steps * streams * w.size)
+        yield partial(loops.learn_function(), *given)
         return logs
 
     def _state_for(self, streams: int, rule: Rule) -> LoopState:
