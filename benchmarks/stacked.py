@@ -10,6 +10,8 @@ have learned, is "apart".
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -52,6 +54,7 @@ rounds = 1
 """
 BINARY = ["weights.precision=straight-through", "optimizer.name=Adam", "optimizer.lr=0.005"]
 BAYES = ["weights.precision=bayesian", "optimizer.name=Adam", "optimizer.lr=0.005"]
+ONLINE = [*BINARY, "learner.rule=online", "learner.burn_in=1", "model.neuron={kind='bisnn'}"]
 SKEWED = ["federation.partition={kind='dirichlet', alpha=0.5, least=20}"]
 CASES: dict[str, tuple[list[int], list[str]]] = {
     "784-32-10": ([32], []),
@@ -60,6 +63,7 @@ CASES: dict[str, tuple[list[int], list[str]]] = {
     "784-128-10, binary": ([128], BINARY),
     "784-128-10, Bayesian": ([128], BAYES),
     "784-32-10, skewed shares": ([32], SKEWED),
+    "784-128, online rule, binary": ([128], ONLINE),
 }
 AT_ONCE = (1, 5, 10, 25, 50)
 
@@ -108,11 +112,17 @@ def _begun(engine: Local) -> Any:
 
 def main() -> None:
     """All cases, one after the other."""
-    chosen = common.arguments(__doc__)
+    parser = argparse.ArgumentParser(description="clients one after the other, and in one stack")
+    parser.add_argument("--only", nargs="*", choices=CASES, help="these cases; others stay in the file as they are")
+    chosen = common.arguments(__doc__, parser)
     torch.set_num_threads(chosen.threads or 1)
     dataset = load_data(parse_recipe(RECIPE, "benchmark"))
-    found = {}
+    folder = chosen.out or (common.QUICK if chosen.quick else common.RESULTS)
+    known = folder / "stacked.json"
+    found = json.loads(known.read_text())["cases"] if chosen.only and known.exists() else {}
     for name, (hidden, more) in CASES.items():
+        if chosen.only and name not in chosen.only:
+            continue
         found[name] = measure(dataset, hidden, more, chosen.quick)
         print(f"\n{name}: {found[name]['weights']:,} weights")
         faster = {n: 1 / ratio for n, ratio in found[name]["ratios"].items()}

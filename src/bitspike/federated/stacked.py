@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from bitspike import registry
 from bitspike.draws import Key
 from bitspike.errors import refuse
 from bitspike.federated.client import Client, State
 from bitspike.federated.messages import Message, Order
-from bitspike.learners.stacked import Stack
+from bitspike.learners.stacked import stack_of
 from bitspike.run.batches import Batches
 
 
@@ -55,7 +53,7 @@ class Together:
         self.client, part = client, client.part
         check(client.recipe, client.dataset)
         self.size = min(part.stacked, part.asked)
-        self.stack = Stack(client.session.learner, self.size, "federation.stacked")
+        self.stack = stack_of(client.session.learner, self.size, "federation.stacked")
         names = {id(parameter): name for name, parameter in client.session.model.named_parameters()}
         roles = client.session.learner.places.parameters()
         self.names = {role: {own: names[id(p)] for own, p in some.items()} for role, some in roles.items()}
@@ -87,19 +85,20 @@ class Together:
         client.watch()
         rows = [seat.row for seat in seats]
         drawn = [seat.draw() for seat in seats]
+        before = [(self.stack.factor(row), self.stack.rows[row].updates) for row in rows]
         with session.place.autocast():
             found = self.stack.fit(rows, [events for events, _ in drawn], [targets for _, targets in drawn])
         for seat, metrics in zip(seats, found, strict=True):
             session.sums = seat.sums
             session.count(metrics)
         if client.mu:
-            self._pull(order, rows, [metrics["rate_factor"] for metrics in found])
+            now = [self.stack.rows[row].updates for row in rows]
+            self._pull(order, rows, [(factor, new - old) for new, (factor, old) in zip(now, before, strict=True)])
 
-    @torch.no_grad()
-    def _pull(self, order: Order, rows: Sequence[int], factors: Sequence[float]) -> None:
-        """FedProx's, after one update of each row; see `client`."""
+    def _pull(self, order: Order, rows: Sequence[int], made: Sequence[tuple[float, int]]) -> None:
+        """FedProx's, after some updates of each row, whose rate had this factor; see `client`."""
         for role, rate in self.client.usual_rates().items():
-            left = [1 - 1 / (1 + rate * factor * self.client.mu) for factor in factors]
+            left = [1 - (1 + rate * factor * self.client.mu) ** -updates for factor, updates in made]
             for own, name in self.names[role].items():
                 self.stack.pull(name, rows, order.roles[role][own], left)
 
@@ -108,9 +107,13 @@ def check(recipe: Any, dataset: Any) -> None:
     """Refuse, by name, what clients side by side cannot learn."""
     came = str(recipe.federation.stacked)
     if not registry.trait("learner", recipe.learner.rule, "stacks", False):
-        refuse("federation.stacked", f"{came} with learner.rule '{recipe.learner.rule}'", "1, or 'backprop'")
+        refuse(
+            "federation.stacked", f"{came} with learner.rule '{recipe.learner.rule}'", "1, or 'backprop' or 'online'"
+        )
     if not registry.trait("model", recipe.model.kind, "stacks", False):
         refuse("federation.stacked", f"{came} with model.kind '{recipe.model.kind}'", "1, or 'feedforward'")
+    if recipe.federation.steps is not None:
+        refuse("federation.stacked", f"{came} with federation.steps", "1, or federation.epochs or updates")
     if dataset.lengths or dataset.per_step:
         kind = "a class for each step" if dataset.per_step else "sequences of different lengths"
         refuse("federation.stacked", f"{came} with {kind}", "1")

@@ -93,18 +93,19 @@ class OnlineLearner(Learner):
         fields = dict(options) | ({"loss": "cross-entropy"} if options.loss == "final" else {})
         return cls(model, **{key: given[key] for key in ("optimisation", "task", "seed", "class_weights")}, **fields)
 
-    def local_loss(self, readout: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of one layer's read-out (B, O) at one step."""
+    def local_loss(self, readout: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+        """Mean loss of one layer's read-out (B, O) at one step; "none": of each example, or number of it."""
         weights = None if self.class_weights is None else self.class_weights.to(readout)
         if self.task == "regression" or readout.shape[1] == 1:
             wanted = targets.to(readout.dtype).view_as(readout)
             if self.loss == "smooth-l1":
-                return F.smooth_l1_loss(torch.sigmoid(readout), wanted)
+                return F.smooth_l1_loss(torch.sigmoid(readout), wanted, reduction=reduction)
             each = weights[targets].unsqueeze(1) if weights is not None else None
-            return F.binary_cross_entropy_with_logits(readout, wanted, weight=each)
+            return F.binary_cross_entropy_with_logits(readout, wanted, weight=each, reduction=reduction)
         if self.loss == "smooth-l1":
-            return F.smooth_l1_loss(readout, F.one_hot(targets, readout.shape[1]).to(readout.dtype))
-        return F.cross_entropy(readout, targets, weight=weights)
+            wanted = F.one_hot(targets, readout.shape[1]).to(readout.dtype)
+            return F.smooth_l1_loss(readout, wanted, reduction=reduction)
+        return F.cross_entropy(readout, targets, weight=weights, reduction=reduction)
 
     def fit_batch(
         self,

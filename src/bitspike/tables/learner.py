@@ -51,6 +51,7 @@ class Online(Usual):
     ignores: ClassVar[tuple[str, ...]] = ("norm", "norm_gain", "norm_at", "deviations", "xavier")
     # It goes on in the middle of a stream (`fit_batch(reset=False)`).
     slices: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
     loss: Literal["final", "cross-entropy", "smooth-l1"] = "final"
     """"final" is "cross-entropy"."""
     burn_in: Annotated[int, Field(ge=0)] = 10
