@@ -3,9 +3,11 @@
 The online local rule on two dense layers of 256 neurons (recipes mnist-dvs-full, mnist-dvs-st, mnist-dvs-bayes):
 filmed MNIST with three seeds, and the 1,100 recordings of N-MNIST by five folds. Writes results/bisnn-events.json:
 accuracy, NLL and ECE, before and after one temperature fitted on validation; of Bayesian weights the ensemble of ten
-draws and the most probable weights.
+draws and the most probable weights. The rate of each is climbed to on validation (accuracy, then NLL) with the first
+seed or fold: from the recipe's, by factors of the root of ten, for as long as it gets better.
 
-Run: python docs/bisnn_events.py (needs BITSPIKE_DATA; two hours of one core). It may be stopped and gone on with.
+Run: python docs/bisnn_events.py (needs BITSPIKE_DATA; five hours of one core). It may be stopped and gone on with;
+calls with different --sets or --precisions share the work, and a last one with all of them collects.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 import torch
 from study import interval, right, spread, trained
 
+import bitspike
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
 
@@ -28,6 +31,33 @@ SETS: dict[str, tuple[list[str], list[tuple[int, list[str]]]]] = {
     "mnist-dvs-sim": ([], [(seed, []) for seed in (1, 2, 3)]),
 }
 METRICS = ("accuracy", "nll", "ece")
+
+
+def learned(name: str, precision: str, number: int, power: int, folder: Path) -> Any:
+    """Case `number` of a set at 10^(power / 2) times the recipe's rate."""
+    changes, cases = SETS[name]
+    recipe, (seed, more) = f"mnist-dvs-{precision}", cases[number]
+    rate = float(bitspike.load_recipe(recipe).optimizer.lr) * 10 ** (power / 2)
+    told = [*changes, *more, *([f"optimizer.lr={rate:.3g}"] if power else [])]
+    return trained(recipe, folder / f"{name}-{precision}-{number}{f'-rate{power:+d}' if power else ''}", told, seed)
+
+
+def climbed(name: str, precision: str, folder: Path) -> dict[int, tuple[float, float]]:
+    """Accuracy and -NLL on validation by the power of the rate; none beside the best is better."""
+    tried: dict[int, tuple[float, float]] = {}
+
+    def at(power: int) -> tuple[float, float]:
+        if power not in tried:
+            run = learned(name, precision, 0, power, folder)
+            found = run.result["shipped"]["validation"][run.result["shipped"]["answer"]]
+            tried[power] = found["accuracy"], -found["nll"]
+        return tried[power]
+
+    best = 0
+    for way in (-1, 1):
+        while at(best + way) > at(best):
+            best += way
+    return tried
 
 
 def summary(runs: list[Any]) -> dict[str, Any]:
@@ -44,28 +74,32 @@ def summary(runs: list[Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--precisions", nargs="*", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--runs", type=Path, default=Path("runs/bisnn-events"))
     parser.add_argument("--out", type=Path, default=Path("results/bisnn-events.json"))
     asked = parser.parse_args()
     content: dict[str, Any] = {"sets": {}}
     for name in asked.sets:
-        changes, cases = SETS[name]
         arms, answers = {}, {}
-        for precision in PRECISIONS:
-            runs = [
-                trained(f"mnist-dvs-{precision}", asked.runs / f"{name}-{precision}-{number}", [*changes, *more], seed)
-                for number, (seed, more) in enumerate(cases)
-            ]
-            arms[precision] = summary(runs)
+        for precision in asked.precisions:
+            tried = climbed(name, precision, asked.runs)
+            power = max(tried, key=lambda key: tried[key])
+            runs = [learned(name, precision, number, power, asked.runs) for number in range(len(SETS[name][1]))]
+            rates = {f"{10 ** (key / 2):.3g}": {"accuracy": a, "nll": -b} for key, (a, b) in sorted(tried.items())}
+            arms[precision] = summary(runs) | {"validation_by_factor_of_rate": rates}
             each = [right(run) for run in runs]
             answers[precision] = torch.cat(each)[None] if name == "nmnist" else torch.stack(each)
             print(name, precision, {key: arms[precision][key] for key in METRICS}, flush=True)
+        if set(asked.precisions) != set(PRECISIONS):
+            continue
         differences = {
             f"{one} minus {other}": interval(paired_difference(answers[one], answers[other]))
             for one, other in (("bayes", "st"), ("bayes", "full"), ("st", "full"))
         }
         content["sets"][name] = {"arms": arms, "accuracy": differences}
         content["sets"][name]["data"] = runs[0].environment["data"]["digests"]
+    if len(content["sets"]) < len(SETS):
+        return
     environment = {key: value for key, value in runs[0].environment.items() if key not in ("data", "seed")}
     write_json(asked.out, content | {"environment": environment})
 
