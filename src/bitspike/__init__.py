@@ -49,8 +49,9 @@ if TYPE_CHECKING:
     from bitspike.run.recipe import Recipe
     from bitspike.run.recipe_files import load_recipe, recipe_names
     from bitspike.run.results import write_results
-    from bitspike.run.session import Session
+    from bitspike.run.session import Session, advance_together
     from bitspike.run.start import train
+    from bitspike.studies.early import evaluate_early
     from bitspike.studies.spiking import evaluate_spiking
 
 __all__ = [
@@ -81,11 +82,13 @@ __all__ = [
     "Synapse",
     "TemporalQuantiser",
     "accuracy_curve",
+    "advance_together",
     "at_step",
     "compare",
     "cross_validate",
     "dehybridise",
     "estimate_energy",
+    "evaluate_early",
     "evaluate_spiking",
     "explain_backend",
     "federate",
@@ -137,8 +140,9 @@ _HOMES = {
         "run.recipe": "Recipe",
         "run.recipe_files": "load_recipe recipe_names",
         "run.results": "write_results",
-        "run.session": "Session",
+        "run.session": "Session advance_together",
         "run.start": "train",
+        "studies.early": "evaluate_early",
         "studies.spiking": "evaluate_spiking",
     }.items()
     for name in known.split()

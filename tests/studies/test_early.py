@@ -13,7 +13,7 @@ import bitspike
 from bitspike.cli.app import app
 from bitspike.energy import estimate_energy
 from bitspike.errors import BitspikeError
-from bitspike.studies.early import NEVER, Answers, choose, early
+from bitspike.studies.early import NEVER, Answers, choose
 
 OLD = Path(__file__).parents[1] / "run" / "old_runs"
 
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> bitspike.Run:
 
 
 def test_what_stops_at_once_costs_one_step(run: bitspike.Run) -> None:
-    found = early(run, "test", threshold=1e-9)
+    found = bitspike.evaluate_early(run, "test", threshold=1e-9)
     assert (found["mean_steps"], found["stopped_at"]) == (1.0, [1.0, 0, 0, 0])
     assert found["accuracy"] == run.evaluate("test", step=1)["accuracy"]
     assert found["whole"]["accuracy"] == run.result["test"]["accuracy"]
@@ -60,13 +60,13 @@ def test_what_stops_at_once_costs_one_step(run: bitspike.Run) -> None:
     events = run.encode(run.split("test").x)
     once = estimate_energy(run.model, events[:1]).network
     assert found["cost"]["network"] == pytest.approx(once.joules_compute + once.joules_neurons, rel=1e-6)
-    whole = early(run, "test", threshold=1.0)
+    whole = bitspike.evaluate_early(run, "test", threshold=1.0)
     assert whole["cost"]["network"] <= whole["cost"]["whole"]
     assert whole["cost"]["whole"] == found["cost"]["whole"] > found["cost"]["network"]
 
 
 def test_mixed_stops_cost_what_each_group_costs(run: bitspike.Run) -> None:
-    found = early(run, "test", threshold=0.6)
+    found = bitspike.evaluate_early(run, "test", threshold=0.6)
     shares = found["stopped_at"]
     assert sum(shares) == pytest.approx(1)
     assert 0 < shares[0] < 1
@@ -103,8 +103,8 @@ def test_command_and_page(run: bitspike.Run) -> None:
 
 def test_who_has_no_early_answer_is_refused(run: bitspike.Run) -> None:
     with pytest.raises(BitspikeError, match=r"early threshold: got 0, wanted a probability above 0"):
-        early(run, "test", threshold=0)
+        bitspike.evaluate_early(run, "test", threshold=0)
     with pytest.raises(BitspikeError, match=r"early: got a network that answers once"):
-        early(bitspike.load(OLD / "soft-lif"), "test")
+        bitspike.evaluate_early(bitspike.load(OLD / "soft-lif"), "test")
     with pytest.raises(BitspikeError, match=r"early: got a run of regression"):
-        early(bitspike.load(OLD / "regression"), "test")
+        bitspike.evaluate_early(bitspike.load(OLD / "regression"), "test")

@@ -33,9 +33,9 @@ class Early(Measurement):
 
     def measure(self, run: Any, part: str, data: Path | None = None, progress: Progress = None) -> dict[str, Any]:
         """See `studies.early`."""
-        from bitspike.studies.early import early
+        from bitspike.studies.early import evaluate_early
 
-        return early(run, part, self.loss, self.threshold, data, progress)
+        return evaluate_early(run, part, loss=self.loss, threshold=self.threshold, data=data, progress=progress)
 
     def lines(self, found: dict[str, Any]) -> Iterator[str]:
         """Steps, accuracy beside that of whole presentations, energy beside networks without spikes."""

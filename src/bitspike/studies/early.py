@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,17 +76,22 @@ def choose(held: Answers, loss: float) -> float:
 
 
 def _tried(held: Answers) -> list[float]:
-    found = held.confidence.flatten().quantile(
-        torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64), interpolation="nearest"
-    )
-    return [*found.unique().tolist(), NEVER]
+    # torch's quantile takes 16 million values at most.
+    found = np.quantile(held.confidence.numpy(), np.linspace(0, 1, THRESHOLDS), method="nearest")
+    return [*np.unique(found).tolist(), NEVER]
 
 
-def early(
-    run: Run, part: str, loss: float = 0.005, threshold: float | None = None, data: Path | None = None,
+def evaluate_early(
+    run: Run,
+    part: str = "test",
+    *,
+    loss: float = 0.005,
+    threshold: float | None = None,
+    data: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Plain values, as early.json holds them, of a split; threshold: use this one instead of the chosen one."""
+) -> dict[str, Any]:
+    """Plain values, as early.json holds them, of a split; loss: of accuracy on validation, a standard
+    error included. threshold: use this one instead of one that is chosen there."""
     _check(run)
     held = answers_of(run, run.batches(run.split("validation", data)))
     if len(held.over_time) < 2:
