@@ -4,7 +4,7 @@ The online local rule on two dense layers of 256 neurons (recipes mnist-dvs-full
 filmed MNIST with three seeds, and the 1,100 recordings of N-MNIST by five folds. Writes results/bisnn-events.json:
 accuracy, NLL and ECE, before and after one temperature fitted on validation; of Bayesian weights the ensemble of ten
 draws and the most probable weights. The rate of each is climbed to on validation (accuracy, then NLL) with the first
-seed or fold: from the recipe's, by factors of the root of ten, for as long as it gets better.
+seed or fold: from a first one, by factors of the root of ten, for as long as it gets better.
 
 Run: python docs/bisnn_events.py (needs BITSPIKE_DATA; five hours of one core). It may be stopped and gone on with;
 calls with different --sets or --precisions share the work, and a last one with all of them collects.
@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study import interval, right, spread, trained
+from study import environment_of, interval, right, spread, trained
 
-import bitspike
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
 
@@ -31,14 +30,19 @@ SETS: dict[str, tuple[list[str], list[tuple[int, list[str]]]]] = {
     "mnist-dvs-sim": ([], [(seed, []) for seed in (1, 2, 3)]),
 }
 METRICS = ("accuracy", "nll", "ece")
+START = {"full": 10.0, "st": 500.0, "bayes": 150.0}  # rates that the climb begins with
+
+
+def rate_at(precision: str, power: int) -> float:
+    """10^(power / 2) times the first rate."""
+    return float(START[precision] * 10 ** (power / 2))
 
 
 def learned(name: str, precision: str, number: int, power: int, folder: Path) -> Any:
-    """Case `number` of a set at 10^(power / 2) times the recipe's rate."""
+    """Case `number` of a set at 10^(power / 2) times the first rate."""
     changes, cases = SETS[name]
     recipe, (seed, more) = f"mnist-dvs-{precision}", cases[number]
-    rate = float(bitspike.load_recipe(recipe).optimizer.lr) * 10 ** (power / 2)
-    told = [*changes, *more, *([f"optimizer.lr={rate:.3g}"] if power else [])]
+    told = [*changes, *more, f"optimizer.lr={rate_at(precision, power):.3g}"]
     return trained(recipe, folder / f"{name}-{precision}-{number}{f'-rate{power:+d}' if power else ''}", told, seed)
 
 
@@ -85,8 +89,11 @@ def main() -> None:
             tried = climbed(name, precision, asked.runs)
             power = max(tried, key=lambda key: tried[key])
             runs = [learned(name, precision, number, power, asked.runs) for number in range(len(SETS[name][1]))]
-            rates = {f"{10 ** (key / 2):.3g}": {"accuracy": a, "nll": -b} for key, (a, b) in sorted(tried.items())}
-            arms[precision] = summary(runs) | {"validation_by_factor_of_rate": rates}
+            rates = {
+                f"{START[precision] * 10 ** (key / 2):.3g}": {"accuracy": a, "nll": -b}
+                for key, (a, b) in sorted(tried.items())
+            }
+            arms[precision] = summary(runs) | {"validation_by_rate": rates}
             each = [right(run) for run in runs]
             answers[precision] = torch.cat(each)[None] if name == "nmnist" else torch.stack(each)
             print(name, precision, {key: arms[precision][key] for key in METRICS}, flush=True)
@@ -100,7 +107,7 @@ def main() -> None:
         content["sets"][name]["data"] = runs[0].environment["data"]["digests"]
     if len(content["sets"]) < len(SETS):
         return
-    environment = {key: value for key, value in runs[0].environment.items() if key not in ("data", "seed")}
+    environment = environment_of(runs[0])
     write_json(asked.out, content | {"environment": environment})
 
 

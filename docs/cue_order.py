@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from study import spread, trained
+from study import environment_of, spread, trained
 
 from bitspike.run.checkpoint import write_json
 
@@ -40,7 +40,7 @@ def main() -> None:
                 "recipe": runs[0].recipe.resolved(),
             }
             print(recipe, arm, found[recipe][arm]["accuracy"], flush=True)
-    environment = {key: value for key, value in runs[0].environment.items() if key not in ("data", "seed")}
+    environment = environment_of(runs[0])
     content = {"recipes": found, "seeds": asked.seeds, "recordings": len(runs[0].dataset().test)}
     write_json(asked.out, content | {"environment": environment})
 

@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from study import federated, interval, right, spread
+from study import environment_of, federated, interval, right, spread
 from torch import stack
 
 from bitspike.metrics.paired import paired_difference
@@ -68,7 +68,7 @@ def main() -> None:
     content["ratio_of_bits"] = content["full"]["uplink_bits"] / content["one_bit"]["uplink_bits"]
     for other in ("full", "top_k"):
         content[f"one_bit_minus_{other}"] = interval(paired_difference(answers["one_bit"], answers[other]))
-    environment = {key: value for key, value in runs[0].environment.items() if key not in ("data", "seed")}
+    environment = environment_of(runs[0])
     content |= {"seeds": asked.seeds, "data": runs[0].environment["data"]["digests"], "environment": environment}
     write_json(asked.out, content)
 

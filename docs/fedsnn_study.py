@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study import federated, right
+from study import environment_of, federated, right
 
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
@@ -109,7 +109,7 @@ def main() -> None:
         f"{min(gains):.1f} to {max(gains):.1f} times (T = 5), published up to 5.3"
     )
     run = runs["snn", USUAL[0]]
-    environment = {key: value for key, value in run.environment.items() if key not in ("data", "seed")}
+    environment = environment_of(run)
     content = {"verdict": verdict, "published": PUBLISHED, "snn_minus_ann": differences, "rates": rates, "cells": found}
     content |= {"mean_energy_ratio": float(np.mean(gains)), "recipe": run.recipe.resolved(), "environment": environment}
     write_json(asked.out, content)

@@ -206,7 +206,7 @@ def main() -> None:
             print(size, name, {key: round(value, 4) for key, value in middle.items()}, flush=True)
         run = study.trained("mnist-st", asked.runs / f"st-{size}-{asked.seeds[0]}-0", told(size, asked.seeds[0]),
                             100 * asked.seeds[0])  # fmt: skip
-        environment = {key: value for key, value in run.environment.items() if key not in ("data", "seed")}
+        environment = study.environment_of(run)
         content = {"curve": curve, "seeds": asked.seeds, "recipe": run.recipe.resolved(), "environment": environment}
         write_json(asked.out, content | {"data": run.environment["data"]["digests"]})
 

@@ -43,6 +43,11 @@ def evolved(recipe: str, out: Path, overrides: Sequence[str], seed: int = 0) -> 
     return bitspike.tune(recipe, out, overrides=overrides, seed=seed, workers=1, resume=resume, overwrite=not resume)
 
 
+def environment_of(run: Any) -> dict[str, Any]:
+    """What a run was made with and on, without its own seed and data."""
+    return {key: value for key, value in run.environment.items() if key not in ("data", "seed")}
+
+
 def right(run: Any) -> Tensor:
     """Whether each test example was answered correctly, float64 (N,), by its number in the data set."""
     with np.load(run.path / "predictions.npz") as found:

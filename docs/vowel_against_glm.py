@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from study import held, interval, right, spread, trained
+from study import environment_of, held, interval, right, spread, trained
 
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
@@ -115,7 +115,7 @@ def main() -> None:
         print(circuits, opponent, content["circuits"][str(circuits)]["difference"], flush=True)
         content["without_hidden"] = {name: arm(name, 0, asked.seeds, asked.runs)["stored"] for name in ARMS}
         run = found["vowel"]["run"]
-        environment = {key: value for key, value in run.environment.items() if key not in ("seed", "data")}
+        environment = environment_of(run)
         content |= {"seeds": asked.seeds, "data": run.environment["data"]["digests"], "environment": environment}
         write_json(asked.out, content)
 

@@ -52,7 +52,8 @@ class Early(Measurement):
         joules = {name: f"{1e9 * value:,.1f} nJ" for name, value in found["cost"].items()}
         beside = "; ".join(f"{what} {joules[name]}" for name, what in NAMES.items() if name in joules)
         yield reading("energy", f"{joules['network']}; whole {joules['whole']}; {beside}")
-        yield reading("cheapest", _winner(found["cost"]))
+        less = ", at less accuracy than whole" if difference["high"] < 0 else ""
+        yield reading("cheapest", _winner(found["cost"]) + less)
 
     @classmethod
     def check(cls, found: dict[str, Any], place: str) -> None:
