@@ -103,7 +103,11 @@ class Learner(ABC):
     ) -> Work[dict[str, float]]:  # fmt: skip
         """`fit_batch` as work that stops at loops which need no interpreter; most learners have none."""
         yield from ()
-        return self.fit_batch(events, targets, examples, mask, reset)
+        # Learners of one's own may take no more than they were ever given.
+        more: dict[str, Any] = {} if mask is None else {"mask": mask}
+        if not reset:
+            more["reset"] = reset
+        return self.fit_batch(events, targets, examples=examples, **more)
 
     @abstractmethod
     def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:
