@@ -30,7 +30,7 @@ from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
 from bitspike.learners.optimisation import Optimisation
 from bitspike.neurons import StepSchedule, Stochastic, redraw_units, set_step
-from bitspike.neurons.recordings import Monitor, Recording
+from bitspike.neurons.recordings import Monitor, Recording, spiking
 from bitspike.targets import answers
 from bitspike.weights import binary_parametrizations, redraw, use_map
 
@@ -160,12 +160,12 @@ class BackpropLearner(Learner):
             with ends_at(lengths), self._watched() as spikes:
                 loss, scores = self._loss_sum(events, targets, counted)
             loss_sum += float(loss.detach()) / self.draws
-            loss = loss / count
+            loss = loss / (count * self.draws)
             if spikes is not None:
                 rates = self.spike_penalty * spike_rates(spikes, lengths).sum()
                 penalty_sum += float(rates.detach()) / self.draws
-                loss = loss + rates / examples_seen
-            (loss / self.draws).backward()
+                loss = loss + rates / (examples_seen * self.draws)
+            loss.backward()
         hits = 0.0
         if self.task == "classification" and scores is not None:
             wanted = targets.flatten()
@@ -238,11 +238,6 @@ class BackpropLearner(Learner):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.model.eval()
-
-
-def spiking(module: nn.Module) -> bool:
-    """Whether it sends spikes."""
-    return bool(getattr(module, "is_spiking", False))
 
 
 def spike_rates(sent: Mapping[str, Recording], lengths: Tensor | None = None) -> Tensor:

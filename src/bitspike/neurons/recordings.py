@@ -35,6 +35,11 @@ class Recording(NamedTuple):
     states: States
 
 
+def spiking(module: nn.Module) -> bool:
+    """Whether it sends spikes."""
+    return bool(getattr(module, "is_spiking", False))
+
+
 def nothing() -> States:
     """The states of what has none."""
     return {}

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bitspike import metrics
 from bitspike.data import DataSet, restore
 from bitspike.energy import Energy, bits, estimate_energy
 from bitspike.learners import Learner
 from bitspike.models.own import uncounted
-from bitspike.neurons.recordings import Monitor
+from bitspike.neurons.recordings import Monitor, spiking
 from bitspike.run.baselines import baselines
 from bitspike.run.batches import Batches
 from bitspike.run.levels import level_bits, watched
@@ -60,10 +60,6 @@ def energy_of(recipe: Recipe, learner: Learner, test: Batches, samples: int) -> 
     return estimate_energy(
         learner.model, batches, run=lambda x: learner.predict(x, one), time_first=True, draws=members
     )
-
-
-def _spikes(module: nn.Module) -> bool:
-    return getattr(module, "is_spiking", False)
 
 
 class Evaluation:
@@ -155,7 +151,7 @@ class Evaluation:
         """Spikes of a few real test examples: the input and up to 200 units of each layer."""
         chosen = torch.linspace(0, len(self.test.split) - 1, samples).long()
         events, targets = self.test.events(chosen, 0)
-        with Monitor(self.learner.model, states=False, only=_spikes) as monitor:
+        with Monitor(self.learner.model, states=False, only=spiking) as monitor:
             self.learner.predict(events, min(self.shipped.samples, 1))
 
         def thin(x: Tensor) -> np.ndarray[Any, Any]:
