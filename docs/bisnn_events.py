@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study import environment_of, interval, right, spread, trained
+from study import Measured, environment_of, interval, measured, spread, trained
 
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
@@ -38,12 +38,13 @@ def rate_at(precision: str, power: int) -> float:
     return float(START[precision] * 10 ** (power / 2))
 
 
-def learned(name: str, precision: str, number: int, power: int, folder: Path) -> Any:
+def learned(name: str, precision: str, number: int, power: int, folder: Path) -> Measured:
     """Case `number` of a set at 10^(power / 2) times the first rate."""
     changes, cases = SETS[name]
     recipe, (seed, more) = f"mnist-dvs-{precision}", cases[number]
     told = [*changes, *more, f"optimizer.lr={rate_at(precision, power):.3g}"]
-    return trained(recipe, folder / f"{name}-{precision}-{number}{f'-rate{power:+d}' if power else ''}", told, seed)
+    out = folder / f"{name}-{precision}-{number}{f'-rate{power:+d}' if power else ''}"
+    return measured(trained, recipe, out, told, seed)
 
 
 def climbed(name: str, precision: str, folder: Path) -> dict[int, tuple[float, float]]:
@@ -52,8 +53,7 @@ def climbed(name: str, precision: str, folder: Path) -> dict[int, tuple[float, f
 
     def at(power: int) -> tuple[float, float]:
         if power not in tried:
-            run = learned(name, precision, 0, power, folder)
-            found = run.result["shipped"]["validation"][run.result["shipped"]["answer"]]
+            found = learned(name, precision, 0, power, folder).validation
             tried[power] = found["accuracy"], -found["nll"]
         return tried[power]
 
@@ -64,7 +64,7 @@ def climbed(name: str, precision: str, folder: Path) -> dict[int, tuple[float, f
     return tried
 
 
-def summary(runs: list[Any]) -> dict[str, Any]:
+def summary(runs: list[Measured]) -> dict[str, Any]:
     """What the shipped answers reach, raw and scaled, and both answers of Bayesian weights."""
     found: dict[str, Any] = {name: spread([run.result["test"][name] for run in runs]) for name in METRICS}
     found |= {f"scaled_{name}": spread([run.result["test"]["scaled"][name] for run in runs]) for name in METRICS[1:]}
@@ -72,7 +72,7 @@ def summary(runs: list[Any]) -> dict[str, Any]:
     for answer in ("test_map", "test_ensemble"):
         if all(answer in run.result for run in runs):
             found[answer] = {name: spread([run.result[answer][name] for run in runs]) for name in METRICS}
-    return found | {"recipe": runs[0].recipe.resolved()}
+    return found | {"recipe": runs[0].recipe}
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
                 for key, (a, b) in sorted(tried.items())
             }
             arms[precision] = summary(runs) | {"validation_by_rate": rates}
-            each = [right(run) for run in runs]
+            each = [run.right for run in runs]
             answers[precision] = torch.cat(each)[None] if name == "nmnist" else torch.stack(each)
             print(name, precision, {key: arms[precision][key] for key in METRICS}, flush=True)
         if set(asked.precisions) != set(PRECISIONS):

@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from study import environment_of, federated, interval, right, spread
+from study import Measured, environment_of, federated, interval, measured, spread
 from torch import stack
 
 from bitspike.metrics.paired import paired_difference
@@ -31,21 +31,25 @@ ARMS: dict[str, list[str]] = {
 }
 
 
-def summary(runs: list[Any]) -> dict[str, Any]:
+def bits_up(run: Any) -> int:
+    """Uplink bits of a federation."""
+    return int(json.loads((run.path / "federation.json").read_text())["bits_up"])
+
+
+def summary(runs: list[Measured]) -> dict[str, Any]:
     """Means over seeds, and what they are means of."""
     tests = [run.result["test"] for run in runs]
-    bits = [json.loads((run.path / "federation.json").read_text())["bits_up"] for run in runs]
     found: dict[str, Any] = {
         "accuracy": spread([one["accuracy"] for one in tests]),
         "ece": spread([one["ece"] for one in tests]),
         "scaled_ece": spread([one["scaled"]["ece"] for one in tests]),
         "nll": spread([one["nll"] for one in tests]),
         "scaled_nll": spread([one["scaled"]["nll"] for one in tests]),
-        "uplink_bits": spread(bits),
+        "uplink_bits": spread([run.more for run in runs]),
     }
     means = {name: found[name]["mean"] for name in ("accuracy", "scaled_ece", "uplink_bits")}
     shipped = [run.result["shipped"]["answer"] for run in runs]
-    return means | {"spread": found, "shipped": shipped, "recipe": runs[0].recipe.resolved()}
+    return means | {"spread": found, "shipped": shipped, "recipe": runs[0].recipe}
 
 
 def main() -> None:
@@ -59,9 +63,10 @@ def main() -> None:
     answers = {}
     for arm in asked.arms:
         runs = [
-            federated("federated-mnist-bayes", asked.runs / f"{arm}-{seed}", ARMS[arm], seed) for seed in asked.seeds
+            measured(federated, "federated-mnist-bayes", asked.runs / f"{arm}-{seed}", ARMS[arm], seed, bits_up)
+            for seed in asked.seeds
         ]
-        content[arm], answers[arm] = summary(runs), stack([right(run) for run in runs])
+        content[arm], answers[arm] = summary(runs), stack([run.right for run in runs])
         print(arm, {name: content[arm][name] for name in ("accuracy", "scaled_ece", "uplink_bits")}, flush=True)
     if set(asked.arms) != set(ARMS):
         return

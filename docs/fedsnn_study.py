@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study import environment_of, federated, right
+from study import Measured, environment_of, federated, measured
 
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
@@ -50,8 +50,8 @@ def rate_of(network: str, folder: Path) -> tuple[str, dict[str, float]]:
     tried = {}
     for rate in RATES:
         changes = [*named(50, 10, rate), "federation.measured=5000"]
-        run = federated(f"federated-cifar10-{network}", folder / f"{network}-rate-{rate}", changes)
-        tried[rate] = run.result["shipped"]["validation"][run.result["shipped"]["answer"]]["accuracy"]
+        run = measured(federated, f"federated-cifar10-{network}", folder / f"{network}-rate-{rate}", changes)
+        tried[rate] = run.validation["accuracy"]
     return max(tried, key=lambda rate: tried[rate]), tried
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/fedsnn.json"))
     asked = parser.parse_args()
     found: dict[str, dict[str, Any]] = {}
-    runs: dict[tuple[str, str], Any] = {}
+    runs: dict[tuple[str, str], Measured] = {}
     rates = {}
     for network in asked.networks:
         rate, tried = rate_of(network, asked.runs)
@@ -89,8 +89,8 @@ def main() -> None:
             n, seed, changes = CELLS[name]
             out = asked.runs / f"{network}-{rate}-{name}".replace(", ", "-").replace(" ", "-")
             changes = [*named(n, ROUNDS, rate), *changes]
-            runs[network, name] = federated(f"federated-cifar10-{network}", out, changes, seed)
-            found.setdefault(name, {})[network] = cell(runs[network, name])
+            runs[network, name] = measured(federated, f"federated-cifar10-{network}", out, changes, seed, cell)
+            found.setdefault(name, {})[network] = runs[network, name].more
             print(network, name, found[name][network]["accuracy"], flush=True)
     if tuple(asked.networks) != NETWORKS or list(asked.cells) != list(CELLS):
         return
@@ -98,7 +98,7 @@ def main() -> None:
 
     differences = {}
     for n in (10, 50, 100):
-        pair = [torch.stack([right(runs[k, f"N {n}, seed {seed}"]) for seed in (1, 2)]) for k in ("snn", "ann")]
+        pair = [torch.stack([runs[k, f"N {n}, seed {seed}"].right for seed in (1, 2)]) for k in ("snn", "ann")]
         paired = paired_difference(*pair)
         differences[str(n)] = {"mean": paired.difference, "low": paired.low, "high": paired.high}
     gains = [found[name]["snn"]["energy_papers_account"]["ratio"] for name in USUAL]
@@ -111,7 +111,7 @@ def main() -> None:
     run = runs["snn", USUAL[0]]
     environment = environment_of(run)
     content = {"verdict": verdict, "published": PUBLISHED, "snn_minus_ann": differences, "rates": rates, "cells": found}
-    content |= {"mean_energy_ratio": float(np.mean(gains)), "recipe": run.recipe.resolved(), "environment": environment}
+    content |= {"mean_energy_ratio": float(np.mean(gains)), "recipe": run.recipe, "environment": environment}
     write_json(asked.out, content)
     print(verdict)
 

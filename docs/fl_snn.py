@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from study import RECORDS
 
 from bitspike.data import load
 from bitspike.data.base import DataSet, Split
@@ -158,7 +159,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--points", type=int, default=16)
-    parser.add_argument("--runs", type=Path, default=Path("runs/fl-snn"))
+    parser.add_argument("--runs", type=Path, default=RECORDS / "fl-snn")
     parser.add_argument("--out", type=Path, default=Path("results/fl-snn.json"))
     asked = parser.parse_args()
     asked.runs.mkdir(parents=True, exist_ok=True)

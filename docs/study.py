@@ -1,9 +1,14 @@
-"""What studies share: trainings that may be stopped and gone on with, and what came of them."""
+"""What studies share: trainings that may be stopped and gone on with, and what came of them.
+
+A run's folder holds weights and stays on the machine that made it. `measured` also writes what a study needs of a run
+to a small file beside the results, so that a study goes on elsewhere, and its single runs can be looked at.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,9 @@ from torch import Tensor
 
 import bitspike
 from bitspike.metrics.paired import Paired
+from bitspike.run.checkpoint import write_json
+
+RECORDS = Path(__file__).parents[1] / "results" / "studies"
 
 
 def trained(recipe: str, out: Path, overrides: Sequence[str], seed: int = 0) -> Any:
@@ -41,6 +49,58 @@ def evolved(recipe: str, out: Path, overrides: Sequence[str], seed: int = 0) -> 
     resume = any((out / "population").glob("*.json"))
     print(f"{out}: {'going on' if resume else 'evolving'}", flush=True)
     return bitspike.tune(recipe, out, overrides=overrides, seed=seed, workers=1, resume=resume, overwrite=not resume)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is kept of a run: metrics of its answers, what made it, and which test examples it had right."""
+
+    result: dict[str, Any]
+    recipe: dict[str, Any]
+    environment: dict[str, Any]
+    right: Tensor  # float64 (N,), by number in the data set
+    more: Any  # what the study asked for besides
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Metrics on validation of the answer that is shipped."""
+        shipped = self.result["shipped"]
+        found: dict[str, float] = shipped["validation"][shipped["answer"]]
+        return found
+
+
+def measured(
+    make: Callable[..., Any], recipe: str, out: Path, overrides: Sequence[str], seed: int = 0,
+    more: Callable[[Any], Any] | None = None, records: Path = RECORDS,
+) -> Measured:  # fmt: skip
+    """What `make` (`trained`, `federated`) comes to, read from its record if that is of the same recipe and seed."""
+    file = records / out.parent.name / f"{out.name}.json"
+    asked = {"recipe_hash": bitspike.load_recipe(recipe, overrides, seed).recipe_hash(), "seed": seed}
+    if file.exists():
+        found = json.loads(file.read_text())
+        if {key: found[key] for key in asked} == asked:
+            return _read(found)
+        print(f"{file}: of another recipe or seed, measured again", flush=True)
+    run = make(recipe, out, overrides, seed)
+    correct = right(run).bool()
+    kept = ("shipped", "seconds")
+    found = asked | {
+        "result": {key: value for key, value in run.result.items() if key.startswith("test") or key in kept},
+        "recipe": run.recipe.resolved(),
+        "environment": run.environment,
+        "right": {"examples": len(correct), "bits": np.packbits(correct.numpy()).tobytes().hex()},
+        "more": None if more is None else more(run),
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, found)
+    return _read(json.loads(file.read_text()))
+
+
+def _read(found: dict[str, Any]) -> Measured:
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(found["right"]["bits"]), np.uint8))
+    correct = torch.from_numpy(bits[: found["right"]["examples"]]).double()
+    kept = {key: found[key] for key in ("result", "recipe", "environment", "more")}
+    return Measured(**kept, right=correct)
 
 
 def environment_of(run: Any) -> dict[str, Any]:

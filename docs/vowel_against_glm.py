@@ -6,9 +6,9 @@ input, and with one input for each sign. Digits move to one side for a second, s
 regression on root counts of pixels has 92.6 % with signs and 89.1 % without (on a whole circle 85.4 and 84.9 %).
 
 The rate of each, at each size, is climbed to on validation with one seed and one pass, from 0.0005 to lower or to
-higher ones for as long as it gets better; then three seeds learn for three passes. The opponent is the better GLM on validation.
-Differences are paired by seed and recording, with bootstrap intervals over both. Beside them, each arm without any
-hidden circuit.
+higher ones for as long as it gets better; then three seeds learn for three passes. The opponent is the better GLM on
+validation. Differences are paired by seed and recording, with bootstrap intervals over both. Beside them, each arm
+without any hidden circuit.
 
 Run: python docs/vowel_against_glm.py (needs BITSPIKE_DATA with MNIST; about half an hour of one core for 16 circuits,
 an hour for 64, four for 256). It may be stopped and started again; calls with different --circuits or --seeds share
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from study import environment_of, held, interval, right, spread, trained
+from study import Measured, environment_of, interval, measured, spread, trained
 
 from bitspike.metrics.paired import paired_difference
 from bitspike.run.checkpoint import write_json
@@ -41,6 +41,13 @@ RATES = ("0.00002", "0.00005", "0.0001", "0.0002", "0.0005", "0.001", "0.002", "
 FIRST = 4  # 0.0005, that the climb begins with
 
 
+def size_of(run: Any) -> dict[str, int]:
+    """Circuits, inputs and parameters."""
+    model = run.model
+    weights = int(model.mask.sum()) * model.symbols * model.weight.shape[1]
+    return {"circuits": model.circuits, "inputs": model.inputs, "parameters": weights + model.own.numel()}
+
+
 def arm(name: str, circuits: int, seeds: list[int], folder: Path) -> dict[str, Any]:
     """Choose the rate, then train all seeds."""
     recipe, changes = ARMS[name]
@@ -49,7 +56,7 @@ def arm(name: str, circuits: int, seeds: list[int], folder: Path) -> dict[str, A
 
     def after_a_pass(rate: str) -> float:
         told = [*changes, f"learner.rate={rate}", "training.epochs=1"]
-        return held(trained(recipe, folder / f"{stem}-try-{rate}", told))
+        return measured(trained, recipe, folder / f"{stem}-try-{rate}", told).validation["accuracy"]
 
     tried: dict[str, float] = {}
 
@@ -66,26 +73,23 @@ def arm(name: str, circuits: int, seeds: list[int], folder: Path) -> dict[str, A
         while at(best + way) > at(best):
             best += way
     rate = RATES[best]
-    runs = [
-        trained(recipe, folder / f"{stem}-{rate}-seed-{seed}", [*changes, f"learner.rate={rate}"], seed)
-        for seed in seeds
+    told = [*changes, f"learner.rate={rate}"]
+    runs: list[Measured] = [
+        measured(trained, recipe, folder / f"{stem}-{rate}-seed-{seed}", told, seed, size_of) for seed in seeds
     ]
-    model = runs[0].model
     return {
-        "right": torch.stack([right(run) for run in runs]),
-        "validation": float(np.mean([held(run) for run in runs])),
+        "right": torch.stack([run.right for run in runs]),
+        "validation": float(np.mean([run.validation["accuracy"] for run in runs])),
         "stored": {
             "accuracy": spread([run.result["test"]["accuracy"] for run in runs]),
             "nll": spread([run.result["test"]["nll"] for run in runs]),
             "ece": spread([run.result["test"]["ece"] for run in runs]),
-            "validation_accuracy": [held(run) for run in runs],
+            "validation_accuracy": [run.validation["accuracy"] for run in runs],
             "rates_tried": tried,
             "rate": float(rate),
-            "circuits": model.circuits,
-            "inputs": model.inputs,
-            "parameters": int(model.mask.sum()) * model.symbols * model.weight.shape[1] + model.own.numel(),
+            **runs[0].more,
             "seconds": [run.result["seconds"] for run in runs],
-            "recipe": runs[0].recipe.resolved(),
+            "recipe": runs[0].recipe,
         },
         "run": runs[0],
     }
