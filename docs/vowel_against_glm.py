@@ -30,7 +30,7 @@ from bitspike.run.checkpoint import write_json
 
 SAME = [
     "data.options.path=line", "data.options.period=2000", "data.options.duration=1000", "encoder.steps=40",
-    "model.topology=no-return",
+    "model.topology=no-return", "training.checkpoint_seconds=120", "evaluation.energy_examples=20",
 ]  # fmt: skip
 ARMS: dict[str, tuple[str, list[str]]] = {
     "vowel": ("mnist-dvs-vowel", []),
@@ -55,7 +55,7 @@ def arm(name: str, circuits: int, seeds: list[int], folder: Path) -> dict[str, A
     stem = f"{name.replace(', ', '-')}-{circuits}"
 
     def after_a_pass(rate: str) -> float:
-        told = [*changes, f"learner.rate={rate}", "training.epochs=1"]
+        told = [*changes, f"learner.rate={rate}", "training.epochs=1", "data.options.test_size=100"]
         return measured(trained, recipe, folder / f"{stem}-try-{rate}", told).validation["accuracy"]
 
     tried: dict[str, float] = {}
