@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bitspike.energy.counts import Counts, tensor_bits
+from bitspike.energy.counts import REAL_BITS, Counts, tensor_bits
 from bitspike.errors import check_whole
 
 
@@ -32,14 +32,16 @@ def _is_signs(x: Tensor) -> bool:
     return bool((x.abs() == 1).all()) and bool((x == 1).any()) and bool((x == -1).any())
 
 
-def weight_bits(model: nn.Module, *, draws: int = 1) -> dict[str, Any]:
+def weight_bits(model: nn.Module, *, draws: int = 1, steps: int = 1) -> dict[str, Any]:
     """Bits to ship `model` as an ensemble of `draws` draws (MAP and a single draw: 1).
 
+    Of weights that are drawn at each of `steps` time steps, as many more, or the number that they are drawn by.
     weights_stored: total bits; binary_weights: number of 1-bit parameters of one draw; fixed_signs: number
     of values in buffers of -1 and +1; real_values: number of all others; by_tensor: name to [count, bits],
     summing to weights_stored.
     """
     check_whole("draws", draws)
+    check_whole("steps", steps)
     by_tensor: dict[str, list[float]] = {}
     numbers = {"binary_weights": 0, "fixed_signs": 0, "real_values": 0}
     seen: set[int] = set()
@@ -58,8 +60,11 @@ def weight_bits(model: nn.Module, *, draws: int = 1) -> dict[str, Any]:
             width = tensor_bits(module, name)
             binary = width == 1.0
             numbers["binary_weights" if binary else "real_values"] += value.numel()
-            drawn = latent and any(getattr(each, "is_drawn", False) for each in module.parametrizations[name])
+            chain: Any = module.parametrizations[name] if latent else ()
+            drawn = any(getattr(each, "is_drawn", False) for each in chain)
             total = value.numel() * width * (draws if binary or drawn else 1)
+            if drawn and steps > 1 and any(getattr(each, "each_step", False) for each in chain):
+                total = min(total * steps, value.numel() * REAL_BITS)
             by_tensor[f"{prefix}.{name}" if prefix else name] = [value.numel(), total]
     for name, buffer in _buffers(model):
         signs = _is_signs(buffer)
@@ -88,6 +93,6 @@ def activation_bits(counts: Counts) -> dict[str, float]:
     }
 
 
-def bits(model: nn.Module, counts: Counts, *, draws: int = 1) -> dict[str, Any]:
+def bits(model: nn.Module, counts: Counts, *, draws: int = 1, steps: int = 1) -> dict[str, Any]:
     """The `bits` of result.json: `weight_bits` and `activation_bits` together."""
-    return {**weight_bits(model, draws=draws), **activation_bits(counts)}
+    return {**weight_bits(model, draws=draws, steps=steps), **activation_bits(counts)}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, once
+from bitspike.weights import at_step, drawn_each_step
 
 REAL = (
     nn.Linear, nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd,
@@ -27,7 +29,7 @@ def stepwise(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 class Stepwise(nn.Module):
-    """A module applied at every time step; see `stepwise`."""
+    """A module applied at every time step; see `stepwise`. Weights drawn at each step are a loop over them."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -38,4 +40,11 @@ class Stepwise(nn.Module):
         # PyTorch refuses integers there, or pools them to integers; products of few bits know what to do with them.
         if not x.is_floating_point() and isinstance(self.layer, REAL) and not hasattr(self.layer, "x_kind"):
             x = computing(x)
+        if drawn_each_step(self.layer):
+            return torch.stack([self._at(step, now) for step, now in enumerate(x.unbind(0))])
         return stepwise(self.layer, x)
+
+    def _at(self, step: int, now: Tensor) -> Tensor:
+        at_step(self.layer, step)
+        y: Tensor = self.layer(now)
+        return y

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from bitspike import registry
 from bitspike.coding import Encoder
 from bitspike.errors import refuse
+from bitspike.layers import Stepwise
 from bitspike.learners import Learner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
+from bitspike.models import LocalNetwork
 from bitspike.models.setting import Setting
 from bitspike.run.augment import check_augmentation, seen, seen_shape
 from bitspike.run.recipe import OptimizerPart, Recipe
@@ -158,7 +161,20 @@ def build_model(recipe: Recipe, form: Form, own: nn.Module | None = None) -> nn.
         biases = getattr(weights, "biases", False)
         start: Any = "draw" if own is None else "signs"
         quantise(model, lambda: registry.make(weights), recipe.seed, "latent", biases=biases, start=start)
+    if getattr(weights, "redraw", "pass") == "step":
+        _check_steps(model)
     return model
+
+
+def _check_steps(model: nn.Module) -> None:
+    """Refuse layers that run over all steps with one draw of their weights."""
+    if isinstance(model, LocalNetwork):
+        return
+    stepped = {id(module.layer) for module in model.modules() if isinstance(module, Stepwise)}
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module) and id(module) not in stepped:
+            came = f"'step' with layer '{name}', whose loop over time takes one draw"
+            refuse("weights.redraw", came, "'pass', or dense layers, convolutions and local ones")
 
 
 def updates_per_batch(recipe: Recipe, encoder: Encoder) -> int:

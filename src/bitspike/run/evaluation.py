@@ -82,7 +82,8 @@ class Evaluation:
         held = {name: predictions(self.learner, self.validation, count) for name, count in samples.items()}
         held_targets = next(iter(held.values()))[1]
         last = {name: outputs[-1] for name, (outputs, _) in held.items()}
-        self.shipped = choose_answer(self.task, last, held_targets, samples, bins)
+        each_step = getattr(self.recipe.weights, "redraw", "pass") == "step"
+        self.shipped = choose_answer(self.task, last, held_targets, samples, bins, each_step)
         with watched(self.learner) as collector:
             outputs, targets = predictions(self.learner, self.test, self.shipped.samples)
         levels = None if collector is None else collector.levels()
@@ -100,7 +101,8 @@ class Evaluation:
         result["baselines"], result["warnings"] = baselines(dataset, outputs[-1])
         result["warnings"] += uncounted(self.learner.model)
         cost = energy_of(self.recipe, self.learner, self.test, self.shipped.samples)
-        result["bits"] = bits(self.learner.model, cost.counts, draws=cost.draws)
+        steps = len(outputs) if self.shipped.answer == "ensemble" else 1
+        result["bits"] = bits(self.learner.model, cost.counts, draws=cost.draws, steps=steps)
         result["energy"] = cost.to_dict()
         if levels is not None:
             result["bits"] |= level_bits(self.learner.model, levels)

@@ -24,6 +24,8 @@ from bitspike.run.outputs import fit_noise, summary, with_noise
 
 NAMES = {"ensemble": "an ensemble of {draws} draws", "map": "the most probable weights (MAP)", "single": "the network"}
 
+EACH_STEP = "weights drawn anew at each step, passes: {draws}"
+
 
 @dataclass(frozen=True)
 class Shipped:
@@ -51,8 +53,13 @@ def candidates(ship: str, bayesian: bool, draws: int) -> dict[str, int]:
     return both if ship == "auto" else {ship: both[ship]}
 
 
-def choose_answer(task: str, held: dict[str, Tensor], targets: Tensor, samples: dict[str, int], bins: int) -> Shipped:
-    """The answer to ship, from each candidate's outputs (N, C) on validation and the targets."""
+def choose_answer(
+    task: str, held: dict[str, Tensor], targets: Tensor, samples: dict[str, int], bins: int, each_step: bool = False
+) -> Shipped:
+    """The answer to ship, from each candidate's outputs (N, C) on validation and the targets.
+
+    each_step: weights are drawn at each step, for the words.
+    """
     found: dict[str, dict[str, Any]] = {}
     fits: dict[str, Temperature | float] = {}
     for name, outputs in held.items():
@@ -67,7 +74,8 @@ def choose_answer(task: str, held: dict[str, Tensor], targets: Tensor, samples: 
             found[name] = {**summary(task, with_noise(outputs, noise), targets, bins), "noise": noise}
             fits[name] = noise
     name, why = _better(task, held, targets, found)
-    why = f"{NAMES[name].format(draws=samples[name])}{why}"
+    words = EACH_STEP if each_step and name == "ensemble" else NAMES[name]
+    why = f"{words.format(draws=samples[name])}{why}"
     chosen = fits[name]
     if isinstance(chosen, Temperature):
         return Shipped(name, samples[name], chosen.value, 0.0, f"{why}; {chosen.why}", found)

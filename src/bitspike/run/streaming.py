@@ -14,7 +14,7 @@ from bitspike.errors import refuse
 from bitspike.models.plan import Decode, Input, Plan, plan_of
 from bitspike.models.sequence import SequenceNetwork
 from bitspike.neurons import redraw_units
-from bitspike.weights import redraw, use_map
+from bitspike.weights import binary_parametrizations, redraw, use_map
 
 if TYPE_CHECKING:
     from bitspike.run.finished import Run
@@ -42,6 +42,9 @@ def chosen(run: Run, member: int | str | None) -> int | None:
 def plan_of_run(run: Run, member: int | None) -> Plan:
     """The network of a run with its encoder and decoder; member: of Bayesian weights, the draw, or None for MAP."""
     model, learner, encoder = run.model, run.learner, run.encoder
+    if member is not None and any(precision.each_step for _, precision, _ in binary_parametrizations(model)):
+        wanted = "'map' (or predict): with weights.redraw 'step' weights change while it runs"
+        refuse("plan member", member, wanted)
     shape = encoder.features(run.seen_shape)
     options = {name: value for name, value in dict(run.recipe.encoder).items() if name != "frozen"}
     windows: dict[str, Any] = {"width": encoder.width, "stride": encoder.stride} if isinstance(encoder, Windows) else {}

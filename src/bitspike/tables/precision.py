@@ -52,6 +52,8 @@ class Bayesian(Binary):
     """What of the gradient reaches a latent weight."""
     scale_limit: Positive = 1e3
     """natural: largest factor on a gradient."""
+    redraw: Literal["pass", "step"] = "pass"
+    """How long a draw holds: for a whole presentation or one time step (in learning by the online rule always)."""
     reference_float32: bool = False
     """natural: the factor as the paper's code rounds it, for comparison only."""
 

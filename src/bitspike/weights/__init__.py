@@ -5,7 +5,9 @@ from functools import partial
 from bitspike import registry
 from bitspike.renamed import moved
 from bitspike.weights.apply import (
+    at_step,
     binary_parametrizations,
+    drawn_each_step,
     histograms,
     latent_parameters,
     quantise,
@@ -17,8 +19,9 @@ from bitspike.weights.precision import Precision, binary_sign
 from bitspike.weights.straight_through import StraightThrough
 
 __all__ = [
-    "BayesianBinary", "Precision", "StraightThrough", "binary_parametrizations", "binary_sign",
-    "histograms", "latent_parameters", "natural_scale", "natural_scale_float32", "quantise", "redraw", "use_map",
+    "BayesianBinary", "Precision", "StraightThrough", "at_step", "binary_parametrizations", "binary_sign",
+    "drawn_each_step", "histograms", "latent_parameters", "natural_scale", "natural_scale_float32", "quantise",
+    "redraw", "use_map",
 ]  # fmt: skip
 
 __getattr__ = moved(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -115,10 +115,32 @@ def latent_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def redraw(model: nn.Module, *keys: Key) -> None:
-    """Draw every weight that is drawn anew; the draw is named by `keys` and the weight's name."""
+    """Draw every weight that is drawn anew; the draw is named by `keys` and the weight's name.
+
+    Of weights that are drawn at each step it is the draw of the first one.
+    """
     for name, precision, latent in binary_parametrizations(model):
         if precision.is_drawn:
-            precision.draw(latent, generator(*keys, name, device=latent.device))
+            precision.keys = (*keys, name)
+            precision.draw(latent, generator(*precision.keys, device=latent.device))
+
+
+def drawn_each_step(layer: nn.Module) -> bool:
+    """Whether a weight of this layer is to be drawn anew at each step of the next pass."""
+    if not parametrize.is_parametrized(layer):
+        return False
+    chains: Any = layer.parametrizations
+    each = (precision for chain in chains.values() for precision in chain)
+    return any(p.each_step and p.is_drawn and not p.map for p in each if isinstance(p, Precision))
+
+
+def at_step(model: nn.Module, step: int) -> None:
+    """Draw what is drawn at each step for step `step` of the pass that `redraw` named."""
+    for _, precision, latent in binary_parametrizations(model):
+        if precision.each_step and precision.is_drawn and not precision.map and precision.keys:
+            # The first draw is that of a whole pass.
+            more = ("step", step) if step else ()
+            precision.draw(latent, generator(*precision.keys, *more, device=latent.device))
 
 
 def use_map(model: nn.Module, on: bool) -> None:

@@ -18,6 +18,7 @@ gradient (1 - mu^2)(w_r - w_0). With SGD and rule `natural` an update is the pap
 w_r <- (1 - lr rho) w_r - lr (s g - rho w_0).
 
 In test a draw is always hard; MAP is sign(w_r). A draw is a buffer outside the `state_dict`: it is in no checkpoint.
+A draw holds for a pass, or (`redraw = "step"`) for one time step: then one pass of T steps averages T draws.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ _draw: Callable[..., Tensor] = _Draw.apply
 class BayesianBinary(Precision):
     """Binary weights with a mean-field Bernoulli posterior; see the module's equations.
 
-    relaxed: draw relaxed weights in training (else hard). rule: what reaches w_r. scale_limit: bound on s.
-    reference_float32: s in the reference's float32 form instead (parity only).
+    relaxed: draw relaxed weights in training (else hard). rule: what reaches w_r. scale_limit: bound on s. redraw: how
+    long a draw holds, "pass" or "step". reference_float32: s in the reference's float32 form instead (parity only).
     """
 
     bits: ClassVar[float] = 1.0
@@ -106,6 +107,7 @@ class BayesianBinary(Precision):
         reference_float32: bool = False,
         init: float = 1.0,
         init_at_ends: bool = False,
+        redraw: str = "pass",
     ) -> None:
         super().__init__()
         if not 0 < prior < 1:
@@ -117,12 +119,14 @@ class BayesianBinary(Precision):
             refuse("weights rule", repr(rule), "'straight-through' or 'mean' with hard draws (relaxed = false)")
         if not init > 0:
             refuse("weights init", init, "a positive number")
+        check_name("weights redraw", redraw, ("pass", "step"))
         if not scale_limit > 0:
             refuse("weights scale_limit", scale_limit, "a positive number")
         self.prior_natural = 0.5 * math.log(prior / (1 - prior))
         self.prior, self.temperature, self.relaxed, self.rule = prior, float(temperature), relaxed, rule
         self.scale_limit, self.reference_float32 = scale_limit, reference_float32
         self.init, self.init_at_ends = float(init), init_at_ends
+        self.each_step = redraw == "step"
         # A buffer, so that torch.func can stack and map it; in no checkpoint.
         self.register_buffer("uniform", None, persistent=False)
 

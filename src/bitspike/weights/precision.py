@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bitspike import registry
+from bitspike.draws import Key
 from bitspike.options import Options
 from bitspike.products.kinds import Kind
 
@@ -22,13 +23,16 @@ class Precision(nn.Module):
     """A parametrization from a stored latent tensor to the weight that multiplies.
 
     The latent tensor is the parameter that is trained and checkpointed. `bits`: bits per shipped weight. `is_drawn`:
-    the weight is random, `draw` fixes the next one, and `map` asks for the most probable one instead. What is
-    answered here are those of a weight without draws and without a prior.
+    the weight is random, `draw` fixes the next one, and `map` asks for the most probable one instead. `each_step`: a
+    draw holds for one time step, and `keys` names the draws of a pass (`weights.at_step`). What is answered here are
+    those of a weight without draws and without a prior.
     """
 
     bits: ClassVar[float] = 32.0
     is_drawn: ClassVar[bool] = False
     map: bool = False
+    each_step: bool = False
+    keys: tuple[Key, ...] = ()
 
     @classmethod
     def from_options(cls, options: Options) -> Precision:

@@ -178,6 +178,8 @@ def _check(model: nn.Module, size: int, asked: str) -> None:
         kind = f"'{name}' ({type(module).__name__})"
         if isinstance(module, Stochastic | TemporalQuantiser):
             refuse(asked, f"{size} with {kind}, which draws numbers", "1, or a network in which only weights are drawn")
+        if isinstance(module, Precision) and module.each_step:
+            refuse(asked, f"{size} with weights.redraw 'step'", "1, or 'pass'")
         # What it keeps beside its buffers, or writes into them, nobody knows.
         if type(module).__module__.partition(".")[0] not in ("bitspike", "torch") and not isinstance(module, Neuron):
             refuse(asked, f"{size} with {kind}, a module of one's own", "1, or layers of bitspike and torch")
