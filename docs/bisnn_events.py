@@ -3,8 +3,9 @@
 The online local rule on two dense layers of 256 neurons (recipes mnist-dvs-full, mnist-dvs-st, mnist-dvs-bayes):
 filmed MNIST with three seeds, and the 1,100 recordings of N-MNIST by five folds. Writes results/bisnn-events.json:
 accuracy, NLL and ECE, before and after one temperature fitted on validation; of Bayesian weights the ensemble of ten
-draws and the most probable weights. The rate of each is climbed to on validation (accuracy, then NLL) with the first
-seed or fold: from a first one, by factors of the root of ten, for as long as it gets better.
+draws, the most probable weights, and one pass whose weights are drawn anew at each step, as they are while it learns.
+The rate of each is climbed to on validation (accuracy, then NLL) with the first seed or fold: from a first one, by
+factors of the root of ten, for as long as it gets better.
 
 Run: python docs/bisnn_events.py (needs BITSPIKE_DATA; five hours of one core). It may be stopped and gone on with;
 calls with different --sets or --precisions share the work, and a last one with all of them collects.
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study import Measured, environment_of, interval, measured, spread, trained
+from study import Measured, drawn_by_the_step, environment_of, interval, measured, spread, trained
 
+from bitspike import metrics
 from bitspike.metrics.paired import paired_difference
+from bitspike.metrics.temperature import choose_temperature
 from bitspike.run.checkpoint import write_json
 
 PRECISIONS = ("full", "st", "bayes")
@@ -30,6 +33,7 @@ SETS: dict[str, tuple[list[str], list[tuple[int, list[str]]]]] = {
     "mnist-dvs-sim": ([], [(seed, []) for seed in (1, 2, 3)]),
 }
 METRICS = ("accuracy", "nll", "ece")
+PAIRS = (("bayes", "st"), ("bayes", "full"), ("st", "full"), ("by the step", "bayes"), ("by the step", "st"))
 START = {"full": 10.0, "st": 500.0, "bayes": 150.0}  # rates that the climb begins with
 
 
@@ -44,7 +48,22 @@ def learned(name: str, precision: str, number: int, power: int, folder: Path) ->
     recipe, (seed, more) = f"mnist-dvs-{precision}", cases[number]
     told = [*changes, *more, f"optimizer.lr={rate_at(precision, power):.3g}"]
     out = folder / f"{name}-{precision}-{number}{f'-rate{power:+d}' if power else ''}"
-    return measured(trained, recipe, out, told, seed)
+    return measured(trained, recipe, out, told, seed, by_the_step if precision == "bayes" else None)
+
+
+def by_the_step(run: Any) -> dict[str, Any]:
+    """Metrics on test of one pass under a draw of its own at each step, with a temperature of its own."""
+    parts = {part: run.split(part) for part in ("validation", "test")}
+    with drawn_by_the_step(run):
+        found = {part: run.predict(split.x, samples=1, scaled=False).double() for part, split in parts.items()}
+    temperature = choose_temperature(found["validation"], parts["validation"].y).value
+    raw = metrics.classification(found["test"], parts["test"].y)
+    scaled = metrics.classification(metrics.apply_temperature(found["test"], temperature), parts["test"].y)
+    right = found["test"].argmax(-1) == parts["test"].y
+    kept: dict[str, Any] = {name: raw[name] for name in METRICS} | {
+        f"scaled_{name}": scaled[name] for name in METRICS[1:]
+    }
+    return kept | {"temperature": temperature, "right": right[parts["test"].index.argsort()].int().tolist()}
 
 
 def climbed(name: str, precision: str, folder: Path) -> dict[int, tuple[float, float]]:
@@ -72,6 +91,9 @@ def summary(runs: list[Measured]) -> dict[str, Any]:
     for answer in ("test_map", "test_ensemble"):
         if all(answer in run.result for run in runs):
             found[answer] = {name: spread([run.result[answer][name] for run in runs]) for name in METRICS}
+    if all(run.more is not None for run in runs):
+        names = (*METRICS, *(f"scaled_{name}" for name in METRICS[1:]))
+        found["test_one_pass_by_the_step"] = {name: spread([run.more[name] for run in runs]) for name in names}
     return found | {"recipe": runs[0].recipe}
 
 
@@ -96,12 +118,14 @@ def main() -> None:
             arms[precision] = summary(runs) | {"validation_by_rate": rates}
             each = [run.right for run in runs]
             answers[precision] = torch.cat(each)[None] if name == "nmnist" else torch.stack(each)
+            if precision == "bayes":
+                each = [torch.tensor(run.more["right"], dtype=torch.float64) for run in runs]
+                answers["by the step"] = torch.cat(each)[None] if name == "nmnist" else torch.stack(each)
             print(name, precision, {key: arms[precision][key] for key in METRICS}, flush=True)
         if set(asked.precisions) != set(PRECISIONS):
             continue
         differences = {
-            f"{one} minus {other}": interval(paired_difference(answers[one], answers[other]))
-            for one, other in (("bayes", "st"), ("bayes", "full"), ("st", "full"))
+            f"{one} minus {other}": interval(paired_difference(answers[one], answers[other])) for one, other in PAIRS
         }
         content["sets"][name] = {"arms": arms, "accuracy": differences}
         content["sets"][name]["data"] = runs[0].environment["data"]["digests"]

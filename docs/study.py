@@ -7,7 +7,8 @@ to a small file beside the results, so that a study goes on elsewhere, and its s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 import bitspike
 from bitspike.metrics.paired import Paired
 from bitspike.run.checkpoint import write_json
+from bitspike.weights import binary_parametrizations
 
 RECORDS = Path(__file__).parents[1] / "results" / "studies"
 
@@ -101,6 +103,19 @@ def _read(found: dict[str, Any]) -> Measured:
     correct = torch.from_numpy(bits[: found["right"]["examples"]]).double()
     kept = {key: found[key] for key in ("result", "recipe", "environment", "more")}
     return Measured(**kept, right=correct)
+
+
+@contextmanager
+def drawn_by_the_step(run: Any) -> Iterator[None]:
+    """Bayesian weights are drawn anew at each time step, as with weights.redraw = "step"."""
+    drawn = [precision for _, precision, _ in binary_parametrizations(run.model) if precision.is_drawn]
+    for precision in drawn:
+        precision.each_step = True
+    try:
+        yield
+    finally:
+        for precision in drawn:
+            precision.each_step = False
 
 
 def environment_of(run: Any) -> dict[str, Any]:
