@@ -13,7 +13,9 @@ from bitspike.errors import BitspikeError
 from bitspike.weights import (
     BayesianBinary,
     StraightThrough,
+    binary_sign,
     latent_parameters,
+    natural_draw,
     natural_scale,
     natural_scale_float32,
     quantise,
@@ -42,6 +44,35 @@ def test_scale_is_finite_and_right_in_float32_far_out():
     assert natural_scale(latent, delta, 1.0)[0].item() == pytest.approx(exact[0], rel=1e-4)
     assert torch.isfinite(natural_scale(latent, delta, 1.0, limit=1e3)).all()
     assert natural_scale(latent, delta, 1.0, limit=1e3).max().item() == pytest.approx(1e3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_exponential_gives_the_draw_and_its_scale(dtype):
+    torch.manual_seed(1)
+    latent = torch.empty(100_000, dtype=torch.float64).uniform_(-8, 8)
+    uniform = torch.rand(100_000, dtype=torch.float32).double()
+    delta = 0.5 * torch.logit(uniform)
+    weight, scale = natural_draw(latent.to(dtype), uniform.to(dtype), limit=1e3)
+    near = 1e-6 if dtype == torch.float32 else 1e-12
+    assert torch.allclose(weight.double(), torch.tanh(delta + latent), rtol=0, atol=near)
+    # The latent itself is rounded in float32, and E = exp(2 w_r) magnifies that by up to 16.
+    assert torch.allclose(scale.double(), natural_scale(latent, delta, 1.0, 1e3), rtol=20 * near, atol=0)
+
+
+def test_the_draw_is_at_its_limits_far_out():
+    latent = torch.tensor([300.0, 300.0, -300.0, -300.0, 50.0])
+    uniform = torch.tensor([0.0, 1 - 2.0**-24, 0.0, 0.75, 0.25])
+    weight, scale = natural_draw(latent, uniform, limit=1e3)
+    assert weight.tolist() == [-1.0, 1.0, -1.0, -1.0, 1.0]
+    assert torch.isfinite(scale).all()
+    assert scale[3].item() == pytest.approx(3.0)
+    assert scale[4].item() == pytest.approx(3.0)
+
+
+def test_signs_of_zeros_are_plus_one():
+    latent = torch.tensor([0.0, -0.0, 1e-40, -1e-40, float("inf"), -float("inf"), 2.0, -2.0])
+    for dtype in (torch.float32, torch.float64):
+        assert binary_sign(latent.to(dtype)).tolist() == [1, 1, 1, -1, 1, -1, 1, -1]
 
 
 def test_reference_float32_form_saturates_as_documented():

@@ -14,14 +14,14 @@ from bitspike.weights.apply import (
     redraw,
     use_map,
 )  # fmt: skip
-from bitspike.weights.bayesian import BayesianBinary, natural_scale, natural_scale_float32
+from bitspike.weights.bayesian import BayesianBinary, natural_draw, natural_scale, natural_scale_float32
 from bitspike.weights.precision import Precision, binary_sign
 from bitspike.weights.straight_through import StraightThrough
 
 __all__ = [
     "BayesianBinary", "Precision", "StraightThrough", "at_step", "binary_parametrizations", "binary_sign",
-    "drawn_each_step", "histograms", "latent_parameters", "natural_scale", "natural_scale_float32", "quantise",
-    "redraw", "use_map",
+    "drawn_each_step", "histograms", "latent_parameters", "natural_draw", "natural_scale", "natural_scale_float32",
+    "quantise", "redraw", "use_map",
 ]  # fmt: skip
 
 __getattr__ = moved(

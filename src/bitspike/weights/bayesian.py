@@ -32,11 +32,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitspike.errors import check_name, refuse
+from bitspike.kernels.cpu.buffers import empty
 from bitspike.kernels.dtypes import computing, computing_dtype
 from bitspike.kernels.transforms import wants_gradient
 from bitspike.products.kinds import Kind
 from bitspike.weights.precision import Precision, binary_sign
 
+LARGEST_EXPONENT = 80.0  # of e, within float32
 RULES = ("natural", "pathwise", "straight-through", "mean")
 
 
@@ -50,6 +52,19 @@ def natural_scale(latent: Tensor, delta: Tensor, tau: float, limit: float = math
     here, there = latent.abs(), ((delta + latent) / tau).abs()
     ratio = (1 + torch.exp(-2 * here)) / (1 + torch.exp(-2 * there))
     return (torch.exp(2 * (here - there)) * ratio.square() / tau).clamp(max=limit)
+
+
+def natural_draw(latent: Tensor, uniform: Tensor, limit: float = math.inf) -> tuple[Tensor, Tensor]:
+    """The relaxed draw and s at tau = 1, with one exponential for both.
+
+    With r = eps/(1-eps), E = exp(2 w_r) and q = r E = exp(2 (delta + w_r)): w = 1 - 2/(q+1), s = r ((E+1)/(q+1))^2.
+    """
+    odds = (1 - uniform).reciprocal_().mul_(uniform)
+    # Beyond, both are at their limits; below, no product is infinite times 0.
+    grown = (2 * latent).clamp(max=LARGEST_EXPONENT).exp_()
+    inverse = (odds * grown).add_(1).reciprocal_()
+    ratio = inverse * grown.add_(1)
+    return inverse.mul_(-2).add_(1), (odds * ratio).mul_(ratio).clamp(max=limit)
 
 
 def natural_scale_float32(weight: Tensor, latent: Tensor, tau: float) -> Tensor:
@@ -138,7 +153,9 @@ class BayesianBinary(Precision):
     def draw(self, like: Tensor, source: torch.Generator) -> None:
         """Fix the noise of the next draw, shaped like the latent; it stays until the next call."""
         dtype = computing_dtype(like.dtype)
-        self.uniform = torch.rand(like.shape, generator=source, dtype=dtype, device=like.device)
+        # Of pooled memory: a new array of this size is drawn at every update.
+        new = empty(like.shape, dtype) if like.device.type == "cpu" else like.new_empty(like.shape, dtype=dtype)
+        self.uniform = new.uniform_(generator=source)
 
     def forward(self, latent: Tensor) -> Tensor:
         """The current draw, or MAP when `map` is set or (in evaluation) nothing was drawn."""
@@ -156,6 +173,8 @@ class BayesianBinary(Precision):
             # eps >= sigmoid(-2 w_r) is delta + w_r >= 0 without the logarithms.
             weight = binary_sign(uniform - torch.sigmoid(-2 * latent))
             return weight, (1 - torch.tanh(latent) ** 2 if self.rule == "mean" else None)
+        if self.rule == "natural" and self.temperature == 1 and not self.reference_float32:
+            return natural_draw(latent, uniform, self.scale_limit)
         delta = 0.5 * torch.logit(uniform)
         weight = torch.tanh((delta + latent) / self.temperature)
         if self.rule == "pathwise":
