@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from bitspike.cells import LMU
 from bitspike.errors import BitspikeError
 from bitspike.layers import BNTT, ChannelScale, Local2d, TemporalBatchNorm
-from bitspike.models import feedforward
+from bitspike.models import feedforward, local_network
 from bitspike.neurons import LIF
-from bitspike.weights import BayesianBinary, StraightThrough, binary_parametrizations, quantise, redraw
+from bitspike.weights import BayesianBinary, StraightThrough, binary_parametrizations, quantise, redraw, stored_dtype
 
 
 def signs_of(weight: Tensor) -> Tensor:
@@ -127,3 +127,21 @@ def test_binary_weights_in_half_precision(make: Any, dtype: torch.dtype) -> None
     assert latent.grad is not None
     assert latent.grad.dtype == dtype
     assert bool(latent.grad.isfinite().all())
+
+
+def test_a_layers_dtype_is_known_without_making_its_weight(monkeypatch: Any) -> None:
+    made: list[int] = []
+    forward = BayesianBinary.forward
+    monkeypatch.setattr(BayesianBinary, "forward", lambda self, latent: made.append(1) or forward(self, latent))
+    layer = quantise(nn.Linear(3, 2).double(), lambda: BayesianBinary(), "test")
+    redraw(layer, "a")
+    made.clear()
+    assert stored_dtype(layer) == torch.float64
+    assert stored_dtype(nn.Linear(3, 2)) == torch.float32
+    assert not made
+    # One step of the online rule makes each weight once.
+    network = quantise(local_network((4,), 2, ["3", "3"]), lambda: BayesianBinary(), "test")
+    redraw(network, "a")
+    made.clear()
+    network(torch.ones(5, 4), network.initial(5))
+    assert len(made) == len(network.layers)

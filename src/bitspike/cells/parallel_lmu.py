@@ -33,6 +33,7 @@ from bitspike.layers.stepwise import stepwise
 from bitspike.neurons.quantiser import TemporalQuantiser
 from bitspike.neurons.recordings import Note, Undo, cell_watched
 from bitspike.neurons.static import STATIC
+from bitspike.weights import stored_dtype
 
 NONLINEARITIES = ("tanh", "relu")
 
@@ -182,4 +183,4 @@ class ParallelLMU(nn.Module):
 
 def _weighed(layer: nn.Linear, x: Tensor) -> Tensor:
     """The layer at every step, on operands of its weights' dtype, in x's."""
-    return stepwise(layer, x.to(layer.weight.dtype)).to(x.dtype)
+    return stepwise(layer, x.to(stored_dtype(layer))).to(x.dtype)

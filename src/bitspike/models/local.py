@@ -25,6 +25,7 @@ from bitspike.models.feedforward import LAYER
 from bitspike.neurons.bisnn import BiSNNConstants, Refractory, Traces, decays, fire_step, trace_step
 from bitspike.neurons.recordings import Note, States, Undo, fields
 from bitspike.neurons.surrogate import Surrogate
+from bitspike.weights import stored_dtype
 
 
 class LocalState(NamedTuple):
@@ -83,7 +84,7 @@ class LocalLayer(nn.Module):
         given, x = x.dtype, computing(x)
         traces = trace_step(x.detach(), state.traces, self.constants)
         # The weights may be kept in half precision; traces are not.
-        drive = self.gain * self.weights(traces.P.to(self.weights.weight.dtype)).to(traces.P.dtype)
+        drive = self.gain * self.weights(traces.P.to(stored_dtype(self.weights))).to(traces.P.dtype)
         spikes, U, refractory = fire_step(drive, state.refractory, self.constants, self.spike)
         if self.pool > 1:
             spikes = self.spike(F.max_pool2d(U, self.pool))

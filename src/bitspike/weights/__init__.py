@@ -12,6 +12,7 @@ from bitspike.weights.apply import (
     latent_parameters,
     quantise,
     redraw,
+    stored_dtype,
     use_map,
 )  # fmt: skip
 from bitspike.weights.bayesian import BayesianBinary, natural_draw, natural_scale, natural_scale_float32
@@ -21,7 +22,7 @@ from bitspike.weights.straight_through import StraightThrough
 __all__ = [
     "BayesianBinary", "Precision", "StraightThrough", "at_step", "binary_parametrizations", "binary_sign",
     "drawn_each_step", "histograms", "latent_parameters", "natural_draw", "natural_scale", "natural_scale_float32",
-    "quantise", "redraw", "use_map",
+    "quantise", "redraw", "stored_dtype", "use_map",
 ]  # fmt: skip
 
 __getattr__ = moved(

@@ -125,6 +125,17 @@ def redraw(model: nn.Module, *keys: Key) -> None:
             precision.draw(latent, generator(*precision.keys, device=latent.device))
 
 
+def stored_dtype(layer: nn.Module) -> torch.dtype:
+    """The dtype of a layer's weight; to ask the weight itself would make it of its latent once more."""
+    if parametrize.is_parametrized(layer, "weight"):
+        chains: Any = layer.parametrizations
+        latent: Tensor = chains.weight.original
+        return latent.dtype
+    weight: Any = layer.weight
+    found: torch.dtype = weight.dtype
+    return found
+
+
 def drawn_each_step(layer: nn.Module) -> bool:
     """Whether a weight of this layer is to be drawn anew at each step of the next pass."""
     if not parametrize.is_parametrized(layer):
