@@ -19,10 +19,12 @@ from scipy.stats import t as student
 from torch import Tensor
 
 import bitspike
+from bitspike.memory import keep_freed
 from bitspike.metrics.paired import Paired
 from bitspike.run.checkpoint import write_json
 from bitspike.weights import binary_parametrizations
 
+keep_freed()
 RECORDS = Path(__file__).parents[1] / "results" / "studies"
 
 

@@ -10,6 +10,9 @@ __all__ = ["main"]
 
 def main() -> NoReturn:
     """Run the command; the process ends here."""
+    from bitspike.memory import keep_freed
+
+    keep_freed()
     try:
         from bitspike.cli.app import main as run
     except KeyboardInterrupt:  # before there is anything to save, or a handler
