@@ -30,7 +30,14 @@ from bitspike.cells.legendre import all_states, discrete, last_states
 from bitspike.cells.lmu_cell import Cell, Start, Weights
 from bitspike.cells.lmu_scan import scan
 from bitspike.cells.quantised import quantisers
-from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choice_for
+from bitspike.cells.without_graph import (
+    check_back_end,
+    check_products,
+    check_sizes,
+    checked_last,
+    choice_for,
+    products_here,
+)
 from bitspike.draws import Key, generator
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, computing_dtype, given_back
@@ -148,7 +155,7 @@ class LMU(nn.Module):
             own_leak=hybrid is not None and hybrid.own_leak,
             memory_range=None if hybrid is None else hybrid.memory_range,
             normalise=options.normalise, keys=(setting.seed, "init"), back_end=setting.back_end,
-            products=setting.products,
+            products=products_here(setting.products),
         )  # fmt: skip
 
     def initial(self, like: Tensor) -> LMUState:

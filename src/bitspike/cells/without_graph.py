@@ -8,6 +8,7 @@ from bitspike.errors import check_name, check_whole, refuse
 from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.run import Choice
 from bitspike.kernels.transforms import transformed
+from bitspike.products import Capabilities, capabilities
 
 BACK_ENDS = ("auto", "reference", "cpu")
 PRODUCTS = ("exact", "fast", "float32")
@@ -21,6 +22,15 @@ def check_back_end(cell: str, back_end: str) -> None:
 def check_products(cell: str, products: str) -> None:
     """Refuse a name that is none."""
     check_name(f"{cell} products", products, PRODUCTS, ", ".join(PRODUCTS))
+
+
+def products_here(products: str, can: Capabilities | None = None) -> str:
+    """What a recipe's `compute.products` comes to: "fast" is "exact" where bfloat16 would be slower.
+
+    A processor without bfloat16 multiplies it ten times as slowly as float32. can: what it has; None: this one.
+    """
+    slower = products == "fast" and not (can or capabilities()).bfloat16
+    return "exact" if slower else products
 
 
 def check_sizes(cell: str, **sizes: int) -> None:

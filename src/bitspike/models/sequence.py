@@ -5,6 +5,7 @@ A cell turns x (T, B, F) into hidden states; their mean over the `read` final st
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,14 @@ from torch import Tensor, nn
 
 from bitspike import registry
 from bitspike.cells.gated_scan import gated_scan
-from bitspike.cells.without_graph import check_back_end, check_products, check_sizes, checked_last, choice_for
+from bitspike.cells.without_graph import (
+    check_back_end,
+    check_products,
+    check_sizes,
+    checked_last,
+    choice_for,
+    products_here,
+)
 from bitspike.draws import Key, generator
 from bitspike.errors import check_name, refuse
 from bitspike.kernels.dtypes import computing, given_back
@@ -22,10 +30,17 @@ from bitspike.models.setting import Setting
 from bitspike.neurons.recordings import Note, Undo, cell_watched
 
 GATED = {"lstm": nn.LSTM, "gru": nn.GRU}
+INPUT, KEEPS = 0, 1  # gates by their place in PyTorch's i, f, g, o and r, z, n
 
 
 class Gated(nn.Module):
     """PyTorch's LSTM or GRU as a cell; weights uniform in +-1/sqrt(hidden), as there, from a named draw.
+
+    The gate that keeps is the LSTM's forget gate and the GRU's z (PyTorch's h = (1 - z) n + z h_{t-1}); without input
+    its state decays over 1 / (1 - s(b)) = 1 + exp(b) steps, b being the sum of PyTorch's two biases. Uniform ones are
+    near 0, and two steps are remembered. forget_bias: b of every unit. chrono: b = log u, u uniform in [1, chrono - 1]
+    from a named draw, so that units remember 2 to `chrono` steps, evenly; the LSTM's input gate gets -b, so that what
+    comes in is averaged over them (Tallec & Ollivier, "Can recurrent neural networks warp time?", ICLR 2018).
 
     back_end: "reference" (PyTorch's own loop), "cpu" (`layers.gated_scan` in training, PyTorch's elsewhere), "auto".
     products: "exact", or "fast" (bfloat16 in the loop of training; evaluation stays exact).
@@ -39,23 +54,47 @@ class Gated(nn.Module):
         keys: tuple[Key, ...] = (0, "init"),
         back_end: str = "auto",
         products: str = "exact",
+        forget_bias: float | None = None,
+        chrono: float | None = None,
     ) -> None:
         super().__init__()
         check_name("gated cell", kind, GATED, " or ".join(map(repr, GATED)))
         check_back_end("gated", back_end)
         check_products("gated", products)
         check_sizes("gated", inputs=inputs, hidden=hidden)
+        if forget_bias is not None and chrono is not None:
+            refuse("gated chrono", f"{chrono} beside forget_bias {forget_bias}", "one of the two")
+        if chrono is not None and not 2 <= chrono < math.inf:
+            refuse("gated chrono", chrono, "2 steps or more")
+        if forget_bias is not None and not math.isfinite(forget_bias):
+            refuse("gated forget_bias", forget_bias, "a number")
         self.kind, self.hidden, self.back_end, self.products = kind, hidden, back_end, products
         self.layer = GATED[kind](inputs, hidden)
         with torch.no_grad():
             for name, weight in self.layer.named_parameters():
                 weight.uniform_(-(hidden**-0.5), hidden**-0.5, generator=generator(*keys, name))
+            if forget_bias is not None:
+                self._gate(KEEPS, torch.full((hidden,), float(forget_bias)))
+            elif chrono is not None:
+                u = torch.rand(hidden, generator=generator(*keys, "chrono"), dtype=torch.float64)
+                b = (1 + (chrono - 2) * u).log()
+                self._gate(KEEPS, b)
+                if kind == "lstm":
+                    self._gate(INPUT, -b)
+
+    def _gate(self, number: int, b: Tensor) -> None:
+        """Set both of PyTorch's biases of a gate, whose sum is b (hidden,)."""
+        part = slice(number * self.hidden, (number + 1) * self.hidden)
+        self.layer.bias_ih_l0[part] = b.to(self.layer.bias_ih_l0)
+        self.layer.bias_hh_l0[part] = 0
 
     @classmethod
     def from_options(cls, options: Any, inputs: int, setting: Setting) -> Gated:
         """The cell of a recipe."""
-        keys = (setting.seed, "init")
-        return cls(options.kind, inputs, options.hidden, keys, setting.back_end, setting.products)
+        return cls(
+            options.kind, inputs, options.hidden, (setting.seed, "init"), setting.back_end,
+            products_here(setting.products), options.forget_bias, options.chrono,
+        )  # fmt: skip
 
     def run(self, x: Tensor, state: Any = None, last: int | None = None) -> tuple[Tensor, Any]:
         """Hidden states (last, B, hidden) and the layer's own state."""

@@ -183,7 +183,8 @@ class ComputePart(Options):
     """Of the time loops; one that is asked for and cannot run is an error."""
     products: Literal["exact", "fast", "float32"] = "exact"
     """Products of spikes and binary weights: exact where provable and never worse than float32 by more than a
-    factor of two; fast: reduced precision in the backward pass; float32: plain."""
+    factor of two; fast: reduced precision in the backward pass, and bfloat16 in the loops of recurrent cells where the
+    processor has it; float32: plain."""
 
 
 class Recipe(Options):

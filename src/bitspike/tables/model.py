@@ -108,6 +108,10 @@ class LSTM(Recurrent):
     cell: ClassVar[str] = "bitspike.models.sequence:Gated"
     hidden: Count = 200
     """Hidden units."""
+    forget_bias: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Bias at the start of the gate that keeps (LSTM: forget gate, GRU: z); left out, as PyTorch draws it, near 0."""
+    chrono: Annotated[float, Field(ge=2, allow_inf_nan=False)] | None = None
+    """In its place: at the start units remember 2 to this many steps, evenly (chrono initialisation)."""
     read: Read = 1
 
 
