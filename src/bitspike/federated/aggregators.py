@@ -54,6 +54,16 @@ class Aggregator:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up `state_dict()`."""
 
+    def check_state(self, base: Given) -> None:
+        """Raise ValueError where what is carried is of another network than `base`."""
+
+
+def check_fits(carried: Given, base: Given, what: str) -> None:
+    """Raise ValueError where tensors do not have names and shapes of `base`."""
+    for role, name, tensor in each(carried):
+        if name not in base.get(role, {}) or tensor.shape != base[role][name].shape:
+            raise ValueError(f"{what} of another network")
+
 
 def summed(values: Sequence[Tensor], weights: Sequence[float], like: Tensor) -> Tensor:
     """The sum of a_k w_k as `like` is, in double precision; by blocks that stay in the processor's cache."""
@@ -142,3 +152,7 @@ class ServerMomentum(WeightedMean):
         if not isinstance(state.get("velocity"), dict):
             refuse("aggregator state", state, "velocities")
         self.velocity = {role: dict(some) for role, some in state["velocity"].items()}
+
+    def check_state(self, base: Given) -> None:
+        """See `Aggregator`."""
+        check_fits(self.velocity, base, "velocities")

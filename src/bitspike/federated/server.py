@@ -109,6 +109,11 @@ class Server:
         if registry.trait("codec", part.codec.kind, "drawn", False) and not drawn:
             came = f"'{part.codec.kind}' with weights.precision '{recipe.weights.precision}'"
             refuse("federation.codec.kind", came, "weights.precision 'bayesian'")
+        kind = part.aggregator.kind
+        adds_up = registry.trait("codec", part.codec.kind, "adds_up", False)
+        if adds_up and registry.trait("aggregator", kind, "scaled", False):
+            came = f"'{kind}' with federation.codec '{part.codec.kind}'"
+            refuse("federation.aggregator.kind", came, "one that does not scale steps: they add up to the posterior")
         if recipe.data.class_weights:
             refuse("data.class_weights", "true with [federation]", "false: clients count their own classes alone")
 
@@ -281,9 +286,7 @@ class Server:
             if any(places.get(name) != tuple(tensor.shape) for name, tensor in self.fixed.items()):
                 raise ValueError("fixed tensors of another network")
             self.aggregator.load_state_dict(own["aggregator"])
-            for role, some in own["aggregator"].get("velocity", {}).items():
-                if any(tensor.shape != self.roles[role][name].shape for name, tensor in some.items()):
-                    raise ValueError("velocities of another network")
+            self.aggregator.check_state(self.roles)
         self.taken_over()
 
     def taken_over(self) -> None:

@@ -12,10 +12,14 @@ from bitspike.registry import register
 Hostile = Annotated[float, Field(gt=0, lt=0.5, description="The share of replies that may be hostile.")]
 
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
 class AggregatorOptions(Options):
-    """whole: every reply must hold every number."""
+    """whole: every reply must hold every number; scaled: steps are scaled number by number."""
 
     whole: ClassVar[bool] = False
+    scaled: ClassVar[bool] = False
 
 
 @register("aggregator", "mean", "bitspike.federated.aggregators:Mean")
@@ -40,10 +44,35 @@ class FedProx(AggregatorOptions):
 class ServerMomentum(AggregatorOptions):
     """The server goes on in the direction of earlier rounds (FedAvgM)."""
 
-    beta: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta: Share = 0.9
     """How much of the old direction is kept."""
     rate: Positive = 1.0
     """Of the server's step along it."""
+
+
+class Adaptive(AggregatorOptions):
+    """Of a server with a rate for each number."""
+
+    whole = True
+    scaled = True
+    rate: Positive = 0.1
+    """Of the server's step: about how far a number moves in a round."""
+    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [0.9, 0.99])
+    """How much of the old mean change, and of the old mean square, is kept in a round."""
+    tau: Positive = 1e-3
+    """Added to the square root of the mean square; what changes by much less keeps changing by little."""
+    weighted: bool = True
+    """Replies count by their client's examples; false: all the same."""
+
+
+@register("aggregator", "adam", "bitspike.federated.adaptive:ServerAdam")
+class ServerAdam(Adaptive):
+    """The server steps along the mean change with a rate for each number, by Adam's rule (FedAdam)."""
+
+
+@register("aggregator", "yogi", "bitspike.federated.adaptive:ServerYogi")
+class ServerYogi(Adaptive):
+    """The same by Yogi's rule, whose rates grow slowly (FedYogi)."""
 
 
 @register("aggregator", "median", "bitspike.federated.robust:Median")

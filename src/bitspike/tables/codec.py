@@ -13,10 +13,11 @@ Feedback = Annotated[bool, Field(description="What was not sent is added to what
 
 
 class CodecOptions(Options):
-    """part: a reply lacks some numbers; drawn: it needs Bayesian weights."""
+    """part: a reply lacks some numbers; drawn: it needs Bayesian weights; adds_up: rounds add up to a posterior."""
 
     part: ClassVar[bool] = False
     drawn: ClassVar[bool] = False
+    adds_up: ClassVar[bool] = False
 
 
 @register("codec", "full", "bitspike.federated.codecs.full:Full")
@@ -80,6 +81,7 @@ class PosteriorSamples(CodecOptions):
     """Draws of Bayesian binary weights, one bit each; the server adds them up to a posterior over the rounds."""
 
     drawn = True
+    adds_up = True
     samples: Annotated[int, Field(ge=1, le=1000)] = 1
     """Draws in a reply."""
     estimate: Literal["paired", "running"] = "paired"

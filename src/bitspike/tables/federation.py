@@ -91,5 +91,6 @@ class Federation(Options):
 
     def unread(self, recipe: Any) -> Iterator[Unread]:
         """What another choice would read."""
-        if trait("aggregator", self.aggregator.kind, "whole", False) and trait("codec", self.codec.kind, "part", False):
-            yield ("codec",), f"federation.aggregator '{self.aggregator.kind}', which takes whole replies"
+        aggregator, codec = self.aggregator.kind, self.codec.kind
+        if trait("aggregator", aggregator, "whole", False) and trait("codec", codec, "part", False):
+            yield ("codec",), f"federation.aggregator '{aggregator}', which takes whole replies"
