@@ -126,4 +126,82 @@ def crossover(names: Sequence[str]) -> str:
     return markdown(lines)
 
 
-MAKERS = {"crossover": crossover, "events": events, "noise": noise, "curves": curves, "conversions": conversions}
+NETWORKS = {
+    "lmu": "LMU", "hybrid": "hybrid", "parallel": "parallel", "lstm": "LSTM", "gru": "GRU",
+    "small-hybrid": "hybrid, 212 units, order 256, no `own_leak`",
+    "small-hybrid-10": "the same, 21 levels of memory",
+    "lmu-unshifted": "LMU, images not shifted", "hybrid-unshifted": "hybrid, not shifted",
+    "parallel-unshifted": "parallel, not shifted",
+}  # fmt: skip
+
+
+def opponents(names: Sequence[str]) -> str:
+    """Networks on permuted MNIST, their size and cost, and for the opponents what is usually quoted."""
+    result = read("psmnist-opponents") or {"rows": {}}
+    heads = ["network", "trained weights", "seeds", "validation %", "test %", "minus LMU, points", "epochs", "hours"]
+    lines: Lines = [[*heads, "quoted, unverified"]]
+    for name in names:
+        row = result["rows"].get(name)
+        if row is None:
+            continue
+        test, paired = row["test"]["accuracy"], row.get("minus_lmu")
+        apart = (
+            ""
+            if paired is None
+            else f"{100 * paired['mean']:+.2f} ({100 * paired['low']:+.2f} to {100 * paired['high']:+.2f})"
+        )
+        lines.append([
+            NETWORKS[name], f"{row['trained_weights']:,}", str(len(row["seeds"])),
+            " / ".join(map(percent, row["validation_accuracy"])),
+            percent(test["mean"]) + (f" ± {percent(test['std'])}" if "std" in test else ""), apart,
+            str(row["epochs"][0]), f"{sum(row['seconds']) / len(row['seconds']) / 3600:.1f}",
+            percent(result["quoted"][name]) if name in result["quoted"] else "",
+        ])  # fmt: skip
+    return markdown(lines) if len(lines) > 1 else ""
+
+
+def weight_bits(names: Sequence[str]) -> str:
+    """Settings of levels on permuted MNIST: bits of an activity by unit and by the weights that it meets."""
+    result = read("psmnist-opponents") or {"rows": {}}
+    heads = ["network and setting", "bits a unit", "by fan-out", "significant a unit", "by fan-out", "with real states"]
+    lines: Lines = [[*heads, "with carries", "validation %", "test %", ""]]
+    keys = ("average", "average_by_weight", "significant", "significant_by_weight", "average_with_real_states",
+            "average_with_carries")  # fmt: skip
+    for name in names:
+        row = result["rows"].get(name)
+        if row is None:
+            continue
+        bits = [f"{sum(each[key] for each in row['bits']) / len(row['bits']):.2f}" for key in keys]
+        scores = [" / ".join(map(percent, row[key])) for key in ("validation_accuracy", "accuracy")]
+        kind, _, setting = name.partition("-")
+        note = "chosen" if result.get("chosen", {}).get(kind) == setting else "" if row["fits"] else "more than asked"
+        lines.append([f"`{name}`", *bits, *scores, note])
+    return markdown(lines) if len(lines) > 1 else ""
+
+
+def trials(names: Sequence[str]) -> str:
+    """What was tried of the opponents, on validation."""
+    result = read("psmnist-opponents") or {"tuning": {}}
+    lines: Lines = [["network", "rate", "start", "bound on the gradient", "epochs", "NLL", "accuracy %", "minutes", ""]]
+    for name in names:
+        found = result["tuning"].get(name, {"trials": (), "chosen": ()})
+        for row in found["trials"]:
+            setting = [row[key] for key in ("rate", "start", "clip")]
+            scores = ["infinite", "", ""]
+            if "nll" in row:
+                scores = [f"{row['nll']:.3f}", percent(row["accuracy"]), f"{row['seconds'] / 60:.0f}"]
+            best = "chosen" if setting == found["chosen"] and row["epochs"] > 1 else ""
+            lines.append([NETWORKS[name], *setting, str(row["epochs"]), *scores, best])
+    return markdown(lines) if len(lines) > 1 else ""
+
+
+MAKERS = {
+    "opponents": opponents,
+    "weight-bits": weight_bits,
+    "trials": trials,
+    "crossover": crossover,
+    "events": events,
+    "noise": noise,
+    "curves": curves,
+    "conversions": conversions,
+}

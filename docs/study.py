@@ -78,12 +78,10 @@ def measured(
     more: Callable[[Any], Any] | None = None, records: Path = RECORDS,
 ) -> Measured:  # fmt: skip
     """What `make` (`trained`, `federated`) comes to, read from its record if that is of the same recipe and seed."""
-    file = records / out.parent.name / f"{out.name}.json"
-    asked = {"recipe_hash": bitspike.load_recipe(recipe, overrides, seed).recipe_hash(), "seed": seed}
+    file, asked = _asked(recipe, out, overrides, seed, records)
+    if (known := recorded(recipe, out, overrides, seed, records)) is not None:
+        return known
     if file.exists():
-        found = json.loads(file.read_text())
-        if {key: found[key] for key in asked} == asked:
-            return _read(found)
         print(f"{file}: of another recipe or seed, measured again", flush=True)
     run = make(recipe, out, overrides, seed)
     correct = right(run).bool()
@@ -98,6 +96,23 @@ def measured(
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, found)
     return _read(json.loads(file.read_text()))
+
+
+def recorded(
+    recipe: str, out: Path, overrides: Sequence[str], seed: int = 0, records: Path = RECORDS
+) -> Measured | None:
+    """What the record says, None where there is none of this recipe and seed."""
+    file, asked = _asked(recipe, out, overrides, seed, records)
+    if not file.exists():
+        return None
+    found = json.loads(file.read_text())
+    return _read(found) if {key: found[key] for key in asked} == asked else None
+
+
+def _asked(recipe: str, out: Path, overrides: Sequence[str], seed: int, records: Path) -> tuple[Path, dict[str, Any]]:
+    """The record's file, and what it must be of."""
+    file = records / out.parent.name / f"{out.name}.json"
+    return file, {"recipe_hash": bitspike.load_recipe(recipe, overrides, seed).recipe_hash(), "seed": seed}
 
 
 def _read(found: dict[str, Any]) -> Measured:
