@@ -55,8 +55,8 @@ HYBRID = "model.hybrid."
 LEVELS: dict[str, dict[str, list[str]]] = {
     "hybrid": {
         "14": [f"{HYBRID}memory_limit=14"],
-        "16-wide": [f"{HYBRID}memory_limit=16", f"{HYBRID}memory_range=4.6"],
-        "16-rare": [f"{HYBRID}memory_limit=16", f"{HYBRID}hidden_range=1.25"],
+        "14-wide": [f"{HYBRID}memory_limit=14", f"{HYBRID}memory_range=4.4"],
+        "15-rare": [f"{HYBRID}memory_limit=15", f"{HYBRID}hidden_range=1.25"],
     },
     "parallel": {
         "6": [f"{HYBRID}memory_limit=6"],

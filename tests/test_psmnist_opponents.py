@@ -105,13 +105,13 @@ def test_training_is_doubled_until_it_gains_less_than_half_a_point(
 def test_of_the_levels_that_fit_the_best_is_chosen(opponents: ModuleType) -> None:
     found = {
         "hybrid-14": measured(opponents, 0.970, average_by_weight=3.53, significant_by_weight=1.26),
-        "hybrid-16-wide": measured(opponents, 0.972, average_by_weight=3.63, significant_by_weight=1.2),
-        "hybrid-16-rare": measured(opponents, 0.98, average_by_weight=3.63, significant_by_weight=1.27),
+        "hybrid-14-wide": measured(opponents, 0.972, average_by_weight=3.63, significant_by_weight=1.2),
+        "hybrid-15-rare": measured(opponents, 0.98, average_by_weight=3.63, significant_by_weight=1.27),
     }
-    assert opponents.chosen("hybrid", lambda one: found[one.name]) == "16-wide"
+    assert opponents.chosen("hybrid", lambda one: found[one.name]) == "14-wide"
     for run in found.values():
         run.more["short"]["bits"]["average_by_weight"] = 3.8
-    assert opponents.chosen("hybrid", lambda one: found[one.name]) == "16-wide", "the fewest significant bits"
+    assert opponents.chosen("hybrid", lambda one: found[one.name]) == "14-wide", "the fewest significant bits"
 
 
 TINY = ["data.set=digits", "encoder.group=8", "model.hidden=8", "model.order=4", "model.window=8.0", "model.read=1",
