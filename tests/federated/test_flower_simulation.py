@@ -9,9 +9,11 @@ import pytest
 from ..commands import commands
 
 SMALL = ["federation.rounds=5", "federation.clients=4", "federation.epochs=1", "federation.stragglers=0.4",
-         "encoder.steps=3", "model.layers=['16']", "federation.codec.kind=top-k"]  # fmt: skip
+         "encoder.steps=3", "model.layers=['16']"]  # fmt: skip
+TOP = ["federation.codec.kind=top-k"]
+CONTROLS = ["federation.aggregator.kind=scaffold", "optimizer={name='SGD', lr=0.05}",
+            "latent_optimizer={name='SGD', lr=0.5}"]  # fmt: skip
 LAST = "checkpoints/last.json"
-SETS = [word for entry in SMALL for word in ("--set", entry)]
 
 
 def outcome(run):
@@ -22,8 +24,10 @@ def outcome(run):
 
 
 @pytest.mark.flower
-def test_five_rounds_are_those_of_one_process_bit_for_bit(tmp_path):
-    line = ["federate", "federated-digits", *SETS, "--threads", "1", "--out"]
+@pytest.mark.parametrize("more", [TOP, CONTROLS])
+def test_five_rounds_are_those_of_one_process_bit_for_bit(more, tmp_path):
+    sets = [word for entry in [*SMALL, *more] for word in ("--set", entry)]
+    line = ["federate", "federated-digits", *sets, "--threads", "1", "--out"]
     _, simulated = commands([*line, "local"], [*line, "flower", "--engine", "flower-simulation"], cwd=tmp_path)
     assert outcome(tmp_path / "local") == outcome(tmp_path / "flower")
     assert "Ray listens" in simulated.stderr

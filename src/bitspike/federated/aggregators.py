@@ -36,12 +36,22 @@ class Reply:
     present: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
     distances: Lengths = field(default_factory=dict)
     """How far each tensor is from where the client began."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Sum of the client's learning rates by role, where gradients are corrected (`controls`)."""
 
 
 class Aggregator:
-    """One way to add replies up. proximal: the pull that clients feel; see `client`."""
+    """One way to add replies up.
+
+    proximal: the pull that clients feel; see `client`. clients: of the federation, as the server says.
+    """
 
     proximal: float = 0.0
+    clients: int = 1
+
+    def controls(self, base: Given) -> Roles:
+        """What clients correct their gradients by, for some of what is learned (see `scaffold`); {}: they do not."""
+        return {}
 
     def combine(self, replies: Sequence[Reply], base: Given) -> Roles:
         """The new network, of one reply or more in the order of clients; base: the network they began with."""

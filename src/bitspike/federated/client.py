@@ -7,6 +7,7 @@ One session serves any number of clients, one after the other: what is a client'
     draws      of session key ("client", k)
     pull       FedProx, after n updates at the learning rate eta: w <- w_server + (w - w_server) / (1 + eta mu)^n; for
                n = 1 this is the exact minimum of ||w' - w||^2 / (2 eta) + mu/2 ||w' - w_server||^2
+    controls   SCAFFOLD, before each step of an optimiser: g <- g - c_client + c; see `scaffold`
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bitspike.federated.begun import Begun
 from bitspike.federated.codecs import Codec, Setting
 from bitspike.federated.messages import Message, Order
 from bitspike.federated.roles import each, sums, told
+from bitspike.federated.scaffold import Controls
 from bitspike.kernels.cpu.works import Work, alone, on_one_thread
 from bitspike.learners.exchange import Given, Roles, kept
 from bitspike.run import assemble
@@ -86,6 +88,7 @@ class Client:
         self.home = {name: t.clone() for name, t in kept(self.session.model, statistics=True).items()}
         self.codec: Codec = registry.make(part.codec)
         self.mu: float = registry.make(part.aggregator).proximal
+        self.controls: Controls | None = None
         self.begun, self.has_loops = Begun(), has_loops(recipe)
         self.own: tuple[Key, ...] = ()
         """Names draws of clients beside the seed: of several federations that search together."""
@@ -172,6 +175,9 @@ class Client:
             if self.part.statistics == "home":
                 self._put(state.get("home", self.home))
             self.codec.check_state(state.get("codec", {}), order.roles)
+            if order.controls:
+                self.controls = self.controls or Controls(learner)
+                self.controls.begin(order, client, state)
         self._put(order.fixed)
         learner.receive(order.roles)
 
@@ -235,6 +241,8 @@ class Client:
         if self.part.noise:
             sent = noisy(sent, order.roles, self.part.noise, setting)
         parts = self.codec.encode(sent, order.roles, setting, state.setdefault("codec", {}))
+        if self.controls is not None:
+            parts |= self.controls.end(order, sent, state)
         return Message(order.round, client, len(self.shares[client]), order.recipe_hash, parts, dict(self.session.sums))
 
     def settle(self, order: Order, client: int) -> Roles:

@@ -39,12 +39,18 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Order:
-    """What a server sends: the network to begin with, and (once) the tensors that are fixed for good."""
+    """What a server sends: the network to begin with, and (once) the tensors that are fixed for good.
+
+    controls: what gradients are corrected by (`scaffold`); taken: of each client asked, the round of its last reply
+    that was added up.
+    """
 
     round: int
     recipe_hash: str
     roles: Roles
     fixed: dict[str, Tensor] = field(default_factory=dict)
+    controls: Roles = field(default_factory=dict)
+    taken: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

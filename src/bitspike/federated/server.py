@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bitspike import registry
 from bitspike.errors import BitspikeError, damaged, refuse
-from bitspike.federated import privacy
+from bitspike.federated import privacy, scaffold
 from bitspike.federated import roles as of
 from bitspike.federated.aggregators import Aggregator, Reply, WeightedMean
 from bitspike.federated.client import has_loops, on_wire
@@ -93,6 +93,9 @@ class Server:
         self.fixed: dict[str, Tensor] = {}
         self.roles = self._sent()
         self.codec.check(self.roles)
+        if self.aggregator.controls(self.roles):
+            self.aggregator.clients = self.part.clients
+            scaffold.check(recipe, self.session.learner, self.codec.plain)
         self.private: Private | None = None
         if self.part.privacy is not None:
             privacy.check(self.part, bool(self.session.learner.exchanged()["statistic"]), type(self.codec).part)
@@ -100,6 +103,8 @@ class Server:
             self.mixes = None
         self.rows: list[dict[str, Any]] = []
         self.met: set[int] = set()
+        self.taken: dict[int, int] = {}
+        """Of each client the round of its last reply that was added up, where it corrects its gradients."""
         self.settled: dict[str, Any] = {}
 
     def _check(self) -> None:
@@ -138,7 +143,10 @@ class Server:
 
     def order(self) -> Order:
         """What every client that is asked gets in the next round."""
-        return Order(self.number + 1, self.digest, self.roles, self.fixed)
+        controls = self.aggregator.controls(self.roles)
+        asked = self.round().asked if controls else ()
+        taken = {k: self.taken[k] for k in asked if k in self.taken}
+        return Order(self.number + 1, self.digest, self.roles, self.fixed, controls, taken)
 
     def calibrated(self, fixed: Mapping[str, Tensor]) -> None:
         """Take over, before the first round, what the first client's first batch says of tensors that nobody learns."""
@@ -187,6 +195,8 @@ class Server:
         if row["state"] == DONE:
             replies = [reply for reply, _ in valid]
             new = self.combined(now.number, replies, base)
+            if self.aggregator.controls(base):
+                self.taken |= {reply.client: now.number for reply in replies}
             self.session.learner.receive(new)
             self.roles = self._sent()
 
@@ -202,7 +212,7 @@ class Server:
     def read(self, now: Round, messages: Iterable[Any]) -> tuple[list[tuple[Reply, Message]], dict[str, str], int]:
         """Valid replies in the order of clients, why others were refused by client, and bits of all that came."""
         asked, base = set(now.asked) - now.silent - now.late, self.codec.space(self.roles)
-        form = self.codec.form(self.roles)
+        form = self.codec.form(self.roles) | scaffold.form_of(self.aggregator.controls(self.roles))
         read: dict[int, tuple[Reply, Message]] = {}
         refused: dict[str, str] = {}
         bits = 0
@@ -221,24 +231,27 @@ class Server:
                     decoded, present = self.codec.decode(message.parts, self.roles, setting)
                     examples = min(message.examples, self.sizes[message.client])
                     distances = of.distances(decoded, base)
-                    reply = Reply(message.client, examples, decoded, present, distances)
+                    rates = scaffold.rates_of(message.parts)
+                    reply = Reply(message.client, examples, decoded, present, distances, rates)
                     check_reply(reply, distances)
+                    scaffold.check_reply(reply)
                     read[message.client] = reply, message
             except Refused as error:
                 note(client, str(error)[:200])
-        for client, why in too_long(
-            {k: reply.distances for k, (reply, _) in read.items()}, self.part.norm_bound
-        ).items():
-            note(client, f"norm: {why}")
-            del read[client]
+        for lengths, of_what in ((_gone, ""), (_gone_by_rate, "over its learning rates, ")):
+            found = too_long({k: lengths(reply) for k, (reply, _) in read.items()}, self.part.norm_bound)
+            for client, why in found.items():
+                note(client, f"norm: {of_what}{why}")
+                del read[client]
         return [read[client] for client in sorted(read)], refused, bits
 
     def bits_down(self, now: Round) -> int:
-        """32 bits for each number that is sent to each client asked; what is fixed, once."""
+        """32 bits for each number that is sent to each client asked, controls too; what is fixed, once."""
         once = sum(8 * t.numel() * t.element_size() for t in self.fixed.values())
         new = set(now.asked) - self.met
         self.met |= new
-        return 32 * of.count(self.roles) * len(now.asked) + once * len(new)
+        numbers = of.count(self.roles) + of.count(self.aggregator.controls(self.roles))
+        return 32 * numbers * len(now.asked) + once * len(new)
 
     def spread(self) -> dict[str, float] | None:
         """Accuracy that clients would see whose inputs are of the classes of their share: by validation's classes."""
@@ -270,7 +283,7 @@ class Server:
         """What is carried from round to round beside the session's snapshot."""
         return {
             "rows": self.rows, "met": sorted(self.met), "fixed": self.fixed,
-            "aggregator": self.aggregator.state_dict(), "settled": self.settled,
+            "aggregator": self.aggregator.state_dict(), "settled": self.settled, "taken": self.taken,
         }  # fmt: skip
 
     def load(self, state: Mapping[str, Any], source: str) -> None:
@@ -287,11 +300,22 @@ class Server:
                 raise ValueError("fixed tensors of another network")
             self.aggregator.load_state_dict(own["aggregator"])
             self.aggregator.check_state(self.roles)
+            self.taken = {int(client): int(number) for client, number in own.get("taken", {}).items()}
         self.taken_over()
 
     def taken_over(self) -> None:
         """After the session was put back: what is sent is what it holds."""
         self.roles = self._sent()
+
+
+def _gone(reply: Reply) -> of.Lengths:
+    """How far a client went."""
+    return reply.distances
+
+
+def _gone_by_rate(reply: Reply) -> of.Lengths:
+    """How long its mean corrected gradient was, by the rates that it says."""
+    return scaffold.per_rate(reply.distances, reply.rates)
 
 
 def _checked_rows(rows: Any, rounds: int) -> list[dict[str, Any]]:

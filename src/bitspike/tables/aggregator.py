@@ -75,6 +75,15 @@ class ServerYogi(Adaptive):
     """The same by Yogi's rule, whose rates grow slowly (FedYogi)."""
 
 
+@register("aggregator", "scaffold", "bitspike.federated.scaffold:Scaffold")
+class Scaffold(AggregatorOptions):
+    """Clients correct each gradient by how theirs differs from everybody's (plain SGD)."""
+
+    whole = True
+    rate: Positive = 1.0
+    """Of the server's step towards the mean."""
+
+
 @register("aggregator", "median", "bitspike.federated.robust:Median")
 class Median(AggregatorOptions):
     """The median of every number by itself."""

@@ -47,7 +47,8 @@ def unpacked(data: object) -> Any:
 
 def order_of(content: Any) -> Order:
     """An order from `vars(order)` as it came."""
-    return Order(content["round"], content["recipe_hash"], content["roles"], content["fixed"])
+    names = ("round", "recipe_hash", "roles", "fixed", "controls", "taken")
+    return Order(*(content[name] for name in names))
 
 
 def message_of(content: Any, client: int) -> Message:
