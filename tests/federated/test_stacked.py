@@ -36,6 +36,8 @@ CASES = {
     "convolution": ["model.layers=['4c3p2', '8']", "federation.statistics=home", "latent_optimizer.name=AdamW"],
     "online, Bayesian": [*ONLINE, "weights={precision='bayesian', relaxed=true}"],
     "online, convolution": [*ONLINE, "model.layers=['4c3', 'p2', '8']", PROXIMAL],
+    "margins": ["federation.label_margin=1", "learner.loss=every-step", "federation.statistics=home"],
+    "online, margins": [*ONLINE, "federation.label_margin=0.5"],
     "through time": ["model.norm=bntt", PROXIMAL],
 }
 

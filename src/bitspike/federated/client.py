@@ -24,6 +24,7 @@ from bitspike.draws import Key, normal
 from bitspike.errors import damaged, refuse
 from bitspike.federated.begun import Begun
 from bitspike.federated.codecs import Codec, Setting
+from bitspike.federated.margins import margins
 from bitspike.federated.messages import Message, Order
 from bitspike.federated.roles import each, sums, told
 from bitspike.federated.scaffold import Controls
@@ -160,6 +161,8 @@ class Client:
             self.recipe, before.encoder, Share(self.dataset.train, rows), before.device, before.dtype, before.target
         )
         session.per_epoch = session.train.per_epoch()
+        if self.part.label_margin:
+            learner.margins = margins(self.dataset.train.y[rows], len(self.dataset.classes), self.part.label_margin)
         done = turns * self.turn(session.per_epoch)
         session.epoch, session.batch = divmod(done, session.per_epoch)
         session.sums = {}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bitspike import registry
 from bitspike.errors import BitspikeError, damaged, refuse
-from bitspike.federated import privacy, scaffold
+from bitspike.federated import margins, privacy, scaffold
 from bitspike.federated import roles as of
 from bitspike.federated.aggregators import Aggregator, Reply, WeightedMean
 from bitspike.federated.client import has_loops, on_wire
@@ -83,7 +83,7 @@ class Server:
         self.recipe, self.part, self.sizes, self.mixes = recipe, recipe.federation, sizes, mixes
         self.digest = recipe.recipe_hash()
         self.has_loops = has_loops(recipe)
-        self._check()
+        self._check(dataset.kind)
         self.session = Measured(
             recipe, dataset, place=place, span=(self.part.rounds, recipe.training.validate_every or 1, 1)
         )
@@ -107,7 +107,7 @@ class Server:
         """Of each client the round of its last reply that was added up, where it corrects its gradients."""
         self.settled: dict[str, Any] = {}
 
-    def _check(self) -> None:
+    def _check(self, task: str) -> None:
         """Refuse what does not go together."""
         part, recipe = self.part, self.recipe
         drawn = registry.trait("precision", recipe.weights.precision, "is_drawn", False)
@@ -119,6 +119,8 @@ class Server:
         if adds_up and registry.trait("aggregator", kind, "scaled", False):
             came = f"'{kind}' with federation.codec '{part.codec.kind}'"
             refuse("federation.aggregator.kind", came, "one that does not scale steps: they add up to the posterior")
+        if part.label_margin:
+            margins.check(recipe, task)
         if recipe.data.class_weights:
             refuse("data.class_weights", "true with [federation]", "false: clients count their own classes alone")
 

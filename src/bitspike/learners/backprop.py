@@ -123,9 +123,11 @@ class BackpropLearner(Learner):
         if self.task == "regression":
             values = F.binary_cross_entropy_with_logits(flat, many.to(flat.dtype), reduction="none").mean(1)
         elif flat.shape[1] == 1:
-            values = F.binary_cross_entropy_with_logits(flat[:, 0], many.to(flat.dtype), reduction="none")
+            values = F.binary_cross_entropy_with_logits(
+                self.with_margins(flat)[:, 0], many.to(flat.dtype), reduction="none"
+            )
         else:
-            values = F.cross_entropy(flat, many, reduction="none")
+            values = F.cross_entropy(self.with_margins(flat), many, reduction="none")
         if self.class_weights is not None:
             values = values * self.class_weights.to(values)[many]
         return values

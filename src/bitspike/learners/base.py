@@ -33,6 +33,9 @@ class Learner(ABC):
     optimisers of a rule that hands gradients to some; a rule with an update of its own has none.
     """
 
+    margins: Tensor | None = None
+    """Margins of the classes in the loss, (C,): a client's own; or (M, C), of M rows that are there again and again."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -43,6 +46,17 @@ class Learner(ABC):
     ) -> None:
         self.model, self.optimisation, self.task, self.seed, self.key = model, optimisation, task, seed, key
         self.updates = 0
+
+    def with_margins(self, logits: Tensor) -> Tensor:
+        """Logits (M, C), or (M, 1) of two classes, as a cross-entropy sees them: without each class's margin."""
+        if self.margins is None:
+            return logits
+        margins = self.margins.to(logits)
+        if logits.shape[1] == 1:
+            margins = (margins[..., 1] - margins[..., 0]).unsqueeze(-1)
+        if margins.ndim == 1:
+            return logits - margins
+        return (logits.reshape(-1, *margins.shape) - margins).view(logits.shape)
 
     @property
     def keys(self) -> tuple[Key, ...]:

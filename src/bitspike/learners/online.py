@@ -101,11 +101,13 @@ class OnlineLearner(Learner):
             if self.loss == "smooth-l1":
                 return F.smooth_l1_loss(torch.sigmoid(readout), wanted, reduction=reduction)
             each = weights[targets].unsqueeze(1) if weights is not None else None
+            if self.task == "classification":
+                readout = self.with_margins(readout)
             return F.binary_cross_entropy_with_logits(readout, wanted, weight=each, reduction=reduction)
         if self.loss == "smooth-l1":
             wanted = F.one_hot(targets, readout.shape[1]).to(readout.dtype)
             return F.smooth_l1_loss(readout, wanted, reduction=reduction)
-        return F.cross_entropy(readout, targets, weight=weights, reduction=reduction)
+        return F.cross_entropy(self.with_margins(readout), targets, weight=weights, reduction=reduction)
 
     def fit_batch(
         self,

@@ -61,6 +61,9 @@ class Federation(Options):
     """Validation examples that a round is measured on (the first ones); left out: all."""
     checkpoint_every: Count = 1
     """Rounds between two checkpoints: a run that is killed goes on from the last."""
+    label_margin: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    """tau: a client's loss takes tau / n^(1/4) off the logit of each class, n its own examples of it, and leaves out
+    classes that it has not (FedLC); 0: it does neither."""
     stacked: Count = 1
     """Clients that learn at a time, in one stack of tensors (local engine): many small networks with small batches
     learn several times as fast. 1: one after the other."""

@@ -33,6 +33,8 @@ class Backprop(Usual):
 
     stacks: ClassVar[bool] = True
     """Copies of it learn side by side in one stack of tensors (`learners.stacked`)."""
+    has_logits: ClassVar[bool] = True
+    """Its loss is a cross-entropy of logits (`Learner.with_margins`)."""
     loss: Literal["final", "every-step"] = "final"
     """Taken of the answer at the last step, or averaged over those at all steps."""
     draws: Count = 1
@@ -52,6 +54,7 @@ class Online(Usual):
     # It goes on in the middle of a stream (`fit_batch(reset=False)`).
     slices: ClassVar[bool] = True
     stacks: ClassVar[bool] = True
+    has_logits: ClassVar[bool] = True
     loss: Literal["final", "cross-entropy", "smooth-l1"] = "final"
     """"final" is "cross-entropy"."""
     burn_in: Annotated[int, Field(ge=0)] = 10

@@ -49,6 +49,7 @@ class BackpropStack(Stack):
         for k in range(learner.draws):
             draws = self._drawn(numbers, "weights", k)
             readout = self._readout(weights, statistics | draws, x, counted)
+            self._with_margins(numbers, x.shape[2])
             loss, scores = self._losses(readout, y, counted)
             found = torch.autograd.grad((loss / passes).sum(), list(weights.values()), allow_unused=True)
             for name, grad in zip(weights, found, strict=True):

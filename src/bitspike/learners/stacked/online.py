@@ -54,6 +54,7 @@ class OnlineStack(Stack):
             readouts.append(logits[-1].detach().flatten(0, 1))
             if len(readouts) == 1:
                 y = learner.checked_targets(y.flatten(0, 1), readouts[0])
+            self._with_margins(numbers, x.shape[2])
             loss = torch.stack([self._loss(each, y, counted) for each in logits]).sum(0)
             found = torch.autograd.grad(loss.sum(), list(weights.values()), allow_unused=True)
             grads = dict(zip(weights, found, strict=True))

@@ -30,11 +30,12 @@ from bitspike.weights import Precision, binary_parametrizations, redraw
 
 @dataclass
 class Row:
-    """What names a row's draws, its updates, and how many its schedule is for."""
+    """What names a row's draws, its updates, how many its schedule is for, and the margins of its classes."""
 
     key: tuple[Key, ...] = ()
     updates: int = 0
     total: int = 1
+    margins: Tensor | None = None
 
 
 class Stack(ABC):
@@ -67,7 +68,7 @@ class Stack(ABC):
             stack[row].copy_(tensor)
         for moments in self.moments:
             moments.take(row)
-        self.rows[row] = Row(self.rule.key, self.rule.updates, self.optimisation.total_updates)
+        self.rows[row] = Row(self.rule.key, self.rule.updates, self.optimisation.total_updates, self.rule.margins)
 
     @torch.no_grad()
     def give(self, row: int) -> None:
@@ -85,9 +86,15 @@ class Stack(ABC):
         return [(own[name], stack) for name, stack in (*self.weights.items(), *self.statistics.items())]
 
     def _become(self, row: int) -> None:
-        """The learner names draws and knows its progress as row `row` does."""
+        """The learner names draws, knows its progress and weighs classes as row `row` does."""
         own = self.rows[row]
+        self.rule.margins = own.margins
         self.rule.key, self.rule.updates, self.optimisation.total_updates = own.key, own.updates, own.total
+
+    def _with_margins(self, numbers: Sequence[int], batch: int) -> None:
+        """The learner's margins become those of all examples of these rows, one row after the other."""
+        own = [margins for row in numbers if (margins := self.rows[row].margins) is not None]
+        self.rule.margins = torch.stack(own).repeat_interleave(batch, 0) if own else None
 
     def factor(self, row: int) -> float:
         """The schedule's factor at this row's next update."""
