@@ -1,7 +1,7 @@
-"""Rewrite the result tables of README.md and docs/findings.md from results/*.json.
+"""Rewrite the result tables of README.md, docs/findings.md and docs/circuits.md from results/*.json.
 
 A table stands between `<!-- results: RECIPE RECIPE ... -->` and `<!-- end -->`; whatever is between is replaced. Other
-words than "results" make other tables: see `main` and `spike_tables`.
+words than "results" make other tables: see `main`, `spike_tables` and `event_tables`.
 Usage: python docs/make_tables.py, or with --check to change nothing and fail where a table is not what the results say
 """
 
@@ -14,13 +14,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import event_tables
 import spike_tables
 from derived import with_energy, with_readings
 
 from bitspike.share import wilson
 
 ROOT = Path(__file__).parent.parent
-KINDS = "|".join(("results", "brief", "bits", "spikes", "energy", *spike_tables.MAKERS))
+MAKERS = spike_tables.MAKERS | event_tables.MAKERS
+KINDS = "|".join(("results", "brief", "bits", "spikes", "energy", *MAKERS))
 BLOCK = re.compile(rf"(<!-- ({KINDS}): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CLASSES = [
     ("accuracy %", "accuracy", 100, 2),
@@ -142,8 +144,8 @@ def tables_of(text: str) -> str:
 
     def made(match: re.Match[str]) -> str:
         head, kind, names, end = match.groups()
-        if kind in spike_tables.MAKERS:
-            return head + spike_tables.MAKERS[kind](names.split()) + end
+        if kind in MAKERS:
+            return head + MAKERS[kind](names.split()) + end
         columns = {"bits": BITS, "spikes": SPIKES, "energy": ENERGY}.get(kind)
         made = plain_table(names.split(), columns) if columns else table(names.split(), kind == "brief")
         return head + made + end
@@ -152,11 +154,11 @@ def tables_of(text: str) -> str:
 
 
 def main() -> None:
-    """Both documents, in place or compared."""
+    """The documents, in place or compared."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 where a line differs")
     check, differs = parser.parse_args().check, False
-    for path in (ROOT / "README.md", ROOT / "docs" / "findings.md"):
+    for path in (ROOT / "README.md", ROOT / "docs" / "findings.md", ROOT / "docs" / "circuits.md"):
         old = path.read_text()
         new = tables_of(old)
         if not check:
