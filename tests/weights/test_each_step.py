@@ -89,6 +89,11 @@ def test_a_run_answers_by_the_step_and_says_so(tmp_path, rule: str) -> None:
         y.append(made)
     if rule == "backprop":
         assert torch.allclose(torch.cat(y).cumsum(0)[-1].div(3).softmax(-1), answers, atol=1e-5)
+    stream = run.stream(scaled=False)
+    fed = [stream.feed(part) for part in events.split([1, 2])]
+    assert torch.allclose(torch.cat(fed), run.predict(x, scaled=False, over_time=True), atol=1e-6)
+    two = run.stream(samples=2, scaled=False).feed(events)
+    assert torch.allclose(two[-1], run.predict(x, samples=2, scaled=False), atol=1e-6)
     stored = run.result["bits"]["by_tensor"]
     drawn = [bits / count for name, (count, bits) in stored.items() if "weight" in name and count > 100]
     assert drawn

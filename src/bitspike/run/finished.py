@@ -187,7 +187,7 @@ class Run:
             refuse("stream samples", samples, "0 (MAP) or more draws")
         drawn = self.learner.bayesian and samples > 0
         members: list[int | None] = list(range(samples)) if drawn else [None]
-        return Stream(self, [plan_of_run(self, member) for member in members], scaled)
+        return Stream(self, members, scaled)
 
     @property
     def _data_form(self) -> dict[str, Any]:

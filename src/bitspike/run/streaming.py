@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,7 @@ from bitspike.errors import refuse
 from bitspike.models.plan import Decode, Input, Plan, plan_of
 from bitspike.models.sequence import SequenceNetwork
 from bitspike.neurons import redraw_units
-from bitspike.weights import binary_parametrizations, redraw, use_map
+from bitspike.weights import at_step, binary_parametrizations, redraw, use_map
 
 if TYPE_CHECKING:
     from bitspike.run.finished import Run
@@ -39,11 +40,19 @@ def chosen(run: Run, member: int | str | None) -> int | None:
     return member
 
 
-def plan_of_run(run: Run, member: int | None) -> Plan:
-    """The network of a run with its encoder and decoder; member: of Bayesian weights, the draw, or None for MAP."""
+def draws_each_step(run: Run) -> bool:
+    """Whether weights change while the network runs."""
+    return any(precision.each_step for _, precision, _ in binary_parametrizations(run.model))
+
+
+def plan_of_run(run: Run, member: int | None, step: int | None = None) -> Plan:
+    """The network of a run with its encoder and decoder; member: of Bayesian weights, the draw, or None for MAP.
+
+    step: the time step whose weights it has, where these are drawn at each.
+    """
     model, learner, encoder = run.model, run.learner, run.encoder
-    if member is not None and any(precision.each_step for _, precision, _ in binary_parametrizations(model)):
-        wanted = "'map' (or predict): with weights.redraw 'step' weights change while it runs"
+    if member is not None and step is None and draws_each_step(run):
+        wanted = "'map', or predict and stream: with weights.redraw 'step' weights change while it runs"
         refuse("plan member", member, wanted)
     shape = encoder.features(run.seen_shape)
     options = {name: value for name, value in dict(run.recipe.encoder).items() if name != "frozen"}
@@ -60,6 +69,8 @@ def plan_of_run(run: Run, member: int | None) -> Plan:
     use_map(model, member is None and learner.bayesian)
     if member is not None:
         redraw(model, learner.seed, "ensemble", member)
+        if step is not None:
+            at_step(model, step)
     words = "" if not learner.bayesian else "MAP" if member is None else f"draw {member}"
     try:
         return plan_of(model, shape, source=source, decoder=decode, member=words)
@@ -70,15 +81,20 @@ def plan_of_run(run: Run, member: int | None) -> Plan:
 class Stream:
     """Answers of a run, slice of time by slice; see `Run.stream`. steps: of the input so far."""
 
-    def __init__(self, run: Run, plans: list[Plan], scaled: bool) -> None:
-        self._run, self._plans, self._scaled = run, plans, scaled
+    def __init__(self, run: Run, members: list[int | None], scaled: bool) -> None:
+        self._run, self._members, self._scaled = run, members, scaled
+        self._each_step = draws_each_step(run)
+        self._plans = self._planned(0)
         self._states: list[list[Any]] = []
         self._batch: int | None = None
         self.steps = 0
 
+    def _planned(self, step: int) -> list[Plan]:
+        return [plan_of_run(self._run, member, step if self._each_step else None) for member in self._members]
+
     @property
     def plans(self) -> list[Plan]:
-        """One for each member of the ensemble."""
+        """One for each member of the ensemble; of weights that are drawn at each step, those of the last one."""
         return list(self._plans)
 
     def feed(self, x: Tensor) -> Tensor:
@@ -98,6 +114,17 @@ class Stream:
         if self._batch is None:
             self._batch = x.shape[1]
             self._states = [[plan.initial(len(rows)) for rows in parts] for plan in self._plans]
+        answers = []
+        for now in x.split(1) if self._each_step else [x]:
+            if self._each_step and self.steps:
+                self._plans = self._planned(self.steps)
+            answers.append(self._fed(now, parts))
+            self.steps += len(now)
+        members = [torch.cat(each) for each in zip(*answers, strict=True)]
+        return self._run.in_units(ensemble_outputs(members, self._run.form.task), self._scaled)
+
+    def _fed(self, x: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
+        """The answers of each member to a slice, whose examples are worked on by `parts`."""
         members = []
         for plan, states in zip(self._plans, self._states, strict=True):
             answers = []
@@ -105,5 +132,4 @@ class Stream:
                 y, states[number] = plan.run(x[:, int(rows[0]) : int(rows[-1]) + 1], states[number])
                 answers.append(y)
             members.append(torch.cat(answers, 1))
-        self.steps += len(x)
-        return self._run.in_units(ensemble_outputs(members, self._run.form.task), self._scaled)
+        return members
