@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study import Measured, drawn_by_the_step, environment_of, interval, measured, spread, trained
+from study import Measured, drawn_by_the_step, environment_of, gain, interval, measured, spread, trained
 
 from bitspike import metrics
 from bitspike.metrics.paired import paired_difference
@@ -97,6 +97,21 @@ def summary(runs: list[Measured]) -> dict[str, Any]:
     return found | {"recipe": runs[0].recipe}
 
 
+def calibrated(arms: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Differences of NLL and ECE, raw and scaled, paired by seed or fold (Student's intervals)."""
+
+    def values(arm: str, metric: str) -> list[float]:
+        one = arms["bayes"]["test_one_pass_by_the_step"] if arm == "by the step" else arms[arm]
+        found: list[float] = one[metric]["values"]
+        return found
+
+    names = ("nll", "ece", "scaled_nll", "scaled_ece")
+    return {
+        f"{one} minus {other}": {name: gain(values(one, name), values(other, name)) for name in names}
+        for one, other in PAIRS
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
@@ -127,7 +142,7 @@ def main() -> None:
         differences = {
             f"{one} minus {other}": interval(paired_difference(answers[one], answers[other])) for one, other in PAIRS
         }
-        content["sets"][name] = {"arms": arms, "accuracy": differences}
+        content["sets"][name] = {"arms": arms, "accuracy": differences, "calibration": calibrated(arms)}
         content["sets"][name]["data"] = runs[0].environment["data"]["digests"]
     if len(content["sets"]) < len(SETS):
         return

@@ -41,13 +41,22 @@ def signed_events(names: Sequence[str]) -> str:
 
 
 def signed_differences(names: Sequence[str]) -> str:
-    """Paired differences of accuracy in points, by set."""
+    """Paired differences by set: of accuracy by recording, of calibration by seed or fold."""
     found = spike_tables.read("bisnn-events")
     if found is None:
         return ""
     pairs = list(found["sets"][names[0]]["accuracy"])
-    lines = [["accuracy, points", *(f"`{name}`" for name in names)]]
-    lines += [[pair, *(points(found["sets"][name]["accuracy"][pair]) for name in names)] for pair in pairs]
+    lines = [["difference of", *(f"`{name}`" for name in names)]]
+    lines += [
+        [f"accuracy (points), {pair}", *(points(found["sets"][name]["accuracy"][pair]) for name in names)]
+        for pair in pairs
+    ]
+    for metric, label in (("scaled_nll", "NLL scaled"), ("scaled_ece", "ECE scaled"), ("ece", "ECE")):
+        for pair in pairs:
+            each = [found["sets"][name]["calibration"][pair][metric] for name in names]
+            lines.append(
+                [f"{label}, {pair}", *(f"{d['mean']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})" for d in each)]
+            )
     return spike_tables.markdown(lines)
 
 
