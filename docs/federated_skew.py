@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from study import Measured, environment_of, federated, interval, measured, spread
+from study import Measured, environment_of, federated, gain, interval, measured, spread
 from torch import stack
 
 from bitspike.metrics.paired import paired_difference
@@ -84,6 +84,9 @@ def main() -> None:
         print(arm, chosen, tried, content[arm]["accuracy"], flush=True)
     for arm, other in AGAINST.items():
         content[f"{arm}_minus_{other}"] = interval(paired_difference(answers[arm], answers[other]))
+        for metric in ("nll", "ece"):
+            one, beside = (content[name]["spread"][metric]["values"] for name in (arm, other))
+            content[f"{arm}_minus_{other}"][metric] = gain(one, beside)
         print(arm, "-", other, content[f"{arm}_minus_{other}"], flush=True)
     environment = environment_of(runs[0])
     content |= {"seeds": asked.seeds, "data": runs[0].environment["data"]["digests"], "environment": environment}
