@@ -17,11 +17,6 @@ def spread(found: dict[str, Any], factor: float = 1, digits: int = 3) -> str:
     return f"{factor * found['mean']:.{digits}f} ± {factor * found['std']:.{digits}f}"
 
 
-def points(found: dict[str, float]) -> str:
-    """A difference of accuracies in points, and its interval."""
-    return f"{100 * found['mean']:+.1f} ({100 * found['low']:+.1f} to {100 * found['high']:+.1f})"
-
-
 def signed_events(names: Sequence[str]) -> str:
     """Accuracy and calibration of real, binary and Bayesian weights, set by set."""
     found = spike_tables.read("bisnn-events")
@@ -48,7 +43,7 @@ def signed_differences(names: Sequence[str]) -> str:
     pairs = list(found["sets"][names[0]]["accuracy"])
     lines = [["difference of", *(f"`{name}`" for name in names)]]
     lines += [
-        [f"accuracy (points), {pair}", *(points(found["sets"][name]["accuracy"][pair]) for name in names)]
+        [f"accuracy (points), {pair}", *(spike_tables.points(found["sets"][name]["accuracy"][pair]) for name in names)]
         for pair in pairs
     ]
     for metric, label in (("scaled_nll", "NLL scaled"), ("scaled_ece", "ECE scaled"), ("ece", "ECE")):
@@ -71,7 +66,7 @@ def circuits(_: Sequence[str]) -> str:
         cells = [f"{spread(arms[name]['accuracy'], 100, 1)} ({arms[name]['parameters'] / 1000:,.0f} k)"
                  for name in NETWORKS]  # fmt: skip
         minus = found["circuits"][size]["minus"] if size != "0" else None
-        against = ["", ""] if minus is None else [points(minus[name]) for name in list(NETWORKS)[1:]]
+        against = ["", ""] if minus is None else [spike_tables.points(minus[name]) for name in list(NETWORKS)[1:]]
         lines.append([size, *cells, *against])
     return spike_tables.markdown(lines)
 

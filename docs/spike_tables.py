@@ -28,6 +28,12 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
+def points(found: dict[str, float], digits: int = 1) -> str:
+    """A difference of accuracies in points, and its interval."""
+    middle, low, high = (f"{100 * found[key]:+.{digits}f}" for key in ("mean", "low", "high"))
+    return f"{middle} ({low} to {high})"
+
+
 def _beside_none(text: str, cell: dict[str, Any]) -> str:
     """A figure, and behind it its paired difference to training without noise, where there is one."""
     paired = cell.get("minus_none")
@@ -144,12 +150,8 @@ def opponents(names: Sequence[str]) -> str:
         row = result["rows"].get(name)
         if row is None:
             continue
-        test, paired = row["test"]["accuracy"], row.get("minus_lmu")
-        apart = (
-            ""
-            if paired is None
-            else f"{100 * paired['mean']:+.2f} ({100 * paired['low']:+.2f} to {100 * paired['high']:+.2f})"
-        )
+        test = row["test"]["accuracy"]
+        apart = points(row["minus_lmu"], 2) if "minus_lmu" in row else ""
         lines.append([
             NETWORKS[name], f"{row['trained_weights']:,}", str(len(row["seeds"])),
             " / ".join(map(percent, row["validation_accuracy"])),

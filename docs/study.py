@@ -79,7 +79,7 @@ def measured(
 ) -> Measured:  # fmt: skip
     """What `make` (`trained`, `federated`) comes to, read from its record if that is of the same recipe and seed."""
     file, asked = _asked(recipe, out, overrides, seed, records)
-    if (known := recorded(recipe, out, overrides, seed, records)) is not None:
+    if (known := _known(file, asked)) is not None:
         return known
     if file.exists():
         print(f"{file}: of another recipe or seed, measured again", flush=True)
@@ -102,17 +102,20 @@ def recorded(
     recipe: str, out: Path, overrides: Sequence[str], seed: int = 0, records: Path = RECORDS
 ) -> Measured | None:
     """What the record says, None where there is none of this recipe and seed."""
-    file, asked = _asked(recipe, out, overrides, seed, records)
-    if not file.exists():
-        return None
-    found = json.loads(file.read_text())
-    return _read(found) if {key: found[key] for key in asked} == asked else None
+    return _known(*_asked(recipe, out, overrides, seed, records))
 
 
 def _asked(recipe: str, out: Path, overrides: Sequence[str], seed: int, records: Path) -> tuple[Path, dict[str, Any]]:
     """The record's file, and what it must be of."""
     file = records / out.parent.name / f"{out.name}.json"
     return file, {"recipe_hash": bitspike.load_recipe(recipe, overrides, seed).recipe_hash(), "seed": seed}
+
+
+def _known(file: Path, asked: dict[str, Any]) -> Measured | None:
+    if not file.exists():
+        return None
+    found = json.loads(file.read_text())
+    return _read(found) if {key: found[key] for key in asked} == asked else None
 
 
 def _read(found: dict[str, Any]) -> Measured:

@@ -28,7 +28,7 @@ from bitspike.models import LocalNetwork, LocalState, local_network
 from bitspike.models.setting import Setting
 from bitspike.neurons.bisnn import Refractory, Traces
 from bitspike.targets import answers
-from bitspike.weights import at_step, redraw
+from bitspike.weights import at_step, drawn_each_step, redraw
 
 LOSSES = ("cross-entropy", "smooth-l1")
 
@@ -130,9 +130,11 @@ class OnlineLearner(Learner):
         readouts: list[Tensor] = []
         hits: list[Tensor] = []
         lengths, each = lengths_of(events), None
+        anew = drawn_each_step(self.model)
         for step, x in enumerate(events.unbind(0)):
             if self.seen < self.burn_in:
-                at_step(self.model, self.seen)
+                if anew:
+                    at_step(self.model, self.seen)
                 with torch.no_grad():
                     _, _, states = self.model(x, states)
             else:
@@ -182,8 +184,10 @@ class OnlineLearner(Learner):
         """The last layer's read-out (T, B, O) from rest, with the weights as they are set now."""
         states = self.model.initial(events.shape[1])
         over_time = []
+        anew = drawn_each_step(self.model)
         for step, x in enumerate(events.unbind(0)):
-            at_step(self.model, step)
+            if anew:
+                at_step(self.model, step)
             logits, _, states = self.model(x, states)
             over_time.append(logits[-1])
         return torch.stack(over_time)

@@ -19,7 +19,7 @@ from bitspike.models import LocalNetwork
 from bitspike.models.setting import Setting
 from bitspike.run.augment import check_augmentation, seen, seen_shape
 from bitspike.run.recipe import OptimizerPart, Recipe
-from bitspike.weights import latent_parameters, quantise
+from bitspike.weights import drawn_each_step, latent_parameters, quantise
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def build_model(recipe: Recipe, form: Form, own: nn.Module | None = None) -> nn.
         biases = getattr(weights, "biases", False)
         start: Any = "draw" if own is None else "signs"
         quantise(model, lambda: registry.make(weights), recipe.seed, "latent", biases=biases, start=start)
-    if getattr(weights, "redraw", "pass") == "step":
+    if drawn_each_step(model):
         _check_steps(model)
     return model
 

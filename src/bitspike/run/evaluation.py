@@ -20,6 +20,7 @@ from bitspike.run.levels import level_bits, watched
 from bitspike.run.outputs import fit_noise, in_data_units, summary, with_noise
 from bitspike.run.recipe import Recipe
 from bitspike.run.shipping import Shipped, candidates, choose_answer
+from bitspike.weights import drawn_each_step
 
 
 def predictions(learner: Learner, batches: Batches, samples: int, most: int | None = None) -> tuple[Tensor, Tensor]:
@@ -82,7 +83,7 @@ class Evaluation:
         held = {name: predictions(self.learner, self.validation, count) for name, count in samples.items()}
         held_targets = next(iter(held.values()))[1]
         last = {name: outputs[-1] for name, (outputs, _) in held.items()}
-        each_step = getattr(self.recipe.weights, "redraw", "pass") == "step"
+        each_step = drawn_each_step(self.learner.model)
         self.shipped = choose_answer(self.task, last, held_targets, samples, bins, each_step)
         with watched(self.learner) as collector:
             outputs, targets = predictions(self.learner, self.test, self.shipped.samples)

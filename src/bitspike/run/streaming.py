@@ -15,7 +15,7 @@ from bitspike.errors import refuse
 from bitspike.models.plan import Decode, Input, Plan, plan_of
 from bitspike.models.sequence import SequenceNetwork
 from bitspike.neurons import redraw_units
-from bitspike.weights import at_step, binary_parametrizations, redraw, use_map
+from bitspike.weights import at_step, drawn_each_step, redraw, use_map
 
 if TYPE_CHECKING:
     from bitspike.run.finished import Run
@@ -40,18 +40,13 @@ def chosen(run: Run, member: int | str | None) -> int | None:
     return member
 
 
-def draws_each_step(run: Run) -> bool:
-    """Whether weights change while the network runs."""
-    return any(precision.each_step for _, precision, _ in binary_parametrizations(run.model))
-
-
 def plan_of_run(run: Run, member: int | None, step: int | None = None) -> Plan:
     """The network of a run with its encoder and decoder; member: of Bayesian weights, the draw, or None for MAP.
 
     step: the time step whose weights it has, where these are drawn at each.
     """
     model, learner, encoder = run.model, run.learner, run.encoder
-    if member is not None and step is None and draws_each_step(run):
+    if member is not None and step is None and drawn_each_step(model):
         wanted = "'map', or predict and stream: with weights.redraw 'step' weights change while it runs"
         refuse("plan member", member, wanted)
     shape = encoder.features(run.seen_shape)
@@ -83,7 +78,7 @@ class Stream:
 
     def __init__(self, run: Run, members: list[int | None], scaled: bool) -> None:
         self._run, self._members, self._scaled = run, members, scaled
-        self._each_step = draws_each_step(run)
+        self._each_step = members != [None] and drawn_each_step(run.model)
         self._plans = self._planned(0)
         self._states: list[list[Any]] = []
         self._batch: int | None = None

@@ -136,13 +136,10 @@ def stored_dtype(layer: nn.Module) -> torch.dtype:
     return found
 
 
-def drawn_each_step(layer: nn.Module) -> bool:
-    """Whether a weight of this layer is to be drawn anew at each step of the next pass."""
-    if not parametrize.is_parametrized(layer):
-        return False
-    chains: Any = layer.parametrizations
-    each = (precision for chain in chains.values() for precision in chain)
-    return any(p.each_step and p.is_drawn and not p.map for p in each if isinstance(p, Precision))
+def drawn_each_step(model: nn.Module) -> bool:
+    """Whether a weight of this model or layer is to be drawn anew at each step of the next pass."""
+    precisions = (module for module in model.modules() if isinstance(module, Precision))
+    return any(precision.each_step and precision.is_drawn and not precision.map for precision in precisions)
 
 
 def at_step(model: nn.Module, step: int) -> None:
