@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitspike import notices
 from bitspike.cells.without_graph import products_here
 from bitspike.errors import BitspikeError
 from bitspike.models.sequence import Gated
@@ -109,11 +110,17 @@ def test_a_recipe_names_them() -> None:
         load_recipe("psmnist-gru", ["model.chrono=1"])
 
 
-def test_fast_products_are_bfloat16_only_where_the_processor_has_it() -> None:
+def test_fast_products_are_bfloat16_only_where_the_processor_has_it_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(notices, "always", True)
+    monkeypatch.setattr(notices, "_said", set())
     without = Capabilities("some", vnni=False, amx=False, bfloat16=False, compiled=True)
-    assert products_here("fast", without) == "exact"
     assert products_here("fast", without._replace(bfloat16=True)) == "fast"
     assert products_here("float32", without) == "float32"
+    assert capsys.readouterr().err == ""
+    assert products_here("fast", without) == "exact"
+    assert "compute.products 'fast': this processor has no bfloat16" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", KINDS)

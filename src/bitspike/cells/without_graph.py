@@ -8,6 +8,7 @@ from bitspike.errors import check_name, check_whole, refuse
 from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.run import Choice
 from bitspike.kernels.transforms import transformed
+from bitspike.notices import notice
 from bitspike.products import Capabilities, capabilities
 
 BACK_ENDS = ("auto", "reference", "cpu")
@@ -25,12 +26,14 @@ def check_products(cell: str, products: str) -> None:
 
 
 def products_here(products: str, can: Capabilities | None = None) -> str:
-    """What a recipe's `compute.products` comes to: "fast" is "exact" where bfloat16 would be slower.
+    """What a recipe's `compute.products` comes to: "fast" is "exact" where bfloat16 would be slower, which is said.
 
     A processor without bfloat16 multiplies it ten times as slowly as float32. can: what it has; None: this one.
     """
-    slower = products == "fast" and not (can or capabilities()).bfloat16
-    return "exact" if slower else products
+    if products != "fast" or (can or capabilities()).bfloat16:
+        return products
+    notice("compute.products 'fast': this processor has no bfloat16; loops of recurrent cells multiply in float32")
+    return "exact"
 
 
 def check_sizes(cell: str, **sizes: int) -> None:
