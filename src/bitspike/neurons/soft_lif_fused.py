@@ -19,6 +19,7 @@ from bitspike.draws import HALF, Key, key_words
 from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.cpu import threads
 from bitspike.kernels.cpu.buffers import empty
+from bitspike.kernels.cpu.subnormal import flushed
 from bitspike.kernels.transforms import transformed
 from bitspike.neurons.soft_lif import SoftLIF
 
@@ -69,7 +70,7 @@ class _Rates(torch.autograd.Function):
         slope = empty((count if keeps else 0,), torch.float32)
         keys = [np.uint32(word) for word in words]
         given: list[Any] = [array(x), y.numpy(), slope.numpy(), int(keeps), kind, *keys, constants]
-        threads.run(lambda lo, hi: loops.rates(lo, hi, *given), -(-count // (2 * HALF)), count, lanes=1)
+        threads.run(flushed()(lambda lo, hi: loops.rates(lo, hi, *given)), -(-count // (2 * HALF)), count, lanes=1)
         ctx.save_for_backward(slope)
         ctx.dtype = x.dtype
         return y
@@ -83,7 +84,7 @@ class _Rates(torch.autograd.Function):
         (slope,) = ctx.saved_tensors
         gx = empty(tuple(slope.shape), ctx.dtype)
         arrays = (grads[0].float().contiguous().numpy(), slope.numpy(), array(gx))
-        threads.run(lambda lo, hi: loops.times(lo, hi, *arrays), slope.numel(), slope.numel())
+        threads.run(flushed()(lambda lo, hi: loops.times(lo, hi, *arrays)), slope.numel(), slope.numel())
         return gx, None, None, None
 
 

@@ -39,15 +39,15 @@ from bitspike.kernels.cpu.circuit_parts import (
 from bitspike.kernels.cpu.circuit_presented import present
 from bitspike.kernels.cpu.circuit_updates import catch_up, update_row, weigh_samples
 from bitspike.kernels.cpu.compiled import compiled as kept
+from bitspike.kernels.cpu.subnormal import flushed
 
 u64, index = np.uint64, np.uintp
 
 
 @cache
 def learn_function() -> Callable[..., None]:
-    """`learn`, compiled and kept on disk."""
-    made: Callable[..., None] = kept(learn)
-    return made
+    """`learn`, compiled and kept on disk; subnormal numbers are 0 in it."""
+    return flushed()(kept(learn))
 
 
 @cache
