@@ -1,7 +1,7 @@
-"""Rewrite the result tables of README.md, docs/findings.md and docs/circuits.md from results/*.json.
+"""Rewrite the result tables of README.md and of pages in docs/ from results/*.json.
 
 A table stands between `<!-- results: RECIPE RECIPE ... -->` and `<!-- end -->`; whatever is between is replaced. Other
-words than "results" make other tables: see `main`, `spike_tables` and `event_tables`.
+words than "results" make other tables: see `spike_tables`, `event_tables` and `engine_tables`.
 Usage: python docs/make_tables.py, or with --check to change nothing and fail where a table is not what the results say
 """
 
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import engine_tables
 import event_tables
 import spike_tables
 from derived import with_energy, with_readings
@@ -21,7 +22,8 @@ from derived import with_energy, with_readings
 from bitspike.share import wilson
 
 ROOT = Path(__file__).parent.parent
-MAKERS = spike_tables.MAKERS | event_tables.MAKERS
+MAKERS = spike_tables.MAKERS | event_tables.MAKERS | engine_tables.MAKERS
+PAGES = ("findings", "circuits", "federation", "population")
 KINDS = "|".join(("results", "brief", "bits", "spikes", "energy", *MAKERS))
 BLOCK = re.compile(rf"(<!-- ({KINDS}): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CLASSES = [
@@ -158,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 where a line differs")
     check, differs = parser.parse_args().check, False
-    for path in (ROOT / "README.md", ROOT / "docs" / "findings.md", ROOT / "docs" / "circuits.md"):
+    for path in (ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in PAGES)):
         old = path.read_text()
         new = tables_of(old)
         if not check:
