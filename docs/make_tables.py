@@ -1,7 +1,7 @@
 """Rewrite the result tables of README.md and of pages in docs/ from results/*.json.
 
 A table stands between `<!-- results: RECIPE RECIPE ... -->` and `<!-- end -->`; whatever is between is replaced. Other
-words than "results" make other tables: see `spike_tables`, `event_tables` and `engine_tables`.
+words than "results" make other tables: see the other modules *_tables.
 Usage: python docs/make_tables.py, or with --check to change nothing and fail where a table is not what the results say
 """
 
@@ -16,14 +16,15 @@ from typing import Any
 
 import engine_tables
 import event_tables
+import federation_tables
 import spike_tables
 from derived import with_energy, with_readings
 
 from bitspike.share import wilson
 
 ROOT = Path(__file__).parent.parent
-MAKERS = spike_tables.MAKERS | event_tables.MAKERS | engine_tables.MAKERS
-PAGES = ("findings", "circuits", "federation", "population")
+MAKERS = spike_tables.MAKERS | event_tables.MAKERS | engine_tables.MAKERS | federation_tables.MAKERS
+PAGES = ("findings", "circuits", "federation", "fedsnn", "population")
 KINDS = "|".join(("results", "brief", "bits", "spikes", "energy", *MAKERS))
 BLOCK = re.compile(rf"(<!-- ({KINDS}): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CLASSES = [
