@@ -115,6 +115,17 @@ def test_values_that_do_not_fit_are_one_line(values, message):
         session.with_values(values)
 
 
+def test_no_batch_is_learned_behind_the_last_of_an_epoch():
+    session = Session(load_recipe("two-moons-st", MOONS))
+    for _ in range(session.per_epoch):
+        session.learn()
+    with pytest.raises(BitspikeError, match="the epoch is over; close_epoch"):
+        session.learn()
+    session.close_epoch()
+    session.learn()
+    assert (session.epoch, session.batch) == (1, 1)
+
+
 def test_a_snapshot_of_another_is_refused():
     recipe = load_recipe("digits-st", FAST)
     session = Session(recipe)

@@ -143,6 +143,8 @@ class Session:
 
     def learning(self) -> Work[dict[str, float]]:
         """`learn` as such work."""
+        if self.epoch_over:
+            raise BitspikeError("learn: the epoch is over; close_epoch() begins the next one, advance() does both")
         place = self.place
         events, targets, examples = self.train.batch(self.epoch + 1, self.batch, self.key, place.rank, place.world)
         fitting = self.learner.fitting(events, targets, examples=examples)
