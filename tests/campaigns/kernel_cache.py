@@ -12,7 +12,6 @@ import argparse
 import collections
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.campaigns.clock import idle
+from tests.resident import resident
 
 from bitspike.kernels import cache
 from bitspike.kernels.cpu.compiled import compiled
@@ -119,7 +119,7 @@ def mutants(count: int, seed: int) -> collections.Counter[str]:
             loaded()
         if time.process_time() - used > LONGEST or idle() - began > PATIENCE * LONGEST:
             found["slow"] += 1
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MOST:
+    if resident() > MOST:
         found["memory"] += 1
     return found
 

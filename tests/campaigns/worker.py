@@ -21,6 +21,7 @@ from typing import Any
 from tests.campaigns import runfiles
 from tests.campaigns.readers import READERS, Target
 from tests.campaigns.runfiles import RUN_FILES
+from tests.resident import resident
 
 LONGEST = 1500  # characters of a message
 MEMORY = 2 << 30
@@ -59,8 +60,7 @@ TARGETS: dict[str, Target] = READERS | RUN_FILES | {"self-test": _SelfTest(_self
 
 def peak() -> int:
     """The most memory (resident, bytes) of this process since the last call."""
-    status = Path("/proc/self/status").read_text()
-    most = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) << 10
+    most = resident()
     Path("/proc/self/clear_refs").write_text("5")
     return most
 

@@ -71,10 +71,8 @@ def test_a_stream_is_learned_from_part_by_part(tmp_path: Path) -> None:
 def test_a_stream_of_2_gb_is_learned_from_in_less_than_1_gb(tmp_path: Path) -> None:
     script = (
         "import json, sys; from pathlib import Path; from tests.data.test_event_streams import learned\n"
-        "found = learned(Path(sys.argv[1]), 1024, 1 << 18)\n"
-        "lines = Path('/proc/self/status').read_text().splitlines()\n"
-        "found['peak'] = next(int(line.split()[1]) for line in lines if line.startswith('VmHWM')) << 10\n"
-        "print(json.dumps(found))"
+        "from tests.resident import resident\n"
+        "print(json.dumps({**learned(Path(sys.argv[1]), 1024, 1 << 18), 'peak': resident()}))"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     asked = [sys.executable, "-c", script, str(tmp_path / "stream.dat")]

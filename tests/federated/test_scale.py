@@ -8,8 +8,9 @@ import sys
 import pytest
 
 SCRIPT = """
-import resource, sys
+import sys
 import torch
+from tests.resident import resident
 import bitspike
 from bitspike.data.base import drawn
 from bitspike.data.normalise import NONE
@@ -26,7 +27,7 @@ run = bitspike.federate(
                f"federation.participants={asked}", "federation.rounds=3", "federation.epochs=1",
                f"federation.state={state}", "federation.partition.kind=iid", "evaluation.energy_examples=50"],
 )
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, run.result["test"]["accuracy"])
+print(resident() / 1e9, run.result["test"]["accuracy"])
 """
 
 

@@ -24,6 +24,7 @@ from bitspike.cells.lmu import train_feed_forward
 from bitspike.cells.quantised import step_schedules
 from bitspike.coding.decoding import decode, squash
 from bitspike.errors import check_name, check_whole, refuse
+from bitspike.kernels.cpu.subnormal import flushed
 from bitspike.layers import BatchStatistics
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
 from bitspike.layers.norm import several_processes
@@ -132,6 +133,7 @@ class BackpropLearner(Learner):
             values = values * self.class_weights.to(values)[many]
         return values
 
+    @flushed()
     def fit_batch(
         self,
         events: Tensor,

@@ -20,6 +20,7 @@ from torch import Tensor
 from bitspike import registry
 from bitspike.coding.decoding import decode
 from bitspike.errors import check_name, refuse
+from bitspike.kernels.cpu.subnormal import flushed
 from bitspike.layers.ends import frozen, lengths_of
 from bitspike.layers.norm import several_processes
 from bitspike.learners.base import Learner
@@ -109,6 +110,7 @@ class OnlineLearner(Learner):
             return F.smooth_l1_loss(readout, wanted, reduction=reduction)
         return F.cross_entropy(self.with_margins(readout), targets, weight=weights, reduction=reduction)
 
+    @flushed()
     def fit_batch(
         self,
         events: Tensor,

@@ -70,7 +70,8 @@ class _Rates(torch.autograd.Function):
         slope = empty((count if keeps else 0,), torch.float32)
         keys = [np.uint32(word) for word in words]
         given: list[Any] = [array(x), y.numpy(), slope.numpy(), int(keeps), kind, *keys, constants]
-        threads.run(flushed()(lambda lo, hi: loops.rates(lo, hi, *given)), -(-count // (2 * HALF)), count, lanes=1)
+        with flushed():
+            threads.run(lambda lo, hi: loops.rates(lo, hi, *given), -(-count // (2 * HALF)), count, lanes=1)
         ctx.save_for_backward(slope)
         ctx.dtype = x.dtype
         return y
@@ -84,7 +85,8 @@ class _Rates(torch.autograd.Function):
         (slope,) = ctx.saved_tensors
         gx = empty(tuple(slope.shape), ctx.dtype)
         arrays = (grads[0].float().contiguous().numpy(), slope.numpy(), array(gx))
-        threads.run(flushed()(lambda lo, hi: loops.times(lo, hi, *arrays)), slope.numel(), slope.numel())
+        with flushed():
+            threads.run(lambda lo, hi: loops.times(lo, hi, *arrays), slope.numel(), slope.numel())
         return gx, None, None, None
 
 

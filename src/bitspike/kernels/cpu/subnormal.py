@@ -1,7 +1,8 @@
-"""Numbers too small to be normal ones (below 1.2e-38 in single precision) count as 0 while a loop runs.
+"""Numbers too small to be normal ones (below 1.2e-38 in single precision) as 0.
 
-Traces that decay and chances near 0 come to such numbers, and their squares do sooner. Intel's processors take some
-150 cycles for each operation on one; as 0 they cost what others cost, and change no sum that holds a number of use.
+Traces that decay, chances near 0 and gradients that vanish over time come to such numbers, and their squares do sooner.
+Intel's processors take some 150 cycles for each operation on one; as 0 they cost what others cost, and change no sum
+that holds a number of use. The mode is a thread's: helpers of `threads` take over their caller's, OpenMP's do not.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ def is_flushed() -> bool:
 
 
 @contextmanager
-def flushed() -> Iterator[None]:
-    """Inside, the thread that entered takes subnormal numbers as 0, where its processor can; then as it did before."""
+def flushed(on: bool = True) -> Iterator[None]:
+    """Inside, this thread takes subnormal numbers as 0 (on: False: as they are), where its processor can."""
     before = is_flushed()
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(on)
     try:
         yield
     finally:

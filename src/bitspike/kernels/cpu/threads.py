@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 from bitspike.kernels.cpu.allowance import Allowance
+from bitspike.kernels.cpu.subnormal import flushed, is_flushed
 
 SMALL = 40_000  # values; below, waking a thread costs more than it saves
 LANES = 16  # ranges begin at whole vectors
@@ -129,6 +130,7 @@ class _Job:
 
     def __init__(self, function: Function, chunks: Share) -> None:
         self.function, self.chunks = function, chunks
+        self.flushed = is_flushed()
         self.errors: list[BaseException] = []
         self._numbers, self._done = itertools.count(), itertools.count(1)
         self._over = threading.Lock()
@@ -141,7 +143,8 @@ class _Job:
             lo, hi = self.chunks[number]
             try:
                 if not self.errors:
-                    self.function(lo, hi)
+                    with flushed(self.flushed):
+                        self.function(lo, hi)
             except BaseException as error:  # the caller's: it must not end a helper, nor leave through C
                 self.errors.append(error)
             indices += hi - lo

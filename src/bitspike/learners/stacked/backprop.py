@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from bitspike.errors import refuse
+from bitspike.kernels.cpu.subnormal import flushed
 from bitspike.layers.filled import filled_up
 from bitspike.learners.backprop import BackpropLearner
 from bitspike.learners.stacked.rows import part, put_back, rows_of, together
@@ -32,6 +33,7 @@ class BackpropStack(Stack):
         found: Tensor = self.model(events)
         return found
 
+    @flushed()
     def fit(
         self, numbers: Sequence[int], events: Sequence[Tensor], targets: Sequence[Tensor]
     ) -> list[dict[str, float]]:

@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_map
 
 from bitspike.coding.decoding import decode
+from bitspike.kernels.cpu.subnormal import flushed
 from bitspike.learners.online import OnlineLearner
 from bitspike.learners.stacked.rows import part, put_back, rows_of, together
 from bitspike.learners.stacked.stack import Stack
@@ -32,6 +33,7 @@ class OnlineStack(Stack):
         """See `Stack`."""
         return self.learner.readouts(events)
 
+    @flushed()
     def fit(
         self, numbers: Sequence[int], events: Sequence[Tensor], targets: Sequence[Tensor]
     ) -> list[dict[str, float]]:
