@@ -28,7 +28,7 @@ from bitspike.kernels import cache
 from bitspike.kernels.cpu.compiled import compiled
 from bitspike.products import table
 
-LONGEST, MOST = 10.0, 2 << 20  # seconds of work on one mutant; kilobytes of memory
+LONGEST, MOST = 10.0, 2 << 30  # seconds of work on one mutant; bytes of memory
 PATIENCE = 6  # times as long, where it waits for something
 TIMES = {"float32": 2.0, "int8": 1.0}
 Draw = random.Random
