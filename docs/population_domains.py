@@ -3,9 +3,10 @@
     python docs/population_domains.py [--domains cartpole translation gan] [--runs 3] [--work runs/domains]
                                       [--out results]
 
-Each run is the example's own command (`examples/population/`), so that it goes on where it was stopped; random search
-is the best of four members that keep their first values, which are those of the population. The score compared is that
-of the best member at the end on what members were measured on, `test` what it reaches on what nobody has seen. Writes
+Each run is the example's own command (`examples/population/`), so that it goes on where it was stopped; what it came to
+is kept in results/studies. Random search is the best of four members that keep their first values, which are those of
+the population. The score compared is that of the best member at the end on what members were measured on, `test` what
+it reaches on what nobody has seen. Writes
 population-cartpole.json (with the harder task under "harder"), population-translation.json and population-gan.json.
 Hours: about 5 minutes a member of CartPole, 10 of the harder task, 15 of translation, 8 of the DCGAN, on a core of its
 own. Wants the extra `domains`, and BITSPIKE_DATA with MNIST and multi30k.
@@ -37,15 +38,18 @@ REPLAY = 12_000  # updates of the best schedule, stretched
 
 
 def run(task: str, strategy: str, seed: int, work: Path, more: list[str]) -> dict[str, Any]:
-    """result.json of one command, which is run where there is none yet."""
+    """What one command came to: its record, its result.json, or it is run."""
     file, told, _ = TASKS[task]
     out = work / f"{task}-{strategy}-{seed}"
-    if not (out / "result.json").exists():
-        command = [sys.executable, str(EXAMPLES / f"{file}.py"), "--strategy", strategy, "--out", str(out)]
-        print(f"{out}", flush=True)
-        subprocess.run([*command, "--seed", str(seed), *told, *more], check=True)
-    found: dict[str, Any] = json.loads((out / "result.json").read_text())
-    return found
+
+    def made() -> dict[str, Any]:
+        if not (out / "result.json").exists():
+            command = [sys.executable, str(EXAMPLES / f"{file}.py"), "--strategy", strategy, "--out", str(out)]
+            print(f"{out}", flush=True)
+            subprocess.run([*command, "--seed", str(seed), *told, *more], check=True)
+        return dict(json.loads((out / "result.json").read_text()))
+
+    return study.kept_in(study.RECORDS / "domains" / f"{out.name}.json", {"told": told, "seed": seed}, made)
 
 
 def of_task(task: str, runs: int, work: Path, more: list[str]) -> dict[str, Any]:
@@ -89,14 +93,17 @@ def translation(runs: int, work: Path) -> dict[str, Any]:
     """Translation, and the best schedule again, for longer."""
     found = of_task("translation", runs, work, [])
     best = max(range(runs), key=lambda seed: found["pbt"][seed])
-    if not (work / "replay.json").exists():
-        kept = run("translation", "population", best, work, [])
+    schedule = run("translation", "population", best, work, [])["schedule"]
+
+    def made() -> dict[str, Any]:
         sys.path.insert(0, str(EXAMPLES))
         from translation import Translator, replayed
 
         member = Translator(Path(os.environ.get("BITSPIKE_DATA", ".")) / "multi30k", best)
-        (work / "replay.json").write_text(json.dumps(replayed(member, kept["schedule"], REPLAY)))
-    curve = json.loads((work / "replay.json").read_text())
+        return {"curve": replayed(member, schedule, REPLAY)}
+
+    asked = {"schedule": schedule, "updates": REPLAY, "seed": best}
+    curve = study.kept_in(study.RECORDS / "domains" / "translation-replayed.json", asked, made)["curve"]
     reached = max(score for _, score in curve)
     return found | {"headline": f"{found['headline']}; replayed for longer, BLEU {reached:.2f} on test 2016",
                     "replay": curve}  # fmt: skip

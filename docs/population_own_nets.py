@@ -13,7 +13,8 @@ beside it ("scheduled"), since a person would have that for nothing. Scores are 
 right class (value) on validation, more being better; `test` is what the same networks reach as they are shipped. Then
 each population's schedule is trained from scratch with a seed that it was not chosen for, and so are the values that it
 ended with, held constant. Writes population-mnist-bayes.json, population-hybrid.json and population-own-data.json; goes
-on where it was stopped. Three hours of one core; wants BITSPIKE_DATA with MNIST and the folder series.
+on where it was stopped, from records in results/studies where runs are gone. Three hours of one core; wants
+BITSPIKE_DATA with MNIST and the folder series.
 """
 
 from __future__ import annotations
@@ -78,19 +79,10 @@ def pairs(recipe: str, work: Path, runs: int, overrides: list[str], scheduled: l
     arms = {"pbt": overrides, "random": overrides + RANDOM}
     if scheduled is not None:
         arms["scheduled"] = scheduled + RANDOM
-    found = {
-        arm: [study.evolved(recipe, work / f"{arm}-{seed}", told, seed) for seed in range(runs)]
-        for arm, told in arms.items()
-    }
-    scores = {arm: [score(run) for run in one] for arm, one in found.items()}
-    tests = {arm: [tested(run) for run in one] for arm, one in found.items()}
-    replays, helds = [], []
-    for seed, run in enumerate(found["pbt"]):
-        again, held = work / f"replayed-{seed}", work / f"held-{seed}"
-        done = (again / "result.json").exists()
-        replays.append(bitspike.load(again) if done else bitspike.replay(run, again, seed=seed + FRESH, overwrite=True))
-        helds.append(study.trained(str(run.path / "recipe.toml"), held, [], seed + FRESH))
-    schedule = {"replayed": [tested(run) for run in replays], "held": [tested(run) for run in helds]}
+    found = [pair(recipe, work, arms, seed) for seed in range(runs)]
+    scores = {arm: [one["arms"][arm]["score"] for one in found] for arm in arms}
+    tests = {arm: [one["arms"][arm]["test"] for one in found] for arm in arms}
+    schedule = {what: [one[what] for one in found] for what in ("replayed", "held")}
     against = {arm: study.gain(scores["pbt"], scores[arm]) for arm in arms if arm != "pbt"}
     return {
         **scores,
@@ -98,8 +90,29 @@ def pairs(recipe: str, work: Path, runs: int, overrides: list[str], scheduled: l
         **({"ahead_of_scheduled": against["scheduled"]} if scheduled is not None else {}),
         "test": tests | {"difference": study.gain(tests["pbt"], tests["random"])},
         "schedule": schedule | {"difference": study.gain(schedule["replayed"], schedule["held"])},
-        "schedules": [json.loads((run.path / "population.json").read_text()).get("schedule") for run in found["pbt"]],
+        "schedules": [one["schedule"] for one in found],
+        "environment": found[0]["environment"],
     }
+
+
+def pair(recipe: str, work: Path, arms: dict[str, list[str]], seed: int) -> dict[str, Any]:
+    """What the arms come to with one seed, and the population's schedule and last values with another."""
+
+    def made() -> dict[str, Any]:
+        runs = {arm: study.evolved(recipe, work / f"{arm}-{seed}", told, seed) for arm, told in arms.items()}
+        best, again, held = runs["pbt"], work / f"replayed-{seed}", work / f"held-{seed}"
+        done = (again / "result.json").exists()
+        replayed = bitspike.load(again) if done else bitspike.replay(best, again, seed=seed + FRESH, overwrite=True)
+        return {
+            "arms": {arm: {"score": score(run), "test": tested(run)} for arm, run in runs.items()},
+            "replayed": tested(replayed),
+            "held": tested(study.trained(str(best.path / "recipe.toml"), held, [], seed + FRESH)),
+            "schedule": json.loads((best.path / "population.json").read_text()).get("schedule"),
+            "environment": study.environment_of(best),
+        }
+
+    hashes = {arm: study.hash_of(recipe, told, seed) for arm, told in arms.items()}
+    return study.kept_in(study.RECORDS / "own-nets" / f"{work.name}-{seed}.json", {"recipe_hashes": hashes}, made)
 
 
 def said(name: str, found: dict[str, Any]) -> str:

@@ -4,7 +4,8 @@
 
 Pairs of one seed: population and random search have the same first values, members, updates and reference, and both
 hand back their front. Hypervolume is measured on validation, where the front was found, and again on test, of the same
-networks as they are shipped. Writes population-pareto.json; goes on where it was stopped.
+networks as they are shipped. Writes population-pareto.json; goes on where it was stopped, from records in
+results/studies where runs are gone.
 """
 
 from __future__ import annotations
@@ -41,15 +42,21 @@ SETS: dict[str, tuple[str, list[str]]] = {
 
 
 def tuned(recipe: str, out: Path, overrides: list[str], seed: int) -> dict[str, Any]:
-    """The front of the population in folder `out`: read back, gone on with, or evolved."""
-    study.evolved(recipe, out, overrides, seed)
-    front: dict[str, Any] = json.loads((out / "population.json").read_text())["front"]
-    results = [
-        json.loads((out / "front" / str(row["member"]) / "result.json").read_text()) for row in front["networks"]
-    ]
-    tested = [(r["test"]["nll"], totals(r["energy"])["network"]) for r in results]
-    return front | {"test": hypervolume(tested, front["reference"]), "tested": tested,
-                    "accuracy": [result["test"]["accuracy"] for result in results]}  # fmt: skip
+    """The front of the population in folder `out`: read from its record, or the run is, gone on with, or evolved."""
+
+    def made() -> dict[str, Any]:
+        run = study.evolved(recipe, out, overrides, seed)
+        front: dict[str, Any] = json.loads((out / "population.json").read_text())["front"]
+        results = [
+            json.loads((out / "front" / str(row["member"]) / "result.json").read_text()) for row in front["networks"]
+        ]
+        tested = [(r["test"]["nll"], totals(r["energy"])["network"]) for r in results]
+        return front | {"test": hypervolume(tested, front["reference"]), "tested": tested,
+                        "accuracy": [result["test"]["accuracy"] for result in results],
+                        "environment": study.environment_of(run)}  # fmt: skip
+
+    asked = {"recipe_hash": study.hash_of(recipe, overrides, seed), "seed": seed}
+    return study.kept_in(study.RECORDS / "pareto" / f"{out.name}.json", asked, made)
 
 
 def of_set(name: str, runs: int, work: Path) -> dict[str, Any]:
@@ -68,6 +75,7 @@ def of_set(name: str, runs: int, work: Path) -> dict[str, Any]:
         "networks": {strategy: [len(front["networks"]) for front in fronts] for strategy, fronts in found.items()},
         "test": tests | {"difference": study.gain(tests["pbt"], tests["random"])},
         "reference": found["pbt"][0]["reference"],
+        "environment": found["pbt"][0]["environment"],
         "fronts": {strategy: [
             [{"validation": row["point"], "test": list(point), "accuracy": accuracy}
              for row, point, accuracy in zip(front["networks"], front["tested"], front["accuracy"], strict=True)]

@@ -78,44 +78,59 @@ def measured(
     more: Callable[[Any], Any] | None = None, records: Path = RECORDS,
 ) -> Measured:  # fmt: skip
     """What `make` (`trained`, `federated`) comes to, read from its record if that is of the same recipe and seed."""
-    file, asked = _asked(recipe, out, overrides, seed, records)
-    if (known := _known(file, asked)) is not None:
-        return known
-    if file.exists():
-        print(f"{file}: of another recipe or seed, measured again", flush=True)
-    run = make(recipe, out, overrides, seed)
-    correct = right(run).bool()
-    kept = ("shipped", "seconds")
-    found = asked | {
-        "result": {key: value for key, value in run.result.items() if key.startswith("test") or key in kept},
-        "recipe": run.recipe.resolved(),
-        "environment": run.environment,
-        "right": {"examples": len(correct), "bits": np.packbits(correct.numpy()).tobytes().hex()},
-        "more": None if more is None else more(run),
-    }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, found)
-    return _read(json.loads(file.read_text()))
+
+    def made() -> dict[str, Any]:
+        run = make(recipe, out, overrides, seed)
+        correct = right(run).bool()
+        kept = ("shipped", "seconds")
+        return {
+            "result": {key: value for key, value in run.result.items() if key.startswith("test") or key in kept},
+            "recipe": run.recipe.resolved(),
+            "environment": run.environment,
+            "right": {"examples": len(correct), "bits": np.packbits(correct.numpy()).tobytes().hex()},
+            "more": None if more is None else more(run),
+        }
+
+    return _read(kept_in(*_asked(recipe, out, overrides, seed, records), made))
 
 
 def recorded(
     recipe: str, out: Path, overrides: Sequence[str], seed: int = 0, records: Path = RECORDS
 ) -> Measured | None:
     """What the record says, None where there is none of this recipe and seed."""
-    return _known(*_asked(recipe, out, overrides, seed, records))
+    found = _known(*_asked(recipe, out, overrides, seed, records))
+    return None if found is None else _read(found)
+
+
+def kept_in(file: Path, asked: dict[str, Any], made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `made` comes to, read from `file` where that is of what is asked, or else written there with it."""
+    if (known := _known(file, asked)) is not None:
+        return known
+    if file.exists():
+        print(f"{file}: of something else, measured again", flush=True)
+    found = asked | made()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, found)
+    return dict(json.loads(file.read_text()))
 
 
 def _asked(recipe: str, out: Path, overrides: Sequence[str], seed: int, records: Path) -> tuple[Path, dict[str, Any]]:
     """The record's file, and what it must be of."""
     file = records / out.parent.name / f"{out.name}.json"
-    return file, {"recipe_hash": bitspike.load_recipe(recipe, overrides, seed).recipe_hash(), "seed": seed}
+    return file, {"recipe_hash": hash_of(recipe, overrides, seed), "seed": seed}
 
 
-def _known(file: Path, asked: dict[str, Any]) -> Measured | None:
+def hash_of(recipe: str, overrides: Sequence[str], seed: int) -> str:
+    """What names a recipe with its overrides."""
+    return bitspike.load_recipe(recipe, overrides, seed).recipe_hash()
+
+
+def _known(file: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """What a file holds, if it is of what is asked."""
     if not file.exists():
         return None
-    found = json.loads(file.read_text())
-    return _read(found) if {key: found[key] for key in asked} == asked else None
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found if {key: found.get(key) for key in asked} == asked else None
 
 
 def _read(found: dict[str, Any]) -> Measured:

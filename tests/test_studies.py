@@ -50,3 +50,16 @@ def test_a_record_of_another_recipe_or_seed_is_not_taken(tmp_path, study, change
 
     study.measured(asked, "digits-full", out, [*TOLD, *changes], seed, None, records)
     assert study.measured(None, "digits-full", out, [*TOLD, *changes], seed, None, records).result["seconds"] > 0
+
+
+def test_what_is_kept_is_of_what_was_asked(tmp_path, study):
+    file, made = tmp_path / "study" / "pair-0.json", []
+
+    def make():
+        made.append(len(made))
+        return {"score": made[-1]}
+
+    assert study.kept_in(file, {"seed": 0}, make) == {"seed": 0, "score": 0}
+    assert study.kept_in(file, {"seed": 0}, make) == {"seed": 0, "score": 0}
+    assert study.kept_in(file, {"seed": 0, "told": ["a"]}, make) == {"seed": 0, "told": ["a"], "score": 1}
+    assert made == [0, 1]
