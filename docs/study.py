@@ -6,6 +6,7 @@ to a small file beside the results, so that a study goes on elsewhere, and its s
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -109,6 +110,7 @@ def kept_in(file: Path, asked: dict[str, Any], made: Callable[[], dict[str, Any]
     if file.exists():
         print(f"{file}: of something else, measured again", flush=True)
     found = asked | made()
+    gc.collect()  # a run and its data may hold each other, and the next one wants their memory
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, found)
     return dict(json.loads(file.read_text()))
