@@ -203,6 +203,8 @@ def collected(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         for beside in ("", ", kept"):
             gain = right[seldom] - right[often + beside]
             differences[f"error of K' 2{beside} below that of K' 8 at r {r}"] = bootstrap(gain)
+        often, seldom = (f"r {r}, K' {k}, tau {tau}, kept" for k, tau in (pairs[0], pairs[2]))
+        differences[f"loss of K' 1, kept below that of K' 4, kept at r {r}"] = bootstrap(final[often] - final[seldom])
     arms = {
         arm: {
             "iterations": [at for at, _ in runs[0]["curve"]],

@@ -87,12 +87,17 @@ def measured(
         return {
             "result": {key: value for key, value in run.result.items() if key.startswith("test") or key in kept},
             "recipe": run.recipe.resolved(),
-            "environment": run.environment,
+            "environment": run.environment | {"data": _in_short(run.environment["data"])},
             "right": {"examples": len(correct), "bits": np.packbits(correct.numpy()).tobytes().hex()},
             "more": None if more is None else more(run),
         }
 
     return _read(kept_in(*_asked(recipe, out, overrides, seed, records), made))
+
+
+def _in_short(data: dict[str, Any]) -> dict[str, Any]:
+    """Without what was measured for each pixel."""
+    return {key: value for key, value in data.items() if key != "form"}
 
 
 def recorded(
