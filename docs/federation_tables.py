@@ -64,19 +64,20 @@ def exchange(names: Sequence[str]) -> str:
             one = arms[arm]
             accuracy = between(one["accuracy"], 100, 1)
             cells += [f"{one['bits_up'] / 1e6:.1f}", between(one["loss"][-1]), accuracy]
-        lines.append([arm.replace("tau", "every"), *cells])
+        lines.append([arm.replace("tau never", "never").replace("tau", "every"), *cells])
     return spike_tables.markdown(lines)
 
 
 def orderings(names: Sequence[str]) -> str:
-    """The published orderings: paired differences, and whether the interval lies below 0."""
+    """Orderings: paired differences, losses in nats and errors in points, and whether the interval lies below 0."""
     found = spike_tables.read("fl-snn")
     if found is None:
         return ""
     sets = {name: found["sets"][name]["differences"] for name in names if name in found["sets"]}
-    lines = [["published", *(f"`{name}`" for name in sets)]]
+    lines = [["ordering", *(f"`{name}`" for name in sets)]]
     for key in next(iter(sets.values())):
-        cells = [f"{signed(one[key])}: {'holds' if one[key]['high'] < 0 else 'not shown'}" for one in sets.values()]
+        told = points if key.startswith("error") else signed
+        cells = [f"{told(one[key])}: {'holds' if one[key]['high'] < 0 else 'not shown'}" for one in sets.values()]
         lines.append([key, *cells])
     return spike_tables.markdown(lines)
 
