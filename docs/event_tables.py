@@ -49,9 +49,7 @@ def signed_differences(names: Sequence[str]) -> str:
     for metric, label in (("scaled_nll", "NLL scaled"), ("scaled_ece", "ECE scaled"), ("ece", "ECE")):
         for pair in pairs:
             each = [found["sets"][name]["calibration"][pair][metric] for name in names]
-            lines.append(
-                [f"{label}, {pair}", *(f"{d['mean']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})" for d in each)]
-            )
+            lines.append([f"{label}, {pair}", *(spike_tables.within(one, "+.3f") for one in each)])
     return spike_tables.markdown(lines)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import spike_tables
 from event_tables import spread
-from spike_tables import points
+from spike_tables import points, within
 
 SKEWED = {
     "mean": "Adam, plain mean",
@@ -24,16 +24,10 @@ UPLINKS = {
 SPIKING = {"snn": "spiking", "ann": "same layers", "ann-reference": "the code's"}
 
 
-def signed(found: dict[str, float], digits: int = 2) -> str:
-    """A difference and its interval."""
-    middle, low, high = (f"{found[key]:+.{digits}f}" for key in ("mean", "low", "high"))
-    return f"{middle} ({low} to {high})"
-
-
-def between(found: dict[str, float], factor: float = 1, digits: int = 2) -> str:
-    """A mean and its interval."""
-    middle, low, high = (f"{factor * found[key]:.{digits}f}" for key in ("mean", "low", "high"))
-    return f"{middle} ({low} to {high})"
+def of_sets(names: Sequence[str], part: str) -> dict[str, Any]:
+    """A part of FL-SNN's results by set; {} where it was not measured yet."""
+    found = spike_tables.read("fl-snn")
+    return {} if found is None else {name: found["sets"][name][part] for name in names if name in found["sets"]}
 
 
 def skew(_: Sequence[str]) -> str:
@@ -45,7 +39,7 @@ def skew(_: Sequence[str]) -> str:
     for arm, label in SKEWED.items():
         one = found[arm]
         against = next((value for key, value in found.items() if key.startswith(f"{arm}_minus_")), None)
-        minus = ["", ""] if against is None else [points(against), signed(against["nll"])]
+        minus = ["", ""] if against is None else [points(against), within(against["nll"])]
         name = f"{label} (tau = {one['chosen']:g})" if arm == "margins" else label
         lines.append([name, spread(one["spread"]["accuracy"], 100, 1), spread(one["spread"]["nll"], 1, 2), *minus])
     return spike_tables.markdown(lines)
@@ -53,30 +47,28 @@ def skew(_: Sequence[str]) -> str:
 
 def exchange(names: Sequence[str]) -> str:
     """Two devices that see one digit each: loss and accuracy at the end by what they exchange, and how often."""
-    found = spike_tables.read("fl-snn")
-    if found is None:
+    sets = of_sets(names, "arms")
+    if not sets:
         return ""
-    sets = {name: found["sets"][name]["arms"] for name in names if name in found["sets"]}
     lines = [["exchange", *(f"`{name}`: {what}" for name in sets for what in ("Mbit up", "nats", "accuracy %"))]]
     for arm in next(iter(sets.values())):
         cells = []
         for arms in sets.values():
             one = arms[arm]
-            accuracy = between(one["accuracy"], 100, 1)
-            cells += [f"{one['bits_up'] / 1e6:.1f}", between(one["loss"][-1]), accuracy]
+            accuracy = within(one["accuracy"], ".1f", 100)
+            cells += [f"{one['bits_up'] / 1e6:.1f}", within(one["loss"][-1], ".2f"), accuracy]
         lines.append([arm.replace("tau never", "never").replace("tau", "every"), *cells])
     return spike_tables.markdown(lines)
 
 
 def orderings(names: Sequence[str]) -> str:
     """Orderings: paired differences, losses in nats and errors in points, and whether the interval lies below 0."""
-    found = spike_tables.read("fl-snn")
-    if found is None:
+    sets = of_sets(names, "differences")
+    if not sets:
         return ""
-    sets = {name: found["sets"][name]["differences"] for name in names if name in found["sets"]}
     lines = [["ordering", *(f"`{name}`" for name in sets)]]
     for key in next(iter(sets.values())):
-        told = points if key.startswith("error") else signed
+        told = points if key.startswith("error") else within
         cells = [f"{told(one[key])}: {'holds' if one[key]['high'] < 0 else 'not shown'}" for one in sets.values()]
         lines.append([key, *cells])
     return spike_tables.markdown(lines)

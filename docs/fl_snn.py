@@ -17,14 +17,14 @@ seeds) of the paired difference has one sign. Run: python docs/fl_snn.py (needs 
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from study import RECORDS
+from study import RECORDS, kept_in
 
 from bitspike.data import load
 from bitspike.data.base import DataSet, Split
@@ -170,7 +170,6 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=RECORDS / "fl-snn")
     parser.add_argument("--out", type=Path, default=Path("results/fl-snn.json"))
     asked = parser.parse_args()
-    asked.runs.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {"orderings": {}, "sets": {}, "seeds": asked.seeds}
     for name in asked.sets:
         found: dict[str, list[dict[str, Any]]] = {}
@@ -178,9 +177,8 @@ def main() -> None:
             data = two_digits(name, seed)
             for arm, (hidden, filters, tau, missing) in ARMS.items():
                 file = asked.runs / f"{name}-{arm}-{seed}.json".replace("/", "-").replace(" ", "-").replace("'", "")
-                if not file.exists():
-                    write_json(file, learned(data, name, seed, hidden, filters, tau, asked.points, missing))
-                found.setdefault(arm, []).append(json.loads(file.read_text()))
+                made = partial(learned, data, name, seed, hidden, filters, tau, asked.points, missing)
+                found.setdefault(arm, []).append(kept_in(file, {}, made))
                 print(name, seed, arm, found[arm][-1]["curve"][-1], found[arm][-1]["accuracy"], flush=True)
         recipe = recipe_of(name, asked.seeds[-1], 16, 1, 8 * SLICE)
         where = environment(data, recipe, "cpu", "32-true", 1)

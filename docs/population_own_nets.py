@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import own_data_table
+import spike_tables
 import study
 
 import bitspike
@@ -129,7 +130,7 @@ def within(difference: dict[str, Any]) -> str:
     """A difference with its interval."""
     if difference["low"] is None:
         return f"{difference['mean']:+.3g} (one pair)"
-    return f"{difference['mean']:+.3g} ({difference['low']:+.3g} to {difference['high']:+.3g})"
+    return spike_tables.within(difference, "+.3g")
 
 
 def finished(name: str, found: dict[str, Any]) -> dict[str, Any]:

@@ -28,10 +28,15 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
+def within(found: dict[str, float], form: str = "+.2f", factor: float = 1) -> str:
+    """A mean, or a difference, and its interval; form: of each number."""
+    middle, low, high = (f"{factor * found[key]:{form}}" for key in ("mean", "low", "high"))
+    return f"{middle} ({low} to {high})"
+
+
 def points(found: dict[str, float], digits: int = 1) -> str:
     """A difference of accuracies in points, and its interval."""
-    middle, low, high = (f"{100 * found[key]:+.{digits}f}" for key in ("mean", "low", "high"))
-    return f"{middle} ({low} to {high})"
+    return within(found, f"+.{digits}f", 100)
 
 
 def _beside_none(text: str, cell: dict[str, Any]) -> str:
