@@ -1,30 +1,28 @@
-"""The command in a process of its own: several command lines one after the other, for one start of the interpreter."""
+"""The command in processes of its own, forked from one that has imported what a start of it takes seconds for."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import io
+import multiprocessing
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-# What `main` does but for its end, which closes the streams and leaves.
-SCRIPT = """
-import contextlib, io, json, sys
-from bitspike.cli.app import _run
-done = []
-for arguments in json.loads(sys.argv[1]):
-    sys.argv[1:] = arguments
-    out, said = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
-        code = _run()
-    done.append((code, out.getvalue(), said.getvalue()))
-sys.stdout.write(json.dumps(done))
-"""
+# Modules that most command lines come to import.
+PRELOADED = [
+    "bitspike.cli.app", "bitspike.cli.train", "bitspike.cli.inspect", "bitspike.run.start", "bitspike.reports.page",
+    "bitspike.learners", "lightning_fabric", "torch._dynamo", "matplotlib.backends.backend_svg", "matplotlib.figure",
+    "sklearn.datasets", "sklearn.model_selection", "scipy.optimize", "PIL.Image",
+]  # fmt: skip
+_warm = multiprocessing.get_context("forkserver")
+_warm.set_forkserver_preload(PRELOADED)
 
 
 class Done(NamedTuple):
@@ -35,17 +33,59 @@ class Done(NamedTuple):
     stderr: str
 
 
+class Started:
+    """Command lines under way in a process of their own."""
+
+    def __init__(self, lines: Sequence[Sequence[object]], cwd: Path | None) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment.pop("BITSPIKE_PLUGINS", None)
+        asked = [[str(word) for word in line] for line in lines]
+        self._told, tell = _warm.Pipe(duplex=False)
+        self.process: BaseProcess = _warm.Process(target=_run_lines, args=(asked, cwd, environment, tell))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")  # of the process that is forked, which starts with the first of these
+            self.process.start()
+        tell.close()
+
+    def done(self, seconds: float = 300) -> list[Done]:
+        """What every line came to, when all are through."""
+        assert self._told.poll(seconds), "still running"
+        found = [Done(*one) for one in self._told.recv()]
+        self.process.join()
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.join()
+
+
+def _run_lines(lines: list[list[str]], cwd: Path | None, environment: dict[str, str], tell: Connection) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    if cwd is not None:
+        os.chdir(cwd)
+    from bitspike.cli.app import _run
+
+    done = []
+    for words in lines:
+        sys.argv = ["bitspike", *words]
+        out, said = io.StringIO(), io.StringIO()
+        # What `main` does but for its end, which closes the streams and leaves.
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+            code = _run()
+        done.append((code, out.getvalue(), said.getvalue()))
+    tell.send(done)
+
+
+def start(*lines: Sequence[object], cwd: Path | None = None) -> Started:
+    """Begin command lines (without "bitspike") in a new process."""
+    return Started(lines, cwd)
+
+
 def commands(*lines: Sequence[object], cwd: Path | None = None, codes: Sequence[int] = ()) -> list[Done]:
-    """Run command lines (without "bitspike") in one new process; codes: wanted of them, 0 of all if not said."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("BITSPIKE_PLUGINS", None)
-    asked = json.dumps([[str(word) for word in line] for line in lines])
-    process = subprocess.run(
-        [sys.executable, "-c", SCRIPT, asked], cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
-        env=environment,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
-    found = [Done(*done) for done in json.loads(process.stdout)]
+    """Run command lines one after the other in one new process; codes: wanted of them, 0 of all if not said."""
+    found = start(*lines, cwd=cwd).done()
     assert [done.code for done in found] == list(codes or [0] * len(lines)), [done.stderr for done in found]
     assert not any("Traceback" in done.stderr for done in found)
     return found

@@ -12,7 +12,10 @@ from bitspike.neurons import AdaptiveLIF
 from bitspike.run.trainer import Interrupted, Trainer
 from bitspike.weights import BayesianBinary, StraightThrough, binary_parametrizations
 
-FAST = ["training.epochs=2", "training.checkpoint_seconds=0", "evaluation.draws=3", "evaluation.energy_examples=16"]
+FAST = [
+    "training.epochs=2", "training.batch=150", "training.checkpoint_seconds=0", "evaluation.draws=3",
+    "evaluation.energy_examples=16",
+]  # fmt: skip
 SMALL = {
     "digits-bntt": ["model.layers=['4c3p2', '16']", "encoder.steps=3"],
     "digits-rows-recurrent": ["model.layers=['16r', '8r']", "model.norm='bntt'"],

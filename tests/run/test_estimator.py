@@ -23,7 +23,7 @@ NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
 
 
 @pytest.mark.parametrize("kind", [SpikingClassifier, SpikingRegressor])
-@pytest.mark.parametrize("more", [{"updates": 40}, pytest.param({}, marks=pytest.mark.long)])
+@pytest.mark.parametrize("more", [{"updates": 20}, pytest.param({}, marks=pytest.mark.long)])
 def test_scikit_learns_own_checks(kind: Any, more: dict[str, Any]) -> None:
     check_estimator(kind(**more), on_skip=None)
 

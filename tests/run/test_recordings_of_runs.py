@@ -17,7 +17,7 @@ import bitspike
         ("digits-bayes", ["model.layers=['8c3','p2','20']"], {"spikes1": (8, 8, 8), "spikes3": (20,)}),
         (
             "two-moons-bayes",
-            ["model.layers=['30','20']", "data.options={train_size=60,test_size=150}"],
+            ["model.layers=['30','20']", "data.options={train_size=60,test_size=150}", "encoder.steps=30"],
             {"layers.0": (30,), "layers.1": (20,)},
         ),
     ],

@@ -17,6 +17,8 @@ from bitspike.run.assemble import build_encoder, build_learner, build_model, for
 from bitspike.run.batches import Batches
 from bitspike.run.recipe_files import load_recipe
 
+from ..commands import commands
+
 OVERRIDES = ["encoder={name='rate', steps=4}", "training.batch=25", "model.layers=['48', '32']"]
 
 
@@ -49,9 +51,9 @@ def _process(rank: int, folder: str, recipe: str, count: int) -> None:
 @pytest.mark.parametrize("recipe", [pytest.param("digits-st", marks=pytest.mark.long), "digits-bayes"])
 def test_two_processes_equal_one(recipe, tmp_path):
     call = f"_process(int(sys.argv[1]), {str(tmp_path)!r}, {recipe!r}, 20)"
-    script = f"from test_several_processes import _process; import sys; {call}"
+    script = f"from tests.run.test_several_processes import _process; import sys; {call}"
     command = [sys.executable, "-c", script]
-    pair = [subprocess.Popen([*command, str(rank)], cwd=Path(__file__).parent) for rank in (0, 1)]
+    pair = [subprocess.Popen([*command, str(rank)], cwd=Path(__file__).parents[2]) for rank in (0, 1)]
     losses, _ = updates(recipe, torch.float64, 20)
     _, gradients = updates(recipe, torch.float32, 1)
     assert [p.wait(timeout=240) for p in pair] == [0, 0]
@@ -73,17 +75,28 @@ def test_draws_are_named_not_counted():
     assert not torch.equal(torch.rand(4, generator=generator("1")), torch.rand(4, generator=generator(1)))
 
 
-def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("bitspike")), "train", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+SMALL = [
+    "--set",
+    "training.checkpoint_seconds=0",
+    "--set",
+    "model.layers=['16']",
+    "--set",
+    "encoder.steps=4",
+    "--device",
+    "cpu",
+]
+
+
+def begun(recipe: str, *more: str, cwd: Path) -> subprocess.Popen[str]:
+    """The command on two processes, from a script, as they need it."""
+    command = [str(Path(sys.executable).with_name("bitspike")), "train", recipe, *SMALL, "--processes", "2", *more]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_process_that_dies_ends_the_other_in_one_line_and_the_run_resumes(tmp_path):
-    small = ["--set", "training.checkpoint_seconds=0", "--set", "model.layers=['16']", "--device", "cpu"]
-    command = [str(Path(sys.executable).with_name("bitspike")), "train", "digits-st", *small, "--processes", "2"]
-    first = subprocess.Popen([*command, "--epochs", "300"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    first = begun("digits-st", "--epochs", "6", cwd=tmp_path)
     assert first.stderr is not None
-    assert any("epoch 1 " in line for line in first.stderr)
+    assert any("epoch 2 " in line for line in first.stderr)
     (other,) = map(int, Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split())
     os.kill(other, signal.SIGKILL)
     said = first.communicate(timeout=60)[1]
@@ -93,19 +106,21 @@ def test_a_process_that_dies_ends_the_other_in_one_line_and_the_run_resumes(tmp_
         "bitspike: process 1 of 2 ended (signal SIGKILL); 'runs/digits-st' keeps its last checkpoint, and --resume "
         "goes on from it"
     )
-    stored = tmp_path / "runs" / "digits-st" / "recipe.toml"
-    stored.write_text(stored.read_text().replace("epochs = 300", "epochs = 2"))
-    refused = run_command("digits-st", *small, "--epochs", "2", "--resume", cwd=tmp_path)
+    folder = tmp_path / "runs" / "digits-st"
+    (refused,) = commands(["train", "digits-st", *SMALL, "--epochs", "6", "--resume"], cwd=tmp_path, codes=[2])
     assert "--resume: processes: got 1, wanted what the run began with, 2" in refused.stderr
+    resumed = begun("digits-st", "--epochs", "6", "--resume", cwd=tmp_path)
+    printed, said = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, said
+    assert "epoch 1 " not in said
+    assert printed.count("digits-st") == 1
+    assert (folder / "report.html").exists()
 
 
-def test_the_command_trains_on_two_processes_and_the_online_rule_refuses(tmp_path):
-    small = ["--set", "training.epochs=1", "--set", "model.layers=['16']", "--device", "cpu", "--processes", "2"]
-    done = run_command("digits-st", *small, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("digits-st") == 1
-    assert (tmp_path / "runs" / "digits-st" / "report.html").exists()
-    refused = run_command("two-moons-st", *small, cwd=tmp_path)
+@pytest.mark.long
+def test_the_online_rule_refuses_several_processes(tmp_path):
+    refused = begun("two-moons-st", cwd=tmp_path)
+    said = refused.communicate(timeout=300)[1]
     assert refused.returncode == 2
-    assert "learner rule 'online': got several processes, wanted one process" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    assert "learner rule 'online': got several processes, wanted one process" in said
+    assert "Traceback" not in said

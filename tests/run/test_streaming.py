@@ -16,11 +16,17 @@ from bitspike.run.recipe_files import parse_recipe
 from ..commands import commands
 
 SMALL = ["training.epochs=1", "model.layers=['16']"]
+SHORT = "{train_size=60, validation=20, test_size=20}"
 RUNS = {
     "digits-bayes": [*SMALL, "evaluation.ship='ensemble'", "evaluation.draws=3"],
-    "two-moons-bayes": [*SMALL, "encoder.steps=30", "evaluation.ship='map'", "data.options.train_size=60"],
+    "two-moons-bayes": [
+        *SMALL,
+        "encoder.steps=30",
+        "evaluation.ship='map'",
+        "data.options={train_size=60, test_size=60}",
+    ],
     "digits-rows-hybrid": ["training.epochs=1", "model.hidden=8"],
-    "mackey-glass-hybrid": ["training.epochs=1", "model.hidden=8", "data.options.train_size=60"],
+    "mackey-glass-hybrid": ["training.epochs=1", "model.hidden=8", f"data.options={SHORT}"],
 }
 
 
@@ -144,7 +150,7 @@ WINDOWS = """
 name = "windows"
 [data]
 set = "mackey-glass"
-options = { train_size = 60 }
+options = { train_size = 60, validation = 20, test_size = 20 }
 [encoder]
 name = "windows"
 steps = 100

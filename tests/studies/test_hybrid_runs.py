@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ from bitspike.errors import BitspikeError
 from bitspike.neurons import at_step
 from bitspike.reports import report
 from bitspike.studies.hybrid import chosen, hybrid_of, sweep_run
+
+from ..commands import commands
 
 STATIC = [
     "data.set='digits'", "data.shift=0", "model.layers=['8c3p2','32']", "training.epochs=6", "training.batch=32",
@@ -59,9 +59,8 @@ def test_the_sweep_of_a_run_is_stored_and_drawn(run: bitspike.Run) -> None:
 
 
 def test_the_command_sweeps_a_run_and_results_hold_it(run: bitspike.Run, tmp_path: Path) -> None:
-    command = str(Path(sys.executable).with_name("bitspike"))
     asked = ["--steps", "1", "--counts", "0.25,6", "--most", "50", "--examples", "60", "--within", "20"]
-    done = subprocess.run([command, "hybridise", str(run.path), *asked], capture_output=True, text=True, check=True)
+    done, wrong = commands(["hybridise", run.path, *asked], ["hybridise", run.path, "--steps", "x"], codes=[0, 2])
     lines = done.stdout.splitlines()
     assert lines[0].startswith("validation static")
     assert lines[4].startswith("test       1 x 6")
@@ -71,8 +70,6 @@ def test_the_command_sweeps_a_run_and_results_hold_it(run: bitspike.Run, tmp_pat
     assert stored["sweeps"] == [json.loads((run.path / "sweep.json").read_text())]
     with pytest.raises(BitspikeError, match=r"^hybridise within: got inf, wanted a share of accuracy"):
         sweep_run(run, within=math.inf)
-    wrong = subprocess.run([command, "hybridise", str(run.path), "--steps", "x"], capture_output=True, text=True)
-    assert wrong.returncode == 2
     assert wrong.stderr == "bitspike: --steps: got 'x', wanted numbers separated by commas, such as 1,2,4\n"
 
 

@@ -9,6 +9,8 @@ Source: Ioffe & Szegedy 2015; statistics over time as in tdBN (Zheng et al. 2021
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -97,6 +99,27 @@ class BatchStatistics(nn.Module):
         return (self.map_mean, self.map_var) if self.map else (self.running_mean, self.running_var)
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+def _over_processes(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]
+    return total
+
+
 class TemporalBatchNorm(BatchStatistics):
     """Normalise channel c of (T, B, C, *space) by its mean and variance over time, batch and space."""
 
@@ -122,17 +145,14 @@ class TemporalBatchNorm(BatchStatistics):
         return batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps)
 
     def _synchronised(self, x: Tensor, running_mean: Tensor, running_var: Tensor) -> Tensor:
-        # Late: not every torch has it. The gradient of this sum is the sum of the gradients.
-        from torch.distributed.nn.functional import all_reduce
-
         axes = [d for d in range(x.ndim) if d != 1]
         shape = (1, -1, *(1,) * (x.ndim - 2))
         count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
         dist.all_reduce(count)
-        mean = all_reduce(x.sum(axes)) / count
+        mean = _over_processes(x.sum(axes)) / count
         centred = x - mean.view(shape)
         # Two passes: the one-pass E[x^2] - mean^2 loses the digits that make ranks agree with one process.
-        var = all_reduce(centred.square().sum(axes)) / count
+        var = _over_processes(centred.square().sum(axes)) / count
         with torch.no_grad():
             running_mean.lerp_(mean.to(running_mean), self.momentum)
             running_var.lerp_((var * count / (count - 1).clamp_min(1)).to(running_var), self.momentum)
