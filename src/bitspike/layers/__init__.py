@@ -1,5 +1,6 @@
 """Floor 2: what stands between weights and neurons in a network over time."""
 
+from bitspike.layers.average import AveragePool
 from bitspike.layers.bntt import BNTT
 from bitspike.layers.dropout import Dropout
 from bitspike.layers.fused import Fused
@@ -14,8 +15,8 @@ from bitspike.layers.synapse import Synapse, SynapticLayer
 from bitspike.renamed import moved
 
 __all__ = [
-    "BNTT", "BatchStatistics", "ChannelScale", "Dropout", "FewBitConv2d", "FewBitLinear", "Fused", "Local2d",
-    "Recomputed", "Recurrent", "Stepwise", "Synapse", "SynapticLayer", "TemporalBatchNorm", "stepwise",
+    "BNTT", "AveragePool", "BatchStatistics", "ChannelScale", "Dropout", "FewBitConv2d", "FewBitLinear", "Fused",
+    "Local2d", "Recomputed", "Recurrent", "Stepwise", "Synapse", "SynapticLayer", "TemporalBatchNorm", "stepwise",
 ]  # fmt: skip
 
 __getattr__ = moved(

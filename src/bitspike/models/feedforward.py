@@ -24,7 +24,7 @@ from bitspike import registry
 from bitspike.draws import Key, generator
 from bitspike.errors import check_name, refuse
 from bitspike.kernels.dtypes import once
-from bitspike.layers import Dropout, FewBitConv2d, FewBitLinear, Fused, Local2d, Recurrent, Stepwise
+from bitspike.layers import AveragePool, Dropout, FewBitConv2d, FewBitLinear, Fused, Local2d, Recurrent, Stepwise
 from bitspike.layers.scale import without_norm
 from bitspike.models.setting import Setting
 from bitspike.neurons import Neuron
@@ -223,7 +223,7 @@ def feedforward(
         else:
             step = int(match["step"]) if match["step"] else None
             most = match["pool"] == "p"
-            current = pool(number, text, nn.MaxPool2d if most else nn.AvgPool2d, int(match["size"]), step)
+            current = pool(number, text, nn.MaxPool2d if most else AveragePool, int(match["size"]), step)
             kind = kind if most else "real"
     dense("readout", outputs)
     if spreads:

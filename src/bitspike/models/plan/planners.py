@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from bitspike.layers import (
     BNTT,
+    AveragePool,
     BatchStatistics,
     ChannelScale,
     Dropout,
@@ -125,7 +126,7 @@ def flatten(builder: Builder, layer: Any, name: str, source: str) -> Node:
     return Flatten(emits=builder.emits(source))
 
 
-@planner(nn.MaxPool2d, nn.AvgPool2d)
+@planner(nn.MaxPool2d, nn.AvgPool2d, AveragePool)
 def pool(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """Windows of space."""
     largest = isinstance(layer, nn.MaxPool2d)
