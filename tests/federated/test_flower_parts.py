@@ -17,7 +17,7 @@ from bitspike.federated.flower.bundle import address_of
 from bitspike.federated.flower.wire import message_of, packed, unpacked
 from bitspike.federated.flower.workers import Diary
 from bitspike.federated.messages import Message, Refused
-from bitspike.run.sockets import born, elsewhere, ended, listening
+from bitspike.run.sockets import born, elsewhere, ended, family, in_session, listening
 
 from ..commands import here
 
@@ -106,3 +106,15 @@ def test_a_process_that_outstays_is_ended_and_no_other():
         ended({one.pid: when}, 0.0)
         assert one.wait(10) == -signal.SIGKILL
         assert born(one.pid) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_who_has_lost_his_parent_is_found_by_the_session():
+    with subprocess.Popen(["sh", "-c", "sleep 60 & echo $!"], stdout=subprocess.PIPE, start_new_session=True) as one:
+        assert one.stdout is not None
+        orphan = int(one.stdout.readline())
+        one.wait(10)
+        assert orphan in in_session(one.pid) - family(one.pid)
+        assert os.getpid() not in in_session(one.pid)
+        ended({pid: born(pid) for pid in in_session(one.pid)}, 0.0)
+        assert born(orphan) is None

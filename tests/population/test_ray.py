@@ -96,7 +96,7 @@ def test_kills_of_actors_and_of_the_driver_change_nothing(alone, tmp_path, monke
 
 # Two machines of one core each. What is said at the end: codes and words of those who had no token, or another one.
 TWO_MACHINES = """
-import json, os, subprocess, sys, time
+import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
 out, home, alone, *sets = sys.argv[1:]
 if alone == "True":
@@ -104,6 +104,8 @@ if alone == "True":
     loopback_up()
 from ray.cluster_utils import Cluster
 
+# Whatever temp_dir says, the cluster's address is written there.
+Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)
 TUNE = [sys.executable, "-m", "bitspike", "tune", "tune-digits", "--engine", "ray"]
 TUNE += [word for entry in sets for word in ("--set", entry)]
 cluster = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False, "temp_dir": home + "/r"})

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 LISTENS = "0A"
+KILLED_SECONDS = 10.0
 
 
 def family(pid: int) -> set[int]:
@@ -26,6 +27,16 @@ def family(pid: int) -> set[int]:
     while new:
         new = {child for child, parent in parents.items() if parent in new} - found
         found |= new
+    return found
+
+
+def in_session(leader: int) -> set[int]:
+    """Processes of the session that a process has begun (`start_new_session`), though it and their parents are gone."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if int(entry.read_text().rpartition(")")[2].split()[3]) == leader:
+                found.add(int(entry.parent.name))
     return found
 
 
@@ -73,14 +84,22 @@ def born(pid: int) -> int | None:
 
 
 def ended(known: Mapping[int, int | None], patience: float) -> None:
-    """Wait until processes are gone; those that are not are killed, by their numbers. known: when each was `born`."""
+    """Wait until processes are gone; those that are not after `patience` seconds are killed, by their numbers.
+
+    known: when each was `born`. One that was killed is waited for, too: a large one takes a moment to go.
+    """
     until = time.monotonic() + patience
 
     def left() -> list[int]:
         return [pid for pid, when in known.items() if when is not None and born(pid) == when]
 
-    while left() and time.monotonic() < until:
-        time.sleep(0.05)
-    for pid in left():
+    def wait() -> list[int]:
+        while (still := left()) and time.monotonic() < until:
+            time.sleep(0.05)
+        return still
+
+    for pid in wait():
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + KILLED_SECONDS
+    wait()

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -18,10 +17,9 @@ from bitspike.population.ray import isolation, settings
 from bitspike.population.store import Folder
 from bitspike.population.turn import Evolution, Turn
 from bitspike.population.workers import Workers
-from bitspike.run.sockets import born, ended, family
+from bitspike.run.sockets import born, ended, in_session
 
 STOP_SECONDS = 10.0
-LOOK_SECONDS = 1.0
 MOST_STARTS = 3
 
 
@@ -46,8 +44,6 @@ class Cluster(Workers):
     ) -> None:
         super().__init__(1, folder, data, device, threads)
         self.address, self.home = address, Path()
-        self.started: dict[int, int | None] = {}
-        self.looked = 0.0
         self.told |= {"workers": count, "address": address, "digests": dict(digests)}
 
     def run(self, rules: Evolution, store: Folder, watch: Callable[[Turn], None], asked: Callable[[], None]) -> None:
@@ -62,7 +58,6 @@ class Cluster(Workers):
         known: set[str] = set()
 
         def also() -> None:
-            self._remember()
             for line in notes.read_text().splitlines() if notes.exists() else ():
                 if line not in known:
                     known.add(line)
@@ -75,23 +70,29 @@ class Cluster(Workers):
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.home)
 
-    def _remember(self) -> None:
-        """Once a second: who descends from the driver. When it is killed, nobody can tell any more."""
-        if time.monotonic() > self.looked + LOOK_SECONDS:
-            self.looked = time.monotonic()
-            self.started |= {pid: born(pid) for process, _ in self.running for pid in family(process.pid)}
-
     def _ended(self, process: Any, said: IO[bytes], deaths: int) -> int:
-        ended(self.started, 0.0)
-        self.started = {}
+        _end_session(process.pid)
         return super()._ended(process, said, deaths)
 
     def stop(self) -> None:
-        """The driver first, which ends what it has started; then, by their numbers, those that are still there."""
+        """The driver first, which ends what it has started; then those that are still there."""
+        leaders = [process.pid for process, _ in self.running]
         for process, _ in self.running:
-            known = {pid: born(pid) for pid in family(process.pid)}
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_SECONDS)
-            ended(known, 0.0)
         super().stop()
+        for leader in leaders:
+            _end_session(leader)
+
+
+def _end_session(leader: int) -> None:
+    """End all that a driver has started, directly or not; what one of them may have started meanwhile, too.
+
+    Ray's agents outlive their parents by minutes.
+    """
+    for _ in range(3):
+        known = {pid: born(pid) for pid in in_session(leader)}
+        if not any(known.values()):
+            return
+        ended(known, 0.0)
