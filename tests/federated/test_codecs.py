@@ -174,6 +174,24 @@ def test_draws_say_the_mean_without_bias_and_little_where_little_changed():
     assert float(paired.var(0).mean()) < 0.2 * float(running.var(0).mean())
 
 
+def test_replies_of_a_round_draw_evenly():
+    """Each reply is a draw of its posterior; of K alike the mean is within 1/K of theirs, whoever drew what."""
+    base, of = network(0), 8
+    latent = torch.randn(7, 5, generator=torch.Generator().manual_seed(9))
+    one = codec("posterior-samples", estimate="running")
+    rounds = []
+    for number in range(400):
+        settings = [Setting(0, 100 + k, number, k, of) for k in range(of)]
+        packets = [one.encode({**base, "latent": {"a": latent}}, base, setting, {}) for setting in settings]
+        read = [one.decode(p, base, s)[0]["latent"]["a"] for p, s in zip(packets, settings, strict=True)]
+        rounds.append(torch.stack(read))
+    drawn, wanted = torch.stack(rounds), torch.tanh(latent)
+    assert set(drawn.unique().tolist()) == {-1.0, 1.0}
+    assert float((drawn.mean(1) - wanted).abs().max()) <= 2 / of + 1e-6
+    standard = (drawn.mean(0) - wanted).square() / ((1 - wanted.square()) / 400)
+    assert 0.5 < float(standard.mean()) < 1.7  # of each client by itself, over the rounds
+
+
 def test_draws_of_many_rounds_add_up_to_a_posterior():
     """The server ends at the mean of its clients' posteriors, which it never sees."""
     clients = [0.8 * torch.randn(7, 5, generator=torch.Generator().manual_seed(k)) for k in range(4)]
@@ -183,7 +201,7 @@ def test_draws_of_many_rounds_add_up_to_a_posterior():
     for number in range(400):
         replies = []
         for k, latent in enumerate(clients):
-            setting = Setting(0, k, number)
+            setting = Setting(0, k, number, k, len(clients))
             packet = one.encode({**base, "latent": {"a": latent}}, base, setting, {})
             replies.append(Reply(k, 1, one.decode(packet, base, setting)[0]))
         base = one.learned(Mean().combine(replies, one.space(base)), base, replies)

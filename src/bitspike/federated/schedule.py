@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bitspike.draws import generator
+from bitspike.federated.codecs import Setting
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,9 @@ def round_of(part: Any, seed: int, number: int) -> Round:
         frozenset(client for client, chance in zip(asked, silent, strict=True) if chance < part.dropouts),
         frozenset(client for client, chance in list(zip(asked, late, strict=True))[1:] if chance < part.stragglers),
     )
+
+
+def setting_of(part: Any, seed: int, number: int, client: int) -> Setting:
+    """What names the draws of a client's reply in round `number`. One that is not asked has the first's place."""
+    asked = round_of(part, seed, number).asked
+    return Setting(seed, client, number, asked.index(client) if client in asked else 0, len(asked))

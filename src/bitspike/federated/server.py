@@ -20,10 +20,10 @@ from bitspike.federated import margins, privacy, scaffold
 from bitspike.federated import roles as of
 from bitspike.federated.aggregators import Aggregator, Reply, WeightedMean
 from bitspike.federated.client import has_loops, on_wire
-from bitspike.federated.codecs import Codec, Setting
+from bitspike.federated.codecs import Codec
 from bitspike.federated.messages import Message, Order, Refused, check_message, check_reply, shown, too_long
 from bitspike.federated.privacy import Private
-from bitspike.federated.schedule import Round, round_of
+from bitspike.federated.schedule import Round, round_of, setting_of
 from bitspike.kernels.cpu.works import one_thread
 from bitspike.learners.exchange import Given, Roles, kept
 from bitspike.run.evaluation import predictions
@@ -229,7 +229,7 @@ class Server:
                 with one_thread(self.has_loops):
                     message = check_message(came, now.number, asked, read, self.digest, form, not self.codec.plain)
                     bits += message.bits
-                    setting = Setting(self.recipe.seed, message.client, now.number)
+                    setting = setting_of(self.part, self.recipe.seed, now.number, message.client)
                     decoded, present = self.codec.decode(message.parts, self.roles, setting)
                     examples = min(message.examples, self.sizes[message.client])
                     distances = of.distances(decoded, base)

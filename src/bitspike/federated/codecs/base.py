@@ -30,16 +30,26 @@ PartForm = dict[str, tuple[tuple[torch.dtype, ...], tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Setting:
-    """Of one reply: what names its draws, which server and client share."""
+    """Of one reply: what names its draws, which server and client share.
+
+    place, asked: of the client among those that are asked in this round, and how many these are.
+    """
 
     seed: int
     client: int
     round: int
+    place: int = 0
+    asked: int = 1
 
     @property
     def keys(self) -> tuple[Key, ...]:
         """Before the purpose."""
         return (self.seed, "client", self.client, "uplink", self.round)
+
+    @property
+    def shared(self) -> tuple[Key, ...]:
+        """Before the purpose of what all clients of the round draw alike."""
+        return (self.seed, "uplink", self.round)
 
 
 class Codec:

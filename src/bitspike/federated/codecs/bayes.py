@@ -10,7 +10,11 @@ posterior-samples    S draws x = sign(sigmoid(2 w) - u), one bit each; the serve
 K replies a round. Both are unbiased steps towards the mean of the clients' posteriors, which is less sure than any of
 them where they differ: a gain above 1 makes up for it. The paired difference is 0 where a client has not changed a
 weight, and its variance is 4 |p_k - p|, not 4 p (1 - p): draws of many rounds add up to a posterior, and none is
-forgotten. w is atanh mu, within +-limit. Numbers come from `draws`, by seed, client, round and name: they are not sent.
+forgotten. w is atanh mu, within +-limit. Numbers come from `draws`, by seed, round and name: they are not sent.
+
+The K S draws of a round stand evenly, as in systematic sampling: u_n = (v + n / K S) mod 1 of one uniform v a weight,
+n = S place + j. Each u_n is uniform, so that each draw is one of its client's posterior; but where clients agree their
+mean is within 1 / K S of what it should be, however few they are.
 Real parameters and statistics are sent in 16 bits (float16; a tensor that has larger numbers, in 32) or 32.
 """
 
@@ -101,9 +105,10 @@ class PosteriorSamples(Latents):
 
     def _drawn(self, latent: Tensor, name: str, setting: Setting) -> Tensor:
         """bool (S, N): whether a weight is +1."""
-        u = uniform(self.samples * len(latent), *setting.keys, "draw", name).view(self.samples, -1)
-        chance = torch.sigmoid(2 * latent.float())
-        return u.lt(chance)
+        number, at = self.samples * setting.asked, self.samples * setting.place
+        shift = torch.arange(at, at + self.samples, dtype=torch.float32).unsqueeze(1) / number
+        u = uniform(len(latent), *setting.shared, "draw", name) + shift
+        return (u - u.floor()).lt(torch.sigmoid(2 * latent.float()))
 
     def few(self, latent: Tensor, name: str, setting: Setting) -> Part:
         """Draws, one behind the other."""
