@@ -109,6 +109,24 @@ def test_a_round_with_too_few_replies_leaves_the_network_and_says_so(dataset):
     assert nobody.round()["round"] == 2
 
 
+def test_another_version_and_another_recipe_are_refused_on_both_sides(dataset, monkeypatch):
+    from bitspike.federated import messages
+    from bitspike.federated.flower.workers import Worker
+
+    given = recipe()
+    rows = rows_of(dataset, given)
+    local = engine(given, dataset, rows)
+    order = local.server.order()
+    monkeypatch.setattr(messages, "PROTOCOL", messages.PROTOCOL + 1)
+    asked = {"client": 0, "what": "work", "late": False, "state": {}}
+    with pytest.raises(BitspikeError, match="got one of another recipe or another version of bitspike"):
+        Worker(Client(given, dataset, rows)).answer(vars(order), asked)
+    later = engine(given, dataset, rows).server
+    row = later.close(later.round(), [local.client.work(order, k, {}) for k in (0, 1)])
+    assert row["replies"] == 0
+    assert set(row["refused"].values()) == {"recipe: another one, or of another version of bitspike"}
+
+
 def test_stragglers_drop_outs_and_participation(dataset):
     from bitspike.federated.schedule import round_of
 

@@ -27,6 +27,13 @@ Packet = dict[str, dict[str, dict[str, Tensor]]]
 Form = dict[str, dict[str, dict[str, tuple[tuple[torch.dtype, ...], tuple[int, ...]]]]]
 """Of each part the dtypes it may have, and its shape."""
 MOST_EXAMPLES = 10**12
+PROTOCOL = 2
+"""What server and client do alike without saying it (draws of codecs): a number of its own for each way of it."""
+
+
+def agreement(recipe: Any) -> str:
+    """What an order and a reply have to have in common: the recipe, and how it is carried out."""
+    return f"{recipe.recipe_hash()}/{PROTOCOL}"
 
 
 class Refused(Exception):
@@ -113,7 +120,7 @@ def check_message(
     if message.client in seen:
         raise Refused("replay", f"client {message.client} has answered in round {number}")
     if message.recipe_hash != recipe_hash:
-        raise Refused("recipe", "another one")
+        raise Refused("recipe", "another one, or of another version of bitspike")
     if not 1 <= message.examples <= MOST_EXAMPLES:
         raise Refused("examples", shown(message.examples))
     _check_form(message.parts, form, finite)

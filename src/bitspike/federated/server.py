@@ -21,7 +21,16 @@ from bitspike.federated import roles as of
 from bitspike.federated.aggregators import Aggregator, Reply, WeightedMean
 from bitspike.federated.client import has_loops, on_wire
 from bitspike.federated.codecs import Codec
-from bitspike.federated.messages import Message, Order, Refused, check_message, check_reply, shown, too_long
+from bitspike.federated.messages import (
+    Message,
+    Order,
+    Refused,
+    agreement,
+    check_message,
+    check_reply,
+    shown,
+    too_long,
+)  # fmt: skip
 from bitspike.federated.privacy import Private
 from bitspike.federated.schedule import Round, round_of, setting_of
 from bitspike.kernels.cpu.works import one_thread
@@ -81,7 +90,7 @@ class Server:
         folder: Path | None = None,
     ) -> None:
         self.recipe, self.part, self.sizes, self.mixes = recipe, recipe.federation, sizes, mixes
-        self.digest = recipe.recipe_hash()
+        self.digest = agreement(recipe)
         self.has_loops = has_loops(recipe)
         self._check(dataset.kind)
         self.session = Measured(

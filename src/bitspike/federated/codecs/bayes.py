@@ -13,8 +13,9 @@ weight, and its variance is 4 |p_k - p|, not 4 p (1 - p): draws of many rounds a
 forgotten. w is atanh mu, within +-limit. Numbers come from `draws`, by seed, round and name: they are not sent.
 
 The K S draws of a round stand evenly, as in systematic sampling: u_n = (v + n / K S) mod 1 of one uniform v a weight,
-n = S place + j. Each u_n is uniform, so that each draw is one of its client's posterior; but where clients agree their
-mean is within 1 / K S of what it should be, however few they are.
+n = S place + j. Each u_n is uniform, so that each draw is one of its client's posterior; where clients agree, their
+share of +1 is within 1 / K S of p. Systematic sampling: Madow & Madow 1944.
+
 Real parameters and statistics are sent in 16 bits (float16; a tensor that has larger numbers, in 32) or 32.
 """
 

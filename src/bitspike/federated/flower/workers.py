@@ -12,7 +12,7 @@ import torch
 from bitspike.errors import BitspikeError
 from bitspike.federated.client import Client, State
 from bitspike.federated.flower.wire import order_of
-from bitspike.federated.messages import Order
+from bitspike.federated.messages import Order, agreement
 from bitspike.federated.partition import share_out
 from bitspike.run.assemble import load_data
 from bitspike.run.checkpoint import load_checkpoint, save_checkpoint
@@ -62,13 +62,13 @@ class Worker:
 
     def __init__(self, client: Client, diary: Diary | None = None) -> None:
         self.client, self.diary = client, diary
-        self.digest = client.recipe.recipe_hash()
+        self.digest = agreement(client.recipe)
 
     def answer(self, common: Any, own: Any) -> dict[str, Any]:
         """The content of a reply. common: the order, for all; own: what is asked of this client."""
         order, k = order_of(common), int(own["client"])
         if order.recipe_hash != self.digest:
-            raise BitspikeError("order: got one of another recipe, wanted this client's")
+            raise BitspikeError("order: got one of another recipe or another version of bitspike, wanted this client's")
         if self.diary is not None and k != self.diary.client:
             raise BitspikeError(f"order: got one for client {k}, wanted one for {self.diary.client}")
         if own["what"] == CALIBRATION:
