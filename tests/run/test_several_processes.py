@@ -119,7 +119,7 @@ def test_a_process_that_dies_ends_the_other_in_one_line_and_the_run_resumes(tmp_
 
 @pytest.mark.long
 def test_the_online_rule_refuses_several_processes(tmp_path):
-    refused = begun("two-moons-st", cwd=tmp_path)
+    refused = begun("two-moons-st", "--set", "encoder.steps=30", cwd=tmp_path)
     said = refused.communicate(timeout=300)[1]
     assert refused.returncode == 2
     assert "learner rule 'online': got several processes, wanted one process" in said
