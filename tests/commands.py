@@ -49,7 +49,9 @@ class Started:
 
     def done(self, seconds: float = 300) -> list[Done]:
         """What every line came to, when all are through."""
-        assert self._told.poll(seconds), "still running"
+        if not self._told.poll(seconds):
+            self.kill()
+            raise AssertionError("still running")
         found = [Done(*one) for one in self._told.recv()]
         self.process.join()
         return found

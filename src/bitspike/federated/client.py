@@ -28,7 +28,7 @@ from bitspike.federated.margins import margins
 from bitspike.federated.messages import Message, Order
 from bitspike.federated.roles import each, sums, told
 from bitspike.federated.scaffold import Controls
-from bitspike.federated.schedule import setting_of
+from bitspike.federated.schedule import round_of
 from bitspike.kernels.cpu.works import Work, alone, on_one_thread
 from bitspike.learners.exchange import Given, Roles, kept
 from bitspike.run import assemble
@@ -241,7 +241,7 @@ class Client:
         if self.part.statistics == "home":
             state["home"] = {name: t.clone() for name, t in kept(self.session.model, statistics=True).items()}
         sent = on_wire(learner.exchanged(), order.roles)
-        setting = setting_of(self.part, self.recipe.seed, order.round, client)
+        setting = round_of(self.part, self.recipe.seed, order.round).setting(self.recipe.seed, client)
         if self.part.noise:
             sent = noisy(sent, order.roles, self.part.noise, setting)
         parts = self.codec.encode(sent, order.roles, setting, state.setdefault("codec", {}))

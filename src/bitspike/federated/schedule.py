@@ -24,6 +24,11 @@ class Round:
     silent: frozenset[int] = frozenset()
     late: frozenset[int] = frozenset()
 
+    def setting(self, seed: int, client: int) -> Setting:
+        """What names the draws of a client's reply. One that is not asked has the first's place."""
+        place = self.asked.index(client) if client in self.asked else 0
+        return Setting(seed, client, self.number, place, len(self.asked))
+
 
 def round_of(part: Any, seed: int, number: int) -> Round:
     """Round `number`, from 1, of a federation."""
@@ -36,9 +41,3 @@ def round_of(part: Any, seed: int, number: int) -> Round:
         frozenset(client for client, chance in zip(asked, silent, strict=True) if chance < part.dropouts),
         frozenset(client for client, chance in list(zip(asked, late, strict=True))[1:] if chance < part.stragglers),
     )
-
-
-def setting_of(part: Any, seed: int, number: int, client: int) -> Setting:
-    """What names the draws of a client's reply in round `number`. One that is not asked has the first's place."""
-    asked = round_of(part, seed, number).asked
-    return Setting(seed, client, number, asked.index(client) if client in asked else 0, len(asked))

@@ -30,9 +30,9 @@ from bitspike.federated.messages import (
     check_reply,
     shown,
     too_long,
-)  # fmt: skip
+)
 from bitspike.federated.privacy import Private
-from bitspike.federated.schedule import Round, round_of, setting_of
+from bitspike.federated.schedule import Round, round_of
 from bitspike.kernels.cpu.works import one_thread
 from bitspike.learners.exchange import Given, Roles, kept
 from bitspike.run.evaluation import predictions
@@ -238,7 +238,7 @@ class Server:
                 with one_thread(self.has_loops):
                     message = check_message(came, now.number, asked, read, self.digest, form, not self.codec.plain)
                     bits += message.bits
-                    setting = setting_of(self.part, self.recipe.seed, now.number, message.client)
+                    setting = now.setting(self.recipe.seed, message.client)
                     decoded, present = self.codec.decode(message.parts, self.roles, setting)
                     examples = min(message.examples, self.sizes[message.client])
                     distances = of.distances(decoded, base)
