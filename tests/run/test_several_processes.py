@@ -76,15 +76,9 @@ def test_draws_are_named_not_counted():
 
 
 SMALL = [
-    "--set",
-    "training.checkpoint_seconds=0",
-    "--set",
-    "model.layers=['16']",
-    "--set",
-    "encoder.steps=4",
-    "--device",
-    "cpu",
-]
+    "--set", "training.checkpoint_seconds=0", "--set", "model.layers=['16']", "--set", "encoder.steps=4",
+    "--device", "cpu",
+]  # fmt: skip
 
 
 def begun(recipe: str, *more: str, cwd: Path) -> subprocess.Popen[str]:

@@ -7,22 +7,24 @@ import ipaddress
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 LISTENS = "0A"
 KILLED_SECONDS = 10.0
 
 
+def _stats() -> Iterator[tuple[int, list[str]]]:
+    """(number, words of `stat` behind the name: state, parent, group, session, ...) of every process."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        # The name in brackets may hold anything.
+        with contextlib.suppress(OSError):
+            yield int(entry.parent.name), entry.read_text().rpartition(")")[2].split()
+
+
 def family(pid: int) -> set[int]:
     """A process and all that descend from it."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The name in brackets may hold anything.
-            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
+    parents = {one: int(words[1]) for one, words in _stats() if len(words) > 1}
     found, new = {pid}, {pid}
     while new:
         new = {child for child, parent in parents.items() if parent in new} - found
@@ -32,12 +34,7 @@ def family(pid: int) -> set[int]:
 
 def in_session(leader: int) -> set[int]:
     """Processes of the session that a process has begun (`start_new_session`), though it and their parents are gone."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            if int(entry.read_text().rpartition(")")[2].split()[3]) == leader:
-                found.add(int(entry.parent.name))
-    return found
+    return {pid for pid, words in _stats() if len(words) > 3 and int(words[3]) == leader}
 
 
 def listening(pids: set[int]) -> set[tuple[str, int]] | None:
