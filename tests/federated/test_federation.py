@@ -16,6 +16,7 @@ from bitspike.errors import BitspikeError
 from bitspike.federated.aggregators import Aggregator
 from bitspike.federated.client import Client
 from bitspike.federated.local import Local
+from bitspike.federated.schedule import round_of, settling
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
 from bitspike.run.assemble import load_data
@@ -128,8 +129,6 @@ def test_another_version_and_another_recipe_are_refused_on_both_sides(dataset, m
 
 
 def test_stragglers_drop_outs_and_participation(dataset):
-    from bitspike.federated.schedule import round_of
-
     part = recipe("federation.clients=50", "federation.fraction=0.25", "federation.stragglers=1.0").federation
     rounds = [round_of(part, 0, number) for number in range(1, 20)]
     assert all(len(now.asked) == 12 and len(set(now.asked)) == 12 for now in rounds)
@@ -141,6 +140,17 @@ def test_stragglers_drop_outs_and_participation(dataset):
     silent, late = (sum(column) / 10_000 for column in zip(*counts, strict=True))
     assert (silent, late) == (pytest.approx(0.3, abs=0.02), pytest.approx(0.5, abs=0.02))
     assert not round_of(recipe().federation, 0, 1).late
+
+
+def test_all_clients_settle_the_statistics_up_to_a_hundred():
+    few = recipe("federation.clients=10", "federation.fraction=0.2").federation
+    assert few.asked == 2 and settling(few, 0) == list(range(10))
+    many = recipe("federation.clients=300", "federation.fraction=0.2").federation
+    assert len(set(settling(many, 0))) == 100 and settling(many, 0) == settling(many, 0) != settling(many, 1)
+    more = recipe("federation.clients=300", "federation.fraction=0.5").federation
+    assert len(settling(more, 0)) == more.asked == 150
+    absent = recipe("federation.clients=10", "federation.dropouts=0.5").federation
+    assert 0 < len(settling(absent, 0)) < 10
 
 
 def test_noise_is_as_large_as_it_says(dataset):

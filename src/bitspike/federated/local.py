@@ -14,7 +14,7 @@ import torch
 
 from bitspike.federated.client import Client
 from bitspike.federated.messages import Message, Order
-from bitspike.federated.schedule import Round, round_of
+from bitspike.federated.schedule import Round, settling
 from bitspike.federated.server import Server
 from bitspike.federated.stacked import Together
 from bitspike.federated.store import Store
@@ -98,12 +98,11 @@ class Local:
         return state, idle
 
     def settle(self) -> None:
-        """Statistics of the finished network, from clients drawn as in a round."""
-        server, part = self.server, self.server.part
+        """Statistics of the finished network, from the clients that settle them (`schedule.settling`)."""
+        server = self.server
         server.settle_at_home()
         order = server.order()
         if server.home or not order.roles.get("statistic"):
             return
-        asked = round_of(part, server.recipe.seed, part.rounds + 1)
-        present = [k for k in asked.asked if k not in asked.silent] or list(asked.asked)
+        present = settling(server.part, server.recipe.seed)
         server.settle([(len(self.client.shares[k]), self.client.settle(order, k)) for k in present])

@@ -14,6 +14,10 @@ import torch
 from bitspike.draws import generator
 from bitspike.federated.codecs import Setting
 
+SETTLING = 100
+"""Clients that settle the statistics of a finished network, where there are so many: a round's few, with skewed shares,
+miss what all hold (1.2 points of accuracy with ten of fifty, Dirichlet 0.5, binary weights on MNIST)."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -30,10 +34,10 @@ class Round:
         return Setting(seed, client, self.number, place, len(self.asked))
 
 
-def round_of(part: Any, seed: int, number: int) -> Round:
-    """Round `number`, from 1, of a federation."""
+def round_of(part: Any, seed: int, number: int, asked_for: int | None = None) -> Round:
+    """Round `number`, from 1, of a federation. asked_for: clients asked (default: as many as the recipe says)."""
     source = generator(seed, "federation", "round", number)
-    asked = torch.randperm(part.clients, generator=source)[: part.asked].tolist()
+    asked = torch.randperm(part.clients, generator=source)[: asked_for or part.asked].tolist()
     late, silent = (torch.rand(len(asked), generator=source).tolist() for _ in range(2))
     return Round(
         number,
@@ -41,3 +45,9 @@ def round_of(part: Any, seed: int, number: int) -> Round:
         frozenset(client for client, chance in zip(asked, silent, strict=True) if chance < part.dropouts),
         frozenset(client for client, chance in list(zip(asked, late, strict=True))[1:] if chance < part.stragglers),
     )
+
+
+def settling(part: Any, seed: int) -> list[int]:
+    """Clients that settle the statistics of the finished network: all up to `SETTLING`, less those that drop out."""
+    asked = round_of(part, seed, part.rounds + 1, max(part.asked, SETTLING))
+    return [k for k in asked.asked if k not in asked.silent] or list(asked.asked)

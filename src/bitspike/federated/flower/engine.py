@@ -18,7 +18,7 @@ from bitspike.federated.flower.apps import record
 from bitspike.federated.flower.wire import RECORD, message_of, packed, unpacked
 from bitspike.federated.flower.workers import CALIBRATION, END, SETTLE, WORK
 from bitspike.federated.messages import MOST_EXAMPLES, Refused
-from bitspike.federated.schedule import round_of
+from bitspike.federated.schedule import settling
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
 from bitspike.learners.exchange import Roles, kept
@@ -87,14 +87,13 @@ class Flower:
         raise BitspikeError("round 1: no client has measured the ranges of the network")
 
     def settle(self) -> None:
-        """Statistics of the finished network, from clients drawn as in a round."""
-        server, part = self.server, self.server.part
+        """Statistics of the finished network, from the clients that settle them (`schedule.settling`)."""
+        server = self.server
         server.settle_at_home()
         wanted = server.roles.get("statistic")
         if server.home or not wanted:
             return
-        asked = round_of(part, server.recipe.seed, part.rounds + 1)
-        present = [k for k in asked.asked if k not in asked.silent] or list(asked.asked)
+        present = settling(server.part, server.recipe.seed)
         replies: list[tuple[int, Roles]] = []
         for k, content in sorted(self.ask({k: {"what": SETTLE, "client": k} for k in present}).items()):
             examples, roles = content.get("examples"), content.get("statistics")
