@@ -59,6 +59,8 @@ def test_one_client_with_all_data_is_a_training(dataset):
         alone.advance(alone.per_epoch)
         assert equal(tensors(local.server.session), tensors(alone))
     assert local.server.rows[-1]["accuracy"] == alone.records[-1]["validation"]["accuracy"]
+    rates, told = ([record["learning_rate"] for record in s.records] for s in (alone, local.server.session))
+    assert told == pytest.approx(rates, rel=1e-12) and rates[0] > rates[1] > rates[2]
     local.settle()
     alone.learner.finish(lambda: alone.train.statistics(40, alone.epochs))
     assert equal(tensors(local.server.session), tensors(alone))

@@ -93,9 +93,8 @@ class Server:
         self.digest = agreement(recipe)
         self.has_loops = has_loops(recipe)
         self._check(dataset.kind)
-        self.session = Measured(
-            recipe, dataset, place=place, span=(self.part.rounds, recipe.training.validate_every or 1, 1)
-        )
+        rounds = self.part.rounds  # the server's updates: schedules are as far as rounds are
+        self.session = Measured(recipe, dataset, place=place, span=(rounds, recipe.training.validate_every or 1, rounds))
         self.codec: Codec = registry.make(self.part.codec)
         self.aggregator: Aggregator = registry.make(self.part.aggregator)
         self.home = self.part.statistics == "home"
