@@ -33,7 +33,8 @@ ARMS: dict[str, list[str]] = {
 
 def bits_up(run: Any) -> int:
     """Uplink bits of a federation."""
-    return int(json.loads((run.path / "federation.json").read_text())["bits_up"])
+    found = json.loads((run.path / "federation.json").read_text())
+    return int(found["bits_up"] + found["settled"]["bits_up"])
 
 
 def summary(runs: list[Measured]) -> dict[str, Any]:

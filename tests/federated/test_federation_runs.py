@@ -50,7 +50,8 @@ def test_a_federation_ends_as_an_ordinary_run(whole, dataset):
     assert [row["round"] for row in rows] == [1, 2, 3]
     numbers = 64 * 16 + 16 * 10 + 2 * 26 + 2 * 26  # latents, gains and offsets, means and variances
     assert [row["bits_up"] for row in rows] == [4 * 32 * numbers] * 3 == [row["bits_down"] for row in rows]
-    assert found["settled"] == {"clients": 4, "bits_up": 4 * 32 * 2 * 26}
+    up, down = 4 * 32 * 2 * 26, 4 * 32 * numbers
+    assert found["settled"] == {"clients": 4, "refused": {}, "bits_up": up, "bits_down": down}
     records = [json.loads(line) for line in (whole.path / "metrics.jsonl").read_text().splitlines()]
     assert [record["validation"]["accuracy"] for record in records] == [row["accuracy"] for row in rows]
     assert bitspike.write_results([whole.path], whole.path / "r.json")["federations"][0]["clients"] == 4

@@ -174,4 +174,5 @@ def test_a_loss_that_is_not_finite_stops_as_it_does_alone(dataset):
             local(dataset, given).round()
         said.append(str(caught.value))
     assert said[0] == said[1]
+    assert said[0].startswith("client 0: ")
     assert "at update 2, first non-finite value in layer" in said[0]

@@ -212,9 +212,9 @@ def test_learning_that_breaks_is_said_and_copied_over(mode):
 
 @pytest.mark.parametrize(
     ("more", "said"),
-    [(["population.space={'seed' = {kind = 'integer', low = 0, high = 3}}"], "another seed"),
+    [(["population.space={'seed' = {kind = 'integer', low = 0, high = 3}}"], "got .seed., wanted one"),
      (["population.space={'optimizer.rate' = {low = 0.1, high = 1.0}}"], "unknown key 'optimizer.rate'"),
-     (["population.space={'training.batch' = {kind = 'integer', low = 10, high = 200}}"], "batches an epoch"),
+     (["population.space={'training.batch' = {kind = 'integer', low = 10, high = 200}}"], "changes how"),
      (["population.space={'model.layers' = {kind = 'choice', of = ['[8]', '[9]']}}"], "model.layers"),
      (["population.metric=rmse"], "population.metric: got 'rmse', wanted one that is measured: accuracy"),
      (["training.keep=best"], "training.keep"), (["population.strategy=random"], "population.exploit")],

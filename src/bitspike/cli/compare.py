@@ -22,11 +22,14 @@ def compare(
         finished_run(path)
     from bitspike.cli.table import show_table
     from bitspike.reports import compare as draw
+    from bitspike.reports.differing import differing
+    from bitspike.reports.rundata import read_run
     from bitspike.run.folder import RunFolder
 
     if as_json:
         typer.echo(json.dumps({str(path): RunFolder(path).result() for path in runs}))
         return
     page = draw(runs, out)
-    show_table(runs)
+    if not show_table(runs) and (how := differing([read_run(path) for path in runs])):
+        typer.echo(f"these runs were tested on {how}: their figures do not compare", err=True)
     typer.echo(f"report: {page}")

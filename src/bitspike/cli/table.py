@@ -57,8 +57,8 @@ def row(path: Path, data: str, examples: int) -> list[str]:
     return cells
 
 
-def show_table(paths: Sequence[Path]) -> None:
-    """Print the table; a column that applies to no run is left out."""
+def show_table(paths: Sequence[Path]) -> bool:
+    """Print the table; a column that applies to no run is left out. Returns whether the runs are of different data."""
     from rich.console import Console
     from rich.table import Table
 
@@ -81,6 +81,7 @@ def show_table(paths: Sequence[Path]) -> None:
     if mixed:
         names = ", ".join(dict.fromkeys(f"{name} ({examples:,} test examples)" for name, _, examples in found))
         typer.echo(f"these runs were measured on different data, {names}: their figures do not compare", err=True)
+    return mixed
 
 
 def show_shipped(paths: Sequence[Path]) -> None:

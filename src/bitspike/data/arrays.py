@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bitspike.data.base import filled
+from bitspike.data.cells import LARGEST
 from bitspike.data.tables import padded
 from bitspike.errors import BitspikeError, refuse
 
@@ -153,14 +154,20 @@ def _found_ends(path: Path, x_name: str, values: Array, padding: str) -> Array:
 
 def check_finite(field: str, values: Array, lengths: Array | None = None) -> None:
     """Refuse the first number that is not finite, of sequences (N, T, ...) within their lengths (N,), by its place."""
-    if values.dtype.kind != "f" or (finite := np.isfinite(values)).all():
+    if values.dtype.kind != "f":
+        return
+    finite = np.isfinite(values)
+    if values.dtype.itemsize > 4:
+        finite &= np.abs(values) <= LARGEST
+    if finite.all():
         return
     if lengths is not None:
         behind = np.arange(values.shape[1]) >= lengths[:, None]
         finite |= behind.reshape(*behind.shape, *(1,) * (values.ndim - 2))
     if not finite.all():
         place = tuple(np.argwhere(~finite)[0].tolist())
-        refuse(f"{field}{list(place)}", values[place], "a finite number")
+        wanted = "a finite number" + (f" up to {LARGEST:g}" if np.isfinite(values[place]) else "")
+        refuse(f"{field}{list(place)}", values[place], wanted)
 
 
 def as_numbers(values: Array) -> Tensor:

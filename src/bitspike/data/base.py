@@ -75,9 +75,9 @@ class DataSet:
     examples than the official set; normalisation: of x, applied already; target: that of a regression's
     y, applied already (`normalise.restore` undoes it); columns: names of the columns of x in the CSV read, None
     without a header (or with a name that comes twice); target_column: "name" (or None) and "position" (from 0,
-    None in the long form) of its column of y; aside: names of columns that are no x (a group); lengths: sequences
-    may be shorter than `steps`; padding: the option of that name; audio: the front end of sound files
-    (`data.audio.FrontEnd`).
+    among the columns of x and y; None in the long form) of its column of y; aside: names of columns that are no x (a
+    group); lengths: sequences may be shorter than `steps`; padding: the option of that name; audio: the front end of
+    sound files (`data.audio.FrontEnd`); numbered: y was handed in as numbers of classes, whatever these are called.
     """
 
     name: str
@@ -100,6 +100,7 @@ class DataSet:
     lengths: bool = False
     padding: str | None = None
     audio: dict[str, Any] | None = None
+    numbered: bool = False
 
     @property
     def per_step(self) -> bool:
@@ -110,7 +111,7 @@ class DataSet:
     def form(self) -> dict[str, Any]:
         """What `prepare` needs to read new input the same way; plain JSON values, stored with a run."""
         some = {"aside": list(self.aside), "lengths": self.lengths, "padding": self.padding}
-        some |= {"per_step": self.per_step, "audio": self.audio}
+        some |= {"per_step": self.per_step, "audio": self.audio, "numbered": self.numbered}
         return {
             "input": self.input,
             "shape": list(self.shape),

@@ -7,7 +7,7 @@ around another one are no part of it. Numbers have a decimal point, or a decimal
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,12 +31,36 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WITH_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?", re.ASCII)
 # Not finite, but a number to everybody who writes one: named as such when it is refused.
 NO_NUMBER = frozenset({"nan", "inf", "infinity"})
+# The largest size of a value: squares of larger ones have no number (files write 1.8e308 for a missing one).
+LARGEST = 1e150
 
 
 def is_number(cell: str) -> bool:
     """Whether a cell is a number as programs write them: ASCII digits, a point, an exponent; no underscores."""
     bare = cell.strip()
     return NUMBER.fullmatch(bare) is not None or bare.lower().lstrip("+-") in NO_NUMBER
+
+
+def as_number(cell: str, decimal_comma: bool) -> float | None:
+    """The number that a cell is (`is_number`, or one with a decimal comma where there may be such), or None."""
+    if is_number(cell):
+        return float(cell)
+    if decimal_comma and WITH_COMMA.fullmatch(cell.strip()):
+        return float(cell.replace(",", "."))
+    return None
+
+
+def check_commas(cells: Sequence[str], place: Callable[[int], str]) -> None:
+    """Refuse commas that may part thousands: 1,234 beside no other number with a comma, or beside points."""
+    found = [i for i, cell in enumerate(cells) if "," in cell]
+    if not found:
+        return
+    first = found[0]
+    if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", cells[i].strip()) for i in found):
+        came = f"{cells[first]!r}, which may be a thousand or a fraction"
+        refuse(place(first), came, "a number with a decimal point")
+    if any("." in cell for cell in cells):
+        refuse(place(first), f"{cells[first]!r} beside numbers with a decimal point", "one kind of number")
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,11 @@ class Rows:
     lines: list[int]
     separator: str = ","
     notes: tuple[str, ...] = ()
+
+    @property
+    def decimal_comma(self) -> bool:
+        """Whether a number may have a decimal comma: where commas do not divide."""
+        return self.separator != ","
 
     @property
     def width(self) -> int:
@@ -92,32 +121,21 @@ class Rows:
                 commas = True
                 out[i] = [self._number(i, column) for column in columns]
         if commas:
-            self._check_commas(columns)
-        if not np.isfinite(out).all():
-            i, j = np.argwhere(~np.isfinite(out))[0].tolist()
-            refuse(self.place(i, columns[j]), repr(self.cells[i][columns[j]]), "a finite number")
+            width = len(columns)
+            every = [cells[column] for cells in self.cells for column in columns]
+            check_commas(every, lambda i: self.place(i // width, columns[i % width]))
+        fit = np.abs(out) <= LARGEST
+        if not fit.all():
+            i, j = np.argwhere(~fit)[0].tolist()
+            wanted = "a finite number" + (f" up to {LARGEST:g}" if np.isfinite(out[i, j]) else "")
+            refuse(self.place(i, columns[j]), repr(self.cells[i][columns[j]]), wanted)
         return torch.from_numpy(out)
 
     def _number(self, row: int, column: int) -> float:
         cell = self.cells[row][column]
-        if is_number(cell):
-            return float(cell)
-        if self.separator != "," and WITH_COMMA.fullmatch(cell.strip()):
-            return float(cell.replace(",", "."))
-        refuse(self.place(row, column), repr(cell), "a number")
-
-    def _check_commas(self, columns: list[int]) -> None:
-        """Refuse commas that may part thousands: 1,234 beside no other number with a comma, or beside points."""
-        found = [(i, c) for i, cells in enumerate(self.cells) for c in columns if "," in cells[c]]
-        if not found:
-            return
-        row, column = found[0]
-        if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", self.cells[i][c].strip()) for i, c in found):
-            came = f"{self.cells[row][column]!r}, which may be a thousand or a fraction"
-            refuse(self.place(row, column), came, "a number with a decimal point")
-        if any("." in cells[c] for cells in self.cells for c in columns):
-            came = f"{self.cells[row][column]!r} beside numbers with a decimal point"
-            refuse(self.place(row, column), came, "one kind of number")
+        if (found := as_number(cell, self.decimal_comma)) is None:
+            refuse(self.place(row, column), repr(cell), "a number")
+        return found
 
 
 def _like_number(cell: str, separator: str) -> bool:
@@ -136,6 +154,16 @@ def has_header(cells: list[list[str]], separator: str) -> bool:
     known = TARGET_NAMES | SERIES_NAMES
     named = [i for i, cell in enumerate(cells[0]) if cell.lower() in known]
     return len(cells) > 1 and any(all(row[i] != cells[0][i] for row in cells[1:]) for i in named)
+
+
+def check_first_row(rows: Rows, column: int) -> None:
+    """Refuse a first line of numbers whose text in the column of the target comes nowhere below: names, or no class."""
+    first = rows.cells[0][column].strip()
+    if rows.header or len(rows.cells) < 2 or as_number(first, rows.decimal_comma) is not None:
+        return
+    if first and not any(cells[column].strip() == first for cells in rows.cells[1:]):
+        came = f"numbers and {first!r}, which stands nowhere below it"
+        refuse(f"{rows.source} row {rows.lines[0]}", came, "names of columns, none of them a number, or an example")
 
 
 def read_text(path: Path | None) -> tuple[str, str]:
@@ -183,7 +211,7 @@ def divided(text: str, separator: str, source: str, strict: bool = True) -> Iter
 
 def _clean_numbers(cell: str, separator: str) -> tuple[bool, bool]:
     """Whether a cell is a number, and whether it holds another separator that is no decimal comma."""
-    number = is_number(cell) or (separator != "," and WITH_COMMA.fullmatch(cell.strip()) is not None)
+    number = as_number(cell, separator != ",") is not None
     return number, not number and any(other in cell for other in SEPARATORS if other != separator)
 
 

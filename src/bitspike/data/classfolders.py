@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,13 +23,17 @@ IN_WORDS: dict[Kind, str] = {"image": "image", "events": "event file", "sound": 
 
 @dataclass(frozen=True)
 class Files:
-    """Paths of N examples and their classes y int64 (N,); the last `tested` are those of a test folder."""
+    """Paths of N examples and their classes y int64 (N,); the last `tested` are those of a test folder.
+
+    notes: what else lies in the folders of classes, and is left out.
+    """
 
     paths: list[Path]
     y: Tensor
     classes: tuple[str, ...]
     tested: int
     kind: Kind
+    notes: tuple[str, ...] = ()
 
 
 def _files() -> dict[Kind, frozenset[str]]:
@@ -59,20 +64,34 @@ def _classes(root: Path) -> dict[str, list[Path]]:
     return found
 
 
+def _left_out(root: Path, found: dict[str, list[Path]]) -> tuple[str, ...]:
+    """A note on files and folders in the folders of classes that are no examples; hidden ones are not told of."""
+    known = {path for files in found.values() for path in files}
+    others = [
+        "folders" if path.is_dir() else f"{path.suffix.lower() or 'nameless'} files"
+        for name in found for path in (root / name).iterdir()
+        if path not in known and not path.name.startswith(".")
+    ]  # fmt: skip
+    if not others:
+        return ()
+    told = ", ".join(f"{count:,} {what}" for what, count in sorted(Counter(others).items()))
+    return (f"{root.name}: left out of the folders of classes: {told}",)
+
+
 def listed(root: Path, classes: tuple[str, ...] | None = None) -> Files:
     """The files below root/CLASS, or root/train/CLASS and root/test/CLASS, by class and file name.
 
     classes: root is a folder of test files, of these classes.
     """
     tops = {path.name.lower(): path for path in _folders(root)}
-    tested_root = root
+    tested_root, tops_of = root, [root]
     if classes is not None:
-        parts = [{}, _classes(root)]
+        parts, tops_of = [{}, _classes(root)], [root, root]
     elif {"train", "test"} <= set(tops):
         if extra := sorted(set(tops) - {"train", "test"}):
             refuse(str(root), f"a folder {extra[0]!r} beside train and test", "only these two")
         tested_root = tops["test"]
-        parts = [_classes(tops["train"]), _classes(tested_root)]
+        parts, tops_of = [_classes(tops["train"]), _classes(tested_root)], [tops["train"], tested_root]
     else:
         parts = [_classes(root)]
     names = sorted_names(parts[0]) if classes is None else list(classes)
@@ -90,7 +109,8 @@ def listed(root: Path, classes: tuple[str, ...] | None = None) -> Files:
     kinds = [kind for kind, ends in _files().items() if any(path.suffix.lower() in ends for path in paths)]
     if len(kinds) > 1:
         refuse(str(root), "both " + " and ".join(f"{IN_WORDS[kind]}s" for kind in kinds), "one kind")
-    return Files(paths, torch.tensor(labels), tuple(names), tested, kinds[0])
+    notes = tuple(note for top, part in zip(tops_of, parts, strict=True) for note in _left_out(top, part))
+    return Files(paths, torch.tensor(labels), tuple(names), tested, kinds[0], notes)
 
 
 def joined(training: Files, tested: Files) -> Files:
@@ -101,4 +121,5 @@ def joined(training: Files, tested: Files) -> Files:
         came = f"{IN_WORDS[tested.kind]} files"
         refuse("folder option test_path", came, f"{IN_WORDS[training.kind]} files, as in training")
     y = torch.cat([training.y, tested.y])
-    return Files(training.paths + tested.paths, y, training.classes, len(tested.paths), training.kind)
+    notes = training.notes + tested.notes
+    return Files(training.paths + tested.paths, y, training.classes, len(tested.paths), training.kind, notes)

@@ -178,7 +178,7 @@ def given(
     kind: targets.Target = "value" if meant_by.values.dtype.kind == "f" else "class"
     meant = targets.meaning(meant_by, kind) if classes is None else _named(meant_by, classes)
     parts = _parts(strata(meant), [len(one.x) for one in every], others.keys(), validation, test, seed)
-    made = replace(data_set(found, meant, parts, "none"), name="given")
+    made = replace(data_set(found, meant, parts, "none"), name="given", numbered=classes is not None)
     notes = [*made.notes, *made.missing_classes(), *equal_examples(made)]
     if first.batch is not None and 0 < (left := len(made.train) % first.batch) < min(SMALLEST, len(made.train)):
         notes.append(f"a last batch of {left} is left out of each epoch, other examples each time")
@@ -209,7 +209,11 @@ def again(validation: float | None, test: float | None) -> NoReturn:
 
 
 def labelled(data: Any, form: dict[str, Any], classes: tuple[str, ...], field: str) -> tuple[Split, str]:
-    """Examples to measure a run on (its `DataSet.form` and class names), and their digest; x as in training."""
+    """Examples to measure a run on (its `DataSet.form` and class names), and their digest; x as in training.
+
+    Whole numbers among y are numbers of classes where training had such, or where no class is called a number; else
+    the class is the one called so.
+    """
     found = pairs(data, field)
     shape = (*([form["steps"]] if form["steps"] else []), *form["shape"])
     x = found.x
@@ -224,7 +228,10 @@ def labelled(data: Any, form: dict[str, Any], classes: tuple[str, ...], field: s
         refuse(f"{field} x", f"shape {tuple(x.shape)}", f"(N, {', '.join(map(str, shape))}), as in training")
     mask = found.y >= 0 if form.get("per_step") and found.y.shape == tuple(x.shape[:2]) else None
     given = targets.of_array(found.y, f"{field} y", mask)
-    if classes:
+    numbers = form.get("numbered") or not any(name.strip().lstrip("-").isdigit() for name in classes)
+    if classes and numbers and given.values.dtype.kind in "iu":
+        y = _named(given, classes).y
+    elif classes:
         y = targets.classified(given, classes)
     else:
         y = apply(torch.from_numpy(targets.numbers_of(given)), form["target"])
@@ -239,8 +246,9 @@ def _named(y: targets.Given, classes: Sequence[str]) -> targets.Targets:
         refuse("classes", names, "at least 2 names, each once")
     flat = y.flat()
     if flat.dtype.kind not in "iu" or flat.ndim != 1 or not 0 <= flat.min() <= flat.max() < len(names):
-        refuse("data y", f"{flat.dtype} from {flat.min()} to {flat.max()}", f"class numbers 0 to {len(names) - 1}")
-    return targets.Targets(torch.from_numpy(y.values.astype(np.int64)), names)
+        refuse(y.field, f"{flat.dtype} from {flat.min()} to {flat.max()}", f"class numbers 0 to {len(names) - 1}")
+    numbers = y.values.astype(np.int64)
+    return targets.Targets(torch.from_numpy(numbers if y.mask is None else numbers.clip(min=targets.NO_STEP)), names)
 
 
 def _parts(labels: Tensor, counts: list[int], apart: Any, validation: Any, test: Any, seed: int) -> Parts:

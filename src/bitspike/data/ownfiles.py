@@ -59,10 +59,16 @@ def _read(files: Files, pictures: dict[str, Any], sound: dict[str, Any], common:
         longest, end = int(made.lengths.max()), asdict(made.front_end)
         if steps is not None and steps < longest:
             refuse("folder option steps", steps, f"at least {longest}, the frames of the longest sound")
-        common |= {"x": longer(made.x, steps or longest), "time": True, "lengths": made.lengths, "notes": made.notes}
+        common |= {
+            "x": longer(made.x, steps or longest),
+            "time": True,
+            "lengths": made.lengths,
+            "notes": (*files.notes, *made.notes),
+        }
         return Found(input="series", audio=end, **common)
     if files.kind == "events":
         x, notes = recordings(files.paths, size)
-        return Found(x=x, input="events", normalisation=dict(NONE), notes=notes, **common)
+        return Found(x=x, input="events", normalisation=dict(NONE), notes=(*files.notes, *notes), **common)
     seen = read_set(files.paths, size, pictures["channels"], pictures["white"])
-    return Found(x=seen.x, input="image", normalisation=seen.setting.normalisation(), notes=seen.notes, **common)
+    notes = (*files.notes, *seen.notes)
+    return Found(x=seen.x, input="image", normalisation=seen.setting.normalisation(), notes=notes, **common)

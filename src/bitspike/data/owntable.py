@@ -13,6 +13,7 @@ from torch import Tensor
 from bitspike.data import tables, targets
 from bitspike.data.arrays import Arrays, read_npz
 from bitspike.data.base import InputKind, longer
+from bitspike.data.cells import check_first_row
 from bitspike.data.found import Found
 from bitspike.data.sources import sha256_of_file
 from bitspike.errors import refuse
@@ -164,10 +165,16 @@ def _from_csv(path: Path, how: Reading) -> Found:
                 refuse("folder option steps", how.steps, f"a divisor of the {len(columns)} columns of x in {path}")
             x = x.reshape(len(x), how.steps or len(columns), -1)
         cells = [cells[column] for cells in rows.cells]
-        y = targets.of_cells(cells, field, lambda i: rows.place(i, column), named=named)
+        y = targets.of_cells(
+            cells, field, lambda i: rows.place(i, column), named=named, decimal_comma=rows.decimal_comma
+        )
+        if how.target != "value":
+            check_first_row(rows, column)
         groups = None if group is None else [cells[group] for cells in rows.cells]
     beside = [*([] if group is None else [group]), *counting]
-    more: dict[str, Any] = {"columns": names, "target_column": {"name": name, "position": None if long else column}}
+    # A file without names of columns has no group either: the place is that among x and y alone.
+    place = None if long else column - sum(i < column for i in beside)
+    more: dict[str, Any] = {"columns": names, "target_column": {"name": name, "position": place}}
     more |= {"aside": tuple(rows.header[i] for i in beside) if rows.header else (), "notes": tuple(notes)}
     form: InputKind = "series" if time else "vector"
     return Found(str(path), x, y, form, {path.name: sha256_of_file(path)}, time, lengths, groups, **more)
@@ -210,12 +217,13 @@ def long_targets(
     rows: tables.Rows, series: tables.Series, column: int, field: str, per_step: bool, named: bool = False
 ) -> targets.Given:
     """The target of each example of a long CSV, or of each of its steps."""
+    more = {"named": named, "decimal_comma": rows.decimal_comma}
     if per_step:
         mask = (torch.arange(series.x.shape[1]) < series.lengths.unsqueeze(1)).numpy()
         cells = np.full(mask.shape, "", dtype=object)
         flat = [i for which in series.rows for i in which]
         cells[mask] = [rows.cells[i][column] for i in flat]
-        return targets.of_cells(cells, field, lambda i: rows.place(flat[i], column), named=named, mask=mask)
+        return targets.of_cells(cells, field, lambda i: rows.place(flat[i], column), mask=mask, **more)
     labels = series.constant(rows, column, " (or per_step = true for a label at each step)")
     names = series.names
-    return targets.of_cells(labels, field, lambda i: f"{field}, example {names[i]}", named=named)
+    return targets.of_cells(labels, field, lambda i: f"{field}, example {names[i]}", **more)

@@ -97,7 +97,7 @@ def _read(source: Path | str, form: dict[str, Any], classes: tuple[str, ...] | N
     if path.is_dir():
         if classes:
             return _from_class_folders(path, form, classes)
-        paths = sorted(child for child in path.iterdir() if child.suffix.lower() in taken)
+        paths = sorted(child for child in path.iterdir() if child.suffix.lower() in taken and child.name[0] != ".")
         if not paths:
             refuse(str(path), "a folder without such files", f"files {words}")
     if wrong := [child for child in paths if child.suffix.lower() not in taken]:
@@ -111,9 +111,12 @@ def _read(source: Path | str, form: dict[str, Any], classes: tuple[str, ...] | N
         parts.append(_from_files([child], form) if suffix in each else table(child, form, labelled))
     if len(parts) == 1:
         return parts[0]
+    ready = any(part.ready for part in parts)
+    if ready:  # images among them are normalised already: so are all
+        parts = [part if part.ready else replace(part, x=apply(part.x, form["normalisation"])) for part in parts]
     known = any(part.lengths is not None for part in parts)
     lengths = torch.cat([ends_of(part.x, part.lengths) for part in parts]) if known else None
-    return _New(torch.cat([part.x for part in parts]), [n for part in parts for n in part.names], lengths)
+    return _New(torch.cat([part.x for part in parts]), [n for part in parts for n in part.names], lengths, ready=ready)
 
 
 def _taken(form: dict[str, Any]) -> tuple[frozenset[str], str]:
@@ -163,6 +166,17 @@ def _images(paths: list[Path], form: dict[str, Any]) -> Tensor:
     return apply(x * normalisation.get("white", 255.0), normalisation) if "axis" in normalisation else x
 
 
+def _check_pixels(x: Tensor, form: dict[str, Any], field: str) -> None:
+    """Refuse values that are no pixels of a run on image files, above all those of pixels divided already."""
+    normalisation = form["normalisation"]
+    white = normalisation.get("white") or (normalisation.get("high") or [0.0])[0]
+    if form["input"] != "image" or white not in (255.0, 65535.0) or normalisation.get("low", [0.0]) != [0.0]:
+        return
+    least, most = float(x.min()), float(x.max())
+    if least < 0 or most > white or (most <= 1 and bool((x != x.round()).any())):
+        refuse(field, f"values from {least:g} to {most:g}", f"pixels from 0 to {white:g}, as in training")
+
+
 def _fitted(x: Tensor, lengths: Tensor | None, form: dict[str, Any], field: str) -> tuple[Tensor, Tensor | None]:
     """Sequences x (N, T', *shape) with the T of training, and their lengths where training had different ones."""
     steps = form["steps"]
@@ -196,6 +210,7 @@ def _from_npz(path: Path, form: dict[str, Any], labelled: bool) -> _New:
         x = x.reshape(len(x), *wanted)
     else:
         refuse(field, f"shape {tuple(x.shape)}", f"(N, {', '.join(map(str, wanted))})")
+    _check_pixels(x, form, field)
     kind: targets.Target = "class" if form["target"] is None else "value"
     how = owntable.Reading(time=form["steps"] is not None, target=kind)
     y = owntable.npz_targets(path, replace(arrays, lengths=lengths), x, how.time, how) if labelled else None
@@ -237,10 +252,12 @@ def _from_csv(path: Path | None, form: dict[str, Any], labelled: bool) -> _New:
     if len(columns) != prod(wanted):
         refuse(rows.source, f"{len(columns)} columns of values", f"{prod(wanted)}, as in training")
     x = rows.numbers(columns).reshape(-1, *wanted)
+    _check_pixels(x, form, rows.source)
     y = None
     if labelled and (column := _target(rows, known, extra)) is not None:
         field = f"{rows.source} column {rows.header[column] if rows.header else column + 1}"
-        y = targets.of_cells([c[column] for c in rows.cells], field, lambda i: rows.place(i, column))
+        cells = [each[column] for each in rows.cells]
+        y = targets.of_cells(cells, field, lambda i: rows.place(i, column), decimal_comma=rows.decimal_comma)
     lengths = torch.full((len(x),), wanted[0]) if form.get("lengths") else None
     return _New(x, [f"{rows.source} row {line}" for line in rows.lines], lengths, y)
 

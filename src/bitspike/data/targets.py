@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitspike.data.cells import NO_NUMBER, WITH_COMMA, is_number
+from bitspike.data.cells import LARGEST, NO_NUMBER, as_number, check_commas
 from bitspike.errors import refuse
 
 Target = Literal["class", "value"]
@@ -37,7 +37,8 @@ NO_STEP = -1
 class Given:
     """y as it stands in a file: texts or numbers (N,) or (N, D); with `mask` (N, T) a label for each step.
 
-    cells: the texts are cells of a CSV, among which numbers may be; named: their column is called label or class.
+    cells: the texts are cells of a CSV, among which numbers may be; decimal_comma: also such as 1,5; named: their
+    column is called label or class.
     """
 
     values: Array
@@ -46,6 +47,7 @@ class Given:
     cells: bool = False
     named: bool = False
     mask: Array | None = None
+    decimal_comma: bool = False
 
     @property
     def per_step(self) -> bool:
@@ -57,6 +59,10 @@ class Given:
         """The field without the folder its file is in."""
         file, column, name = self.field.partition(" column ")
         return f"{Path(file).name}{column}{name}"
+
+    def number(self, cell: str) -> float | None:
+        """The number that a cell is, or None."""
+        return as_number(cell, self.decimal_comma)
 
     def flat(self) -> Array:
         """The labels (M,) of all examples or, per step, of all steps that exist."""
@@ -130,14 +136,14 @@ def numbers_of(given: Given) -> Array:
     flat = given.values
     if flat.dtype.kind in "biuf":
         return flat.astype(np.float64).reshape(len(flat), -1)
-    out = np.empty((len(flat), 1))
-    for i, cell in enumerate(flat.ravel().tolist()):
-        comma = WITH_COMMA.fullmatch(cell.strip()) is not None
-        if flat.ndim != 1 or not (comma or is_number(cell)):
+    out, cells = np.empty((len(flat), 1)), flat.ravel().tolist()
+    for i, cell in enumerate(cells):
+        if flat.ndim != 1 or (found := given.number(cell)) is None:
             refuse(given.field, f"text such as {cell!r}", "numbers, as target = 'value' says")
-        out[i] = float(cell.replace(",", ".") if comma else cell)
-        if not np.isfinite(out[i, 0]):
+        if not abs(found) <= LARGEST:
             refuse(given.place(i), repr(cell), "a finite number or a class name")
+        out[i] = found
+    check_commas(cells, given.place)
     return out
 
 
@@ -185,7 +191,7 @@ def _chosen(given: Given) -> tuple[Target, str]:
     most = min(MOST_CLASSES, flat.shape[0] // 2)
     if flat.dtype.kind in "UO":
         cells = flat.ravel().tolist()
-        if not given.cells or not all(is_number(cell) for cell in cells):
+        if not given.cells or any(given.number(cell) is None for cell in cells):
             if given.cells:
                 _check_mixed(given, cells, most)
             return "class", "as it is text"
@@ -193,7 +199,7 @@ def _chosen(given: Given) -> tuple[Target, str]:
         for i, cell in enumerate(cells):
             if cell.strip().lower().lstrip("+-") in NO_NUMBER:
                 refuse(given.place(i), repr(cell), "a finite number or a class name")
-        numbers = np.array([float(cell) for cell in cells])
+        numbers = np.array([given.number(cell) for cell in cells], dtype=np.float64)
         twice = len(set(numbers.tolist())) < distinct
     elif given.values.ndim == 2 and not given.per_step:
         width = flat.shape[1]
@@ -222,7 +228,7 @@ def _chosen(given: Given) -> tuple[Target, str]:
 
 def _check_mixed(given: Given, cells: list[str], most: int) -> None:
     """Refuse numbers among which a value is missing, or many numbers beside other text."""
-    number = [is_number(cell) and cell.strip().lower().lstrip("+-") not in NO_NUMBER for cell in cells]
+    number = [given.number(cell) is not None and cell.strip().lower().lstrip("+-") not in NO_NUMBER for cell in cells]
     if not any(number):
         return
     others = [i for i, is_one in enumerate(number) if not is_one]
@@ -239,8 +245,8 @@ def _alike(given: Given, names: list[str]) -> list[str]:
             return [f"{given.called}: a class is called {name!r}; if its label is missing, leave such examples out"]
     seen: dict[float, str] = {}
     for name in names:
-        if given.cells and is_number(name):
-            other = seen.setdefault(float(name), name)
+        if given.cells and (number := given.number(name)) is not None:
+            other = seen.setdefault(number, name)
             if other != name:
                 return [f"{given.called}: {other!r} and {name!r} are two classes: the text is the name"]
     return []

@@ -57,6 +57,10 @@ class Aggregator:
         """The new network, of one reply or more in the order of clients; base: the network they began with."""
         raise NotImplementedError
 
+    def settle(self, replies: Sequence[Reply], base: Given) -> Roles:
+        """The statistics of the finished network, of replies that hold nothing else: of all examples."""
+        return mean(replies, [float(reply.examples) for reply in replies], base)
+
     def state_dict(self) -> dict[str, Any]:
         """What is carried from round to round."""
         return {}

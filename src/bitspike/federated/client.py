@@ -21,14 +21,14 @@ from torch import Tensor
 
 from bitspike import registry
 from bitspike.draws import Key, normal
-from bitspike.errors import damaged, refuse
+from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.federated.begun import Begun
 from bitspike.federated.codecs import Codec, Setting
 from bitspike.federated.margins import margins
 from bitspike.federated.messages import Message, Order
 from bitspike.federated.roles import each, sums, told
 from bitspike.federated.scaffold import Controls
-from bitspike.federated.schedule import round_of
+from bitspike.federated.schedule import round_of, turn_of, updates_of
 from bitspike.kernels.cpu.works import Work, alone, on_one_thread
 from bitspike.learners.exchange import Given, Roles, kept
 from bitspike.run import assemble
@@ -120,15 +120,11 @@ class Client:
 
     def turn(self, per_epoch: int) -> int:
         """Batches (with `steps`: time steps) of a round."""
-        if self.part.steps is not None:
-            return int(self.part.steps)
-        if self.part.updates is not None:
-            return -(-int(self.part.updates) // self.per_batch)
-        return int(self.part.epochs) * per_epoch
+        return turn_of(self.part, per_epoch, self.per_batch)
 
     def updates(self, per_epoch: int) -> int:
         """Updates of a round, about."""
-        return self.turn(per_epoch) * (1 if self.part.steps is not None else self.per_batch)
+        return updates_of(self.part, per_epoch, self.per_batch)
 
     def work(self, order: Order, client: int, state: State) -> Message:
         """Learn a round and write the reply; state: the client's own ({} at first), changed in place."""
@@ -136,7 +132,7 @@ class Client:
 
     def working(self, order: Order, client: int, state: State) -> Work[Message]:
         """`work` that stops at loops which need no interpreter; see `kernels.cpu.works`."""
-        work = self._working(order, client, state)
+        work = _of_client(client, self._working(order, client, state))
         return on_one_thread(work) if self.has_loops else work
 
     def _working(self, order: Order, client: int, state: State) -> Work[Message]:
@@ -276,6 +272,16 @@ class Client:
         """Whether a round leaves nothing of a client but its reply."""
         part = self.part
         return part.state == "reset" and part.statistics == "sums" and not getattr(part.codec, "feedback", False)
+
+
+def _of_client(client: int, work: Work[Message]) -> Work[Message]:
+    """The work, in whose errors the client is named."""
+    try:
+        return (yield from work)
+    except BitspikeError as error:
+        if type(error) is not BitspikeError or f"client {client}" in str(error):
+            raise
+        raise BitspikeError(f"client {client}: {error}") from error
 
 
 def on_wire(roles: Given, some: Collection[str]) -> Roles:

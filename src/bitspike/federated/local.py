@@ -105,4 +105,4 @@ class Local:
         if server.home or not order.roles.get("statistic"):
             return
         present = settling(server.part, server.recipe.seed)
-        server.settle([(len(self.client.shares[k]), self.client.settle(order, k)) for k in present])
+        server.settle({k: (len(self.client.shares[k]), self.client.settle(order, k)) for k in present})

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bitspike.checks import all_finite
+from bitspike.errors import HARM
 from bitspike.federated.aggregators import Reply
 from bitspike.federated.roles import LEARNED, Lengths, each, over
 from bitspike.learners.exchange import Roles
@@ -137,6 +138,14 @@ def check_message(
     if message.digest and message.digest != message.sha256():
         raise Refused("digest", "altered on the way")
     return message
+
+
+def bits_of(came: Any) -> int:
+    """Bits of the tensors of whatever has come; 0 of what holds none in their places."""
+    try:
+        return int(came.bits)
+    except HARM:
+        return 0
 
 
 def shown(value: object) -> str:

@@ -145,12 +145,17 @@ class FromFile(Partition):
             owners = [int(name) for name in names]
         except ValueError as error:
             refuse(f"'{self.path}' client", error, "whole numbers")
+        if beyond := [owner for owner in owners if not 0 <= owner < clients]:
+            refuse(f"'{Path(self.path).name}' client", beyond[0], f"0 to {clients - 1} (federation.clients)")
         return checked_shares([[r for r, owner in enumerate(owners) if owner == k] for k in range(clients)], len(names))
 
 
 def checked_shares(given: Sequence[Sequence[int] | Tensor], examples: int) -> Rows:
     """Shares that somebody says: disjoint, all rows, and none empty."""
-    shares = [torch.as_tensor(rows, dtype=torch.int64).flatten().sort().values for rows in given]
+    try:
+        shares = [torch.as_tensor(rows, dtype=torch.int64).flatten().sort().values for rows in given]
+    except (TypeError, ValueError, RuntimeError) as error:
+        refuse("federation shares", str(error).partition("\n")[0], "row numbers of each client")
     if empty := [k for k, rows in enumerate(shares) if len(rows) == 0]:
         refuse("federation shares", f"client {empty[0]} without an example", "one or more for each")
     together = torch.cat(shares).sort().values
@@ -181,10 +186,19 @@ def _column(path: str, name: str, numbers: Tensor) -> list[str]:
     reader = csv.DictReader(io.StringIO(text))
     if not {"example", name} <= set(reader.fieldnames or ()):
         refuse(f"'{Path(path).name}'", f"columns {reader.fieldnames}", f"example and {name}")
+    known: dict[int, str] = {}
+    file = f"'{Path(path).name}'"
     try:
-        known = {int(row["example"]): str(row[name]) for row in reader}
+        for row in reader:
+            number, entry = int(row["example"]), row[name]
+            if entry is None or not entry.strip():
+                refuse(f"{file} line {reader.line_num} {name}", "nothing", f"the {name} of example {number}")
+            if number in known:
+                came = f"a second line on example {number}"
+                refuse(f"{file} line {reader.line_num} example", came, "one line for each")
+            known[number] = entry.strip()
     except (ValueError, TypeError, csv.Error) as error:
-        refuse(f"'{Path(path).name}' example", error, "whole numbers")
+        refuse(f"{file} example", error, "whole numbers")
     if missing := [number for number in numbers.tolist() if number not in known]:
         refuse(f"'{Path(path).name}'", f"nothing on example {missing[0]}", "a line for each training example")
     return [known[number] for number in numbers.tolist()]

@@ -1,14 +1,16 @@
 """Client-level differential privacy: how little the network tells of any one client's data.
 
-    w <- w + [ sum_k clip(w_k - w, C) + N(0, (z C)^2) ] / n          over all that is learned; n replies
+    w <- w + [ sum_k clip(w_k - w, C) + N(0, (z C)^2) ] / n     over all that is learned; n replies that were due
 
 Adjacent federations differ in one client, replaced by another, which moves the sum by 2 C at most: the noise is z / 2
 times that. Clients asked in a round are a sample without replacement (of all: no sampling). The accountant is
 dp-accounting's (Renyi divergences), and counts the rounds in which the network changed.
 
 The noise is drawn by a key that the operating system gives and that lies beside the run, so that a run which goes on
-draws the same: whoever has the key can take the noise off again. Arithmetic is that of floating point, not hardened
-against attacks on its rounding. Losses and deviations of single clients are not recorded. Source: McMahan et al. 2018.
+draws the same: whoever has the key can take the noise off again. No reply is refused for its length, which would
+depend on other clients' (`federation.norm_bound`); clipping bounds it. Arithmetic is that of floating point, not
+hardened against attacks on its rounding. Losses and deviations of single clients are not recorded.
+Source: McMahan et al. 2018.
 """
 
 from __future__ import annotations
@@ -96,21 +98,33 @@ class Private:
 
         return Reply(reply.client, reply.examples, mapped(reply.roles, shortened), reply.present, reply.distances)
 
-    def noisy(self, new: Roles, replies: int, number: int) -> Roles:
-        """The mean of clipped replies with its noise."""
-        size: float = self.noise * self.clip / replies
+    def noisy(self, new: Roles, base: Given, came: int, wanted: int, number: int) -> Roles:
+        """The sum of `came` clipped updates, of which `new` is the mean, over those `wanted`, with its noise.
+
+        How many are wanted does not depend on what clients hold: a reply that is refused counts as no change.
+        """
+        size: float = self.noise * self.clip / wanted
 
         def drawn(role: str, name: str, tensor: Tensor) -> Tensor:
             if role not in LEARNED:
                 return tensor
             noise = normal(tensor.numel(), self.key, "privacy", number, role, name).view(tensor.shape)
-            return torch.add(tensor.double(), noise.double(), alpha=size).to(tensor.dtype)
+            mean = tensor.double()
+            if came != wanted:
+                mean = torch.lerp(base[role][name].double(), mean, came / wanted)
+            return torch.add(mean, noise.double(), alpha=size).to(tensor.dtype)
 
         return mapped(new, drawn)
 
 
-def check(part: Any, statistics: bool, partial: bool) -> None:
+def check(part: Any, dataset: Any, mean_image: bool, statistics: bool, partial: bool) -> None:
     """Refuse what would tell more than is accounted for."""
+    if mean_image:
+        refuse("data.mean_image", "true with federation.privacy", "false: the mean of all clients' images is no secret")
+    of_examples = dataset.input in ("vector", "series") and dataset.normalisation["kind"] != "none"
+    if dataset.name == "folder" and (of_examples or dataset.target is not None):
+        came = "a range or mean of all clients' values with federation.privacy"
+        refuse("data.options.normalise", came, "'none', and classes: these numbers are stored without noise")
     if part.aggregator.kind != "mean":
         came = f"'{part.aggregator.kind}' with federation.privacy"
         refuse("federation.aggregator.kind", came, "'mean': every client counts the same")

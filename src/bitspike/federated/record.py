@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from bitspike.federated.server import Server
@@ -14,14 +15,14 @@ def content(server: Server) -> dict[str, Any]:
     refused: dict[str, int] = {}
     for row in rows:
         for client in row["refused"]:
-            refused[client] = refused.get(client, 0) + 1
-    sizes = sorted(server.sizes)
+            refused[client] = refused.get(client, 0) + row["refused"][client].count("; ") + 1
+    sizes = server.sizes
     return {
         "how": {"seed": server.recipe.seed},
         "clients": part.clients,
         "asked": part.asked,
-        "shares": {"min": sizes[0], "median": sizes[len(sizes) // 2], "max": sizes[-1]},
-        "partition": part.partition.kind,
+        "shares": {"min": min(sizes), "median": median(sizes), "max": max(sizes)},
+        "partition": server.shared_by,
         "aggregator": part.aggregator.kind,
         "codec": part.codec.kind,
         "statistics": part.statistics,

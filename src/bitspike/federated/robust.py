@@ -37,7 +37,15 @@ def median(stack: Tensor) -> Tensor:
     return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
 
 
-class Median(Aggregator):
+class Robust(Aggregator):
+    """One that a few replies do not move far: nor the statistics that clients settle."""
+
+    def settle(self, replies: Sequence[Reply], base: Given) -> Roles:
+        """As the replies of a round."""
+        return self.combine(replies, base)
+
+
+class Median(Robust):
     """Of every number."""
 
     def combine(self, replies: Sequence[Reply], base: Given) -> Roles:
@@ -45,7 +53,7 @@ class Median(Aggregator):
         return by_number(replies, base, median)
 
 
-class TrimmedMean(Aggregator):
+class TrimmedMean(Robust):
     """hostile: the share left out at either end, rounded up, as long as one value is left."""
 
     def __init__(self, hostile: float = 0.2) -> None:
@@ -57,7 +65,7 @@ class TrimmedMean(Aggregator):
         return by_number(replies, base, lambda stack: stack.sort(0).values[cut : len(stack) - cut].mean(0))
 
 
-class Krum(Aggregator):
+class Krum(Robust):
     """hostile: the share that may be; chosen: replies that the mean is of (None: all but that share)."""
 
     def __init__(self, hostile: float = 0.2, chosen: int | None = None) -> None:
@@ -77,5 +85,7 @@ class Krum(Aggregator):
 
 
 def _flat(roles: Given, base: Given) -> Tensor:
-    parts = [(t - base[role][name]).flatten().double() for role, name, t in each(roles) if role in LEARNED]
-    return torch.cat(parts)
+    """How far what is learned has gone; of statistics alone, these."""
+    some = [role for role in roles if role in LEARNED and roles[role]] or list(roles)
+    parts = [told(role, t) - told(role, base[role][name]) for role, name, t in each(roles) if role in some]
+    return torch.cat([part.flatten().double() for part in parts])

@@ -38,16 +38,27 @@ def round_of(part: Any, seed: int, number: int, asked_for: int | None = None) ->
     """Round `number`, from 1, of a federation. asked_for: clients asked (default: as many as the recipe says)."""
     source = generator(seed, "federation", "round", number)
     asked = torch.randperm(part.clients, generator=source)[: asked_for or part.asked].tolist()
-    late, silent = (torch.rand(len(asked), generator=source).tolist() for _ in range(2))
-    return Round(
-        number,
-        tuple(sorted(asked)),
-        frozenset(client for client, chance in zip(asked, silent, strict=True) if chance < part.dropouts),
-        frozenset(client for client, chance in list(zip(asked, late, strict=True))[1:] if chance < part.stragglers),
-    )
+    lateness, silence = (torch.rand(len(asked), generator=source).tolist() for _ in range(2))
+    silent = frozenset(client for client, chance in zip(asked, silence, strict=True) if chance < part.dropouts)
+    late = frozenset(c for c, chance in list(zip(asked, lateness, strict=True))[1:] if chance < part.stragglers)
+    return Round(number, tuple(sorted(asked)), silent, late - silent)
+
+
+def turn_of(part: Any, per_epoch: int, per_batch: int) -> int:
+    """Batches (with `steps`: time steps) of a round for a client whose epoch has so many, of `per_batch` updates."""
+    if part.steps is not None:
+        return int(part.steps)
+    if part.updates is not None:
+        return -(-int(part.updates) // per_batch)
+    return int(part.epochs) * per_epoch
+
+
+def updates_of(part: Any, per_epoch: int, per_batch: int) -> int:
+    """Updates of a round, about."""
+    return turn_of(part, per_epoch, per_batch) * (1 if part.steps is not None else per_batch)
 
 
 def settling(part: Any, seed: int) -> list[int]:
     """Clients that settle the statistics of the finished network: all up to `SETTLING`, less those that drop out."""
     asked = round_of(part, seed, part.rounds + 1, max(part.asked, SETTLING))
-    return [k for k in asked.asked if k not in asked.silent] or list(asked.asked)
+    return [k for k in asked.asked if k not in asked.silent]

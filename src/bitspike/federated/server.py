@@ -18,7 +18,7 @@ from bitspike import registry
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.federated import margins, privacy, scaffold
 from bitspike.federated import roles as of
-from bitspike.federated.aggregators import Aggregator, Reply, WeightedMean
+from bitspike.federated.aggregators import Aggregator, Reply
 from bitspike.federated.client import has_loops, on_wire
 from bitspike.federated.codecs import Codec
 from bitspike.federated.messages import (
@@ -26,15 +26,18 @@ from bitspike.federated.messages import (
     Order,
     Refused,
     agreement,
+    bits_of,
     check_message,
     check_reply,
     shown,
     too_long,
 )
 from bitspike.federated.privacy import Private
-from bitspike.federated.schedule import Round, round_of
+from bitspike.federated.schedule import Round, round_of, updates_of
 from bitspike.kernels.cpu.works import one_thread
 from bitspike.learners.exchange import Given, Roles, kept
+from bitspike.run import assemble
+from bitspike.run.batches import batches_of
 from bitspike.run.evaluation import predictions
 from bitspike.run.outputs import fit_noise, summary, with_noise
 from bitspike.run.session import Place, Session
@@ -93,8 +96,14 @@ class Server:
         self.digest = agreement(recipe)
         self.has_loops = has_loops(recipe)
         self._check(dataset.kind)
-        rounds = self.part.rounds  # the server's updates: schedules are as far as rounds are
-        self.session = Measured(recipe, dataset, place=place, span=(rounds, recipe.training.validate_every or 1, rounds))
+        self.shared_by: str = self.part.partition.kind
+        rounds, every = self.part.rounds, recipe.training.validate_every or 1
+        per_batch = assemble.updates_per_batch(recipe, assemble.build_encoder(recipe, assemble.form_of(dataset)))
+        usual = batches_of(max(1, sorted(sizes)[len(sizes) // 2]), recipe.training.batch)
+        # Learning rates are those of a usual client; schedules are as far as rounds, the server's updates, are.
+        total = rounds * updates_of(self.part, usual, per_batch)
+        self.session = Measured(recipe, dataset, place=place, span=(rounds, every, total))
+        self.session.learner.spans(rounds)
         self.codec: Codec = registry.make(self.part.codec)
         self.aggregator: Aggregator = registry.make(self.part.aggregator)
         self.home = self.part.statistics == "home"
@@ -106,7 +115,8 @@ class Server:
             scaffold.check(recipe, self.session.learner, self.codec.plain)
         self.private: Private | None = None
         if self.part.privacy is not None:
-            privacy.check(self.part, bool(self.session.learner.exchanged()["statistic"]), type(self.codec).part)
+            statistics = bool(self.session.learner.exchanged()["statistic"])
+            privacy.check(self.part, dataset, recipe.data.mean_image, statistics, type(self.codec).part)
             self.private = Private(self.part.privacy, self.part.clients, self.part.asked, folder)
             self.mixes = None
         self.rows: list[dict[str, Any]] = []
@@ -176,6 +186,8 @@ class Server:
         row: dict[str, Any] = {"round": now.number, "asked": list(now.asked), "dropped": sorted(now.silent)}
         row |= {"late": sorted(now.late), "replies": len(valid), "refused": refused, "bits_up": bits}
         row["bits_down"] = self.bits_down(now) if bits_down is None else bits_down
+        if now.number == 1:  # what one client has measured for all
+            row["bits_up"] += sum(8 * t.numel() * t.element_size() for t in self.fixed.values())
         row["state"] = DONE if len(valid) >= self.part.least else TOO_FEW
         with one_thread(self.has_loops):
             self._add_up(now, row, valid, base)
@@ -204,19 +216,20 @@ class Server:
             row["client_loss"] = _spread(valid_losses)
         if row["state"] == DONE:
             replies = [reply for reply, _ in valid]
-            new = self.combined(now.number, replies, base)
+            new = self.combined(now, replies, base)
             if self.aggregator.controls(base):
                 self.taken |= {reply.client: now.number for reply in replies}
             self.session.learner.receive(new)
             self.roles = self._sent()
 
-    def combined(self, number: int, replies: list[Reply], base: Given) -> Roles:
+    def combined(self, now: Round, replies: list[Reply], base: Given) -> Roles:
         """The new network of replies in the codec's space."""
         if self.private is not None:
             replies = [self.private.clipped(reply, base) for reply in replies]
         new = self.aggregator.combine(replies, base)
         if self.private is not None:
-            new = self.private.noisy(new, len(replies), number)
+            due = len(set(now.asked) - now.silent - now.late)
+            new = self.private.noisy(new, base, len(replies), due, now.number)
         return self.codec.learned(new, self.roles, replies)
 
     def read(self, now: Round, messages: Iterable[Any]) -> tuple[list[tuple[Reply, Message]], dict[str, str], int]:
@@ -233,10 +246,10 @@ class Server:
 
         for came in messages:
             client = getattr(came, "client", None)
+            bits += bits_of(came)
             try:
                 with one_thread(self.has_loops):
                     message = check_message(came, now.number, asked, read, self.digest, form, not self.codec.plain)
-                    bits += message.bits
                     setting = now.setting(self.recipe.seed, message.client)
                     decoded, present = self.codec.decode(message.parts, self.roles, setting)
                     examples = min(message.examples, self.sizes[message.client])
@@ -248,7 +261,8 @@ class Server:
                     read[message.client] = reply, message
             except Refused as error:
                 note(client, str(error)[:200])
-        for lengths, of_what in ((_gone, ""), (_gone_by_rate, "over its learning rates, ")):
+        ways = ((_gone, ""), (_gone_by_rate, "over its learning rates, ")) if self.private is None else ()
+        for lengths, of_what in ways:
             found = too_long({k: lengths(reply) for k, (reply, _) in read.items()}, self.part.norm_bound)
             for client, why in found.items():
                 note(client, f"norm: {of_what}{why}")
@@ -256,12 +270,14 @@ class Server:
         return [read[client] for client in sorted(read)], refused, bits
 
     def bits_down(self, now: Round) -> int:
-        """32 bits for each number that is sent to each client asked, controls too; what is fixed, once."""
+        """32 bits for each number that is sent to each client asked, controls too; what is fixed, once. With the first
+        round the network goes to the client that measures what is fixed."""
         once = sum(8 * t.numel() * t.element_size() for t in self.fixed.values())
         new = set(now.asked) - self.met
         self.met |= new
         numbers = of.count(self.roles) + of.count(self.aggregator.controls(self.roles))
-        return 32 * numbers * len(now.asked) + once * len(new)
+        measuring = 1 if now.number == 1 and self.fixed else 0
+        return 32 * numbers * (len(now.asked) + measuring) + once * len(new)
 
     def spread(self) -> dict[str, float] | None:
         """Accuracy that clients would see whose inputs are of the classes of their share: by validation's classes."""
@@ -277,16 +293,30 @@ class Server:
         """Where clients keep their statistics, the server's are those of its validation inputs."""
         if self.home:
             session = self.session
-            session.learner.finish(lambda: session.validation.statistics(1, 0))
+            session.learner.finish(lambda: session.validation.statistics(len(session.validation.split), 0))
 
-    def settle(self, statistics: Sequence[tuple[int, Roles]]) -> None:
-        """Take over the statistics of the finished network, from (examples, sums) of each client."""
-        if self.home or not statistics or not statistics[0][1]["statistic"]:
+    def settle(self, statistics: Mapping[int, tuple[int, Roles]]) -> None:
+        """Take over the statistics of the finished network, from (examples, sums) by client, as replies are."""
+        base = {"statistic": self.roles.get("statistic", {})}
+        if self.home or not statistics or not base["statistic"]:
             return
-        replies = [Reply(k, examples, roles) for k, (examples, roles) in enumerate(statistics)]
-        self.session.learner.receive(WeightedMean().combine(replies, statistics[0][1]))
-        numbers = of.count(statistics[0][1])
-        self.settled = {"clients": len(statistics), "bits_up": 32 * numbers * len(statistics)}
+        replies: dict[int, Reply] = {}
+        refused: dict[str, str] = {}
+        for k, (examples, roles) in sorted(statistics.items()):
+            distances = of.distances(roles, base)
+            reply = Reply(k, examples, roles, distances=distances)
+            try:
+                check_reply(reply, distances)
+                replies[k] = reply
+            except Refused as error:
+                refused[str(k)] = str(error)[:200]
+        for k, why in too_long({k: reply.distances for k, reply in replies.items()}, self.part.norm_bound).items():
+            refused[str(k)] = f"norm: {why}"
+            del replies[k]
+        if replies:
+            self.session.learner.receive(self.aggregator.settle(list(replies.values()), base))
+        up, down = (32 * of.count(roles) * len(statistics) for roles in (base, self.roles))
+        self.settled = {"clients": len(replies), "refused": refused, "bits_up": up, "bits_down": down}
         self.roles = self._sent()
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bitspike import registry
 from bitspike.draws import Key
-from bitspike.errors import refuse
+from bitspike.errors import BitspikeError, refuse
 from bitspike.federated.client import Client, State
 from bitspike.federated.messages import Message, Order
 from bitspike.learners.stacked import stack_of
@@ -86,8 +86,13 @@ class Together:
         rows = [seat.row for seat in seats]
         drawn = [seat.draw() for seat in seats]
         before = [(self.stack.factor(row), self.stack.rows[row].updates) for row in rows]
-        with session.place.autocast():
-            found = self.stack.fit(rows, [events for events, _ in drawn], [targets for _, targets in drawn])
+        try:
+            with session.place.autocast():
+                found = self.stack.fit(rows, [events for events, _ in drawn], [targets for _, targets in drawn])
+        except BitspikeError as error:
+            names = ", ".join(str(seat.client) for seat in seats)
+            who = f"client {names}" if len(seats) == 1 else f"one of clients {names}"
+            raise BitspikeError(f"{who}: {error}") from error
         for seat, metrics in zip(seats, found, strict=True):
             session.sums = seat.sums
             session.count(metrics)

@@ -182,6 +182,8 @@ class Federation:
             place,
             folder.path,
         )
+        if own_data or shares is not None:
+            self.server.shared_by = "clients' own data" if own_data else "shares that were given"
         self.store = Store(folder.path / "clients", self.part.state == "disk")
         self.stop_asked, self.seconds = 0, 0.0
         self.saved = 0  # rounds in the last checkpoint
@@ -260,10 +262,11 @@ class Federation:
                 row = engine.round()
                 now = time.monotonic()
                 self.seconds, began = self.seconds + now - began, now
-                if server.finished or server.number % self.part.checkpoint_every == 0:
-                    self._checkpoint()
+                # First: a checkpoint that knows of a better round must find its network there.
                 if server.session.best_epoch == server.number and self.recipe.training.keep == "best":
                     server.session.save(self.folder.checkpoints, "best")
+                if server.finished or server.number % self.part.checkpoint_every == 0:
+                    self._checkpoint()
                 progress.advance()
                 progress.line(f"{name}  {line(row)}")
         finally:

@@ -76,6 +76,12 @@ class Learner(ABC):
         """The learning rate now, where the optimiser's own is `usual`."""
         return usual * self.rate_factor()
 
+    def rate_reached(self, usual: float) -> float:
+        """The learning rate at the end of what was learned: that before a schedule's next step, if one is due now."""
+        if self.optimisation is None:
+            return usual
+        return self.optimisation.usual_rate * self.optimisation.factor(max(0.0, self.updates - 1e-6))
+
     def spans(self, updates: int) -> None:
         """From now on schedules are for `updates` in all: clients of a federation with shares of many sizes."""
         if self.optimisation is not None:

@@ -139,7 +139,12 @@ class Optimisation:
         for optimiser, _ in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
 
-    def factor(self, update: int) -> float:
+    @property
+    def usual_rate(self) -> float:
+        """The learning rate of real parameters before the schedule."""
+        return float(self._choices["real"][0].lr)
+
+    def factor(self, update: float) -> float:
         """The schedule's factor on the learning rate at an update."""
         return self.schedule.factor(min(update / self.total_updates, 1 - 1e-9))
 

@@ -56,7 +56,7 @@ class Federating:
             table, _, key = path.partition(".")
             if table == "federation" and key.split(".")[0] in FIXED:
                 refuse("population.space", f"'{path}'", f"another one: federation.{key.split('.')[0]} stays as it is")
-        checked(self.session, space)
+        checked(self.session, self.recipe, space)
 
     def load(self, state: State | None, values: Values, key: tuple[Key, ...]) -> None:
         """A server and clients with these values, where the state left them."""

@@ -55,7 +55,7 @@ def schedule(turns: Iterable[Turn], node: Node) -> list[Stretch]:
 
 
 def survivors(turns: Iterable[Turn]) -> set[int]:
-    """Members whose first turn the weights of a last turn go back to."""
+    """Members whose first turn the weights of a last turn go back to; of those that ended broken, none."""
     turns = list(turns)
     last = {turn.member: turn for turn in sorted(turns, key=lambda turn: turn.generation)}
-    return {ancestors(turns, turn.node)[0].member for turn in last.values()}
+    return {ancestors(turns, turn.node)[0].member for turn in last.values() if not turn.broken}

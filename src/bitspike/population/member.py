@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from bitspike.draws import Key
 from bitspike.energy import activation_bits
-from bitspike.population.space import Space, Values
+from bitspike.errors import refuse
+from bitspike.population.space import Choice, Space, Values
 from bitspike.population.turn import State
 from bitspike.run.conclude import conclude
 from bitspike.run.evaluation import energy_of
@@ -25,11 +27,36 @@ def plain(recipe: Recipe, values: Mapping[str, Any] | None = None) -> Recipe:
     return parse_recipe(print_recipe(alone), f"recipe '{recipe.name}' with population.space", given)
 
 
-def checked(session: Session, space: Space) -> None:
-    """Refuse dimensions that a session cannot change on its way, at both ends of each."""
+# What says how long members learn, by what they are measured, and with what they begin: the same for all.
+FIXED = ("name", "about", "seed", "training", "evaluation", "population", "weights.init", "weights.init_at_ends")
+MOST_TRIED = 64
+
+
+def checked(session: Session, recipe: Recipe, space: Space) -> None:
+    """Refuse a metric that is not measured, and dimensions that a session cannot change on its way.
+
+    Each is tried at both ends (a choice at each of its values), and choices in every combination, up to `MOST_TRIED`.
+    """
+    part = recipe.population
+    classes = session.dataset.kind == "classification"
+    measured = ("accuracy", "nll", "ece", "brier") if classes else ("rmse", "nll")
+    if part is not None and part.metric not in measured:
+        refuse("population.metric", f"'{part.metric}'", f"one that is measured: {', '.join(measured)}")
+    ends: dict[str, list[Any]] = {}
     for path, one in space.dimensions.items():
-        for share in (0.0, 1.0):
-            session.with_values({path: one.at(share)})
+        table = path.partition(".")[0]
+        if table in FIXED or path in FIXED or getattr(session.recipe, table, "") is None:
+            wanted = "one that changes how members learn" if table in FIXED or path in FIXED else f"[{table}] beside it"
+            refuse("population.space", f"'{path}'", wanted)
+        ends[path] = list(one.of) if isinstance(one, Choice) else [one.at(0.0), one.at(1.0)]
+        for number, value in enumerate(ends[path]):
+            if number < MOST_TRIED:
+                session.with_values({path: value})
+            else:
+                plain(session.recipe, {path: value})
+    several = [path for path, one in space.dimensions.items() if isinstance(one, Choice)]
+    for point in itertools.islice(itertools.product(*(ends[path] for path in several)), MOST_TRIED):
+        session.with_values({path: values[0] for path, values in ends.items()} | dict(zip(several, point, strict=True)))
 
 
 def costs(session: Session, recipe: Recipe) -> dict[str, float]:
@@ -55,7 +82,7 @@ class Learning:
 
     def check(self, space: Space) -> None:
         """Refuse dimensions that a member cannot change while it learns."""
-        checked(self.session, space)
+        checked(self.session, self.recipe, space)
 
     def load(self, state: State | None, values: Values, key: tuple[Key, ...]) -> None:
         """A session with these values, at the weights, moments and position of the state."""

@@ -13,14 +13,14 @@ from bitspike.population.turn import Evolution, Turn, front_of
 from bitspike.run.checkpoint import read_json
 
 
-def content(recipe: Any, rules: Evolution, turns: Sequence[Turn], winner: Turn) -> dict[str, Any]:
-    """Plain values."""
+def content(recipe: Any, rules: Evolution, turns: Sequence[Turn], winner: Turn, threads: int) -> dict[str, Any]:
+    """Plain values. threads: of each process that learned; with others sums come out in another order."""
     part = rules.part
-    made = sum(turn.made for turn in turns)
+    made = sum(turn.made for turn in turns if not turn.broken)
     last = {turn.member: turn for turn in sorted(turns, key=lambda turn: turn.generation)}
     front = front_of(rules, last.values())
     return {
-        "how": {"seed": recipe.seed},
+        "how": {"seed": recipe.seed, "threads": threads},
         "strategy": part.strategy,
         "mode": part.mode,
         "members": rules.members,
@@ -32,8 +32,8 @@ def content(recipe: Any, rules: Evolution, turns: Sequence[Turn], winner: Turn) 
         "inherit": part.inherit,
         "winner": {"member": winner.member, "turn": winner.generation, "score": winner.score},
         "updates": made,
-        "copies": sum(turn.copied for turn in turns),
-        "broken": sum(bool(turn.broken) for turn in turns),
+        "copies": sum(turn.took is not None for turn in turns),
+        "broken": sum(bool(turn.broken and turn.made) for turn in turns),
         "survivors": sorted(survivors(turns)),
         "schedule": [stretch.to_dict() for stretch in schedule(turns, winner.node)],
         **({"front": weighed(rules, turns, front)} if front else {}),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from bitspike.data import DataSet
 from bitspike.errors import refuse
@@ -36,8 +41,8 @@ def replay(
     """Train from scratch what made the winner of a tuned run (or the last network of `member`); returns a run.
 
     out: default RUN-replay (with a seed RUN-replay-seed-N). The log holds all that made it, so on the same machine the
-    network comes out the same, bit for bit. seed: with other first weights, batches and draws than the run's, to see
-    what the schedule does for a network that it was not chosen for.
+    network comes out the same, bit for bit: it learns on as many threads as it did. seed: with other first weights,
+    batches and draws than the run's, to see what the schedule does for a network that it was not chosen for.
     """
     source = RunFolder.existing(Path(run.path if isinstance(run, Run) else run))
     if not (source.path / "population.json").exists():
@@ -68,11 +73,24 @@ def replay(
                        place_on(device))  # fmt: skip
     try:
         folder.create(target, False, overwrite)
-        _train(learner, turns, last, recipe.name, quiet)
-        finish(learner, folder, recipe, last, sum(turn.seconds for turn in line))
+        began, threads = time.monotonic(), found.get("how", {}).get("threads")
+        with on_threads(threads if isinstance(threads, int) and threads > 0 else torch.get_num_threads()):
+            _train(learner, turns, last, recipe.name, quiet)
+        finish(learner, folder, recipe, last, time.monotonic() - began)
     finally:
         folder.unlock()
     return Run(folder.path, dataset=own)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """So many threads of torch meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(learner: Learning | Federating, turns: list[Turn], last: Turn, name: str, quiet: bool) -> None:

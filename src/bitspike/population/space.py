@@ -49,7 +49,7 @@ class Dimension:
     def grid(self) -> list[Any]:
         """Evenly spaced values with both ends; each once."""
         count = self.points or 3
-        return [self.at(k / (count - 1)) for k in range(count)]
+        return list(dict.fromkeys(self.at(k / (count - 1)) for k in range(count)))
 
     def holds(self, value: Any) -> bool:
         """Whether a value is of this dimension."""

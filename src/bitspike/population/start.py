@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bitspike.data import DataSet
 from bitspike.errors import BitspikeError, check_name, refuse
 from bitspike.paths import read_text, run_name
@@ -90,9 +92,10 @@ def tune(
     where = None if data is None else Path(data)
     if engine == "ray":
         given_to = tuning.store.path, where, device, threads or 1, address
-        tuning.workers = Cluster(workers, *given_to, dict(dataset.digests))
+        tuning.workers, tuning.threads = Cluster(workers, *given_to, dict(dataset.digests)), threads or 1
     elif count > 1:
-        tuning.workers = Workers(count, tuning.store.path, where, device, threads or max(1, cores() // count))
+        tuning.threads = threads or max(1, cores() // count)
+        tuning.workers = Workers(count, tuning.store.path, where, device, tuning.threads)
     try:
         folder.create(recipe, resume, overwrite)
         tuning.run()
@@ -126,6 +129,7 @@ class Tuning:
         self.member.watch = self._watch
         self.store = Folder(folder.path / "population")
         self.workers: Workers | None = None
+        self.threads = torch.get_num_threads()  # of each process that learns
         self.stop_asked = 0
 
     def run(self) -> dict[str, Any]:
@@ -144,7 +148,7 @@ class Tuning:
         for turn in front_of(self.rules, last):
             self._hand_back(turn, seconds)
         self._load(winner)
-        folder.write("population.json", content(self.recipe, self.rules, turns, winner))
+        folder.write("population.json", content(self.recipe, self.rules, turns, winner, self.threads))
         return finish(self.member, folder, self.recipe, winner, seconds)
 
     def _load(self, turn: Turn) -> None:
@@ -213,8 +217,8 @@ def line(turn: Turn, metric: str, beside: Sequence[str] = ()) -> str:
     said = f"member {turn.member}  updates {turn.updates}  {metric} {score}  "
     said += "".join(f"{name} {shown(turn.metrics.get(name))}  " for name in beside if name != metric)
     said += "  ".join(f"{path} {shown(value)}" for path, value in turn.values.items())
-    if turn.copied and turn.parent is not None:
-        said += f"  from member {turn.parent[0]}"
+    if turn.took is not None:
+        said += f"  from member {turn.took}"
     return said + (f"  broke: {turn.broken}" if turn.broken else "")
 
 

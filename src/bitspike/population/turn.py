@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from bitspike import registry
 from bitspike.draws import Key, generator
 from bitspike.errors import BitspikeError, damaged, refuse
-from bitspike.population.exploit import Exploit, ranked
+from bitspike.population.exploit import Exploit
 from bitspike.population.explore import rule_of
 from bitspike.population.front import fronts, ordered
 from bitspike.population.space import Space, Values
@@ -81,6 +81,12 @@ class Turn:
     def copied(self) -> bool:
         """Whether it went on from another member's weights."""
         return self.parent is not None and self.parent[0] != self.member
+
+    @property
+    def took(self) -> int | None:
+        """The member whose weights or hyperparameters it took over."""
+        node = self.parent if self.copied else self.taught_by
+        return None if node is None else node[0]
 
     def line(self) -> dict[str, Any]:
         """As a line of the log: without its history, which earlier lines hold."""
@@ -184,16 +190,22 @@ class Evolution:
         return [turn.metrics[name] for name in self.part.objectives]
 
     def source(self, turn: Turn, others: Iterable[Turn]) -> int | None:
-        """Whom a member copies after this turn. One whose learning broke copies the best there is."""
+        """Whom a member copies after this turn: nobody who is finished, as nothing is left to learn with a copy.
+
+        One whose learning broke copies the best there is, whenever and at whatever age.
+        """
+        others = [one for one in others if not one.finished]
+        if turn.broken:
+            sound = [one for one in others if not one.broken]
+            return best(self, sound).member if sound and self.part.strategy == "pbt" else None
         if not self.ready(turn):
             return None
         scores = self.standings(turn, others)
         if len(scores) < 2:
             return None
-        if turn.broken:
-            found: int | None = next(one for one in ranked(scores) if one != turn.member)
-        else:
-            found = self.exploit.source(turn.member, scores, self._draw("exploit", turn))
+        found = self.exploit.source(turn.member, scores, self._draw("exploit", turn))
+        if found is not None and found not in scores:
+            refuse("population.exploit", found, f"a member that is compared, of {sorted(scores)}, or None")
         return found if found is not None and math.isfinite(scores[found][-1]) else None
 
     def explored(self, values: Values, turn: Turn) -> Values:
@@ -234,7 +246,7 @@ def take_turn(
         found = rules.source(before, others)
         if found is not None:
             parent, state = load(next(one for one in [before, *others] if one.member == found))
-        if found is None or parent is None or parent.broken:
+        if found is None or parent is None or parent.broken or (parent.member != number and parent.finished):
             if before.broken:
                 return _still(before)
             parent, state = load(before)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from bitspike.errors import refuse
 from bitspike.reports import figures, style
+from bitspike.reports.differing import differing
 from bitspike.reports.page import write_page
 from bitspike.reports.rundata import RunData, number, read_run, section
 from bitspike.reports.sections import Section
 from bitspike.reports.tables import Table, counted_spikes
 from bitspike.reports.text import amount, fixed, percent, si
+from bitspike.reports.totals import totals
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
 COLUMNS = (
     ("accuracy", ("test", "accuracy"), lambda v: percent(v, 2), False),
     ("RMSE", ("test", "rmse"), lambda v: fixed(v, 4), True),
-    ("NLL", ("test", "nll"), lambda v: fixed(v, 4), True),
-    ("ECE", ("test", "ece"), lambda v: fixed(v, 4), True),
-    ("Brier", ("test", "brier"), lambda v: fixed(v, 4), True),
+    ("NLL as shipped", ("test", "nll"), lambda v: fixed(v, 4), True),
+    ("ECE as shipped", ("test", "ece"), lambda v: fixed(v, 4), True),
+    ("Brier as shipped", ("test", "brier"), lambda v: fixed(v, 4), True),
     ("weights", ("bits", "weights_stored"), amount, True),
     ("spikes per neuron", ("bits", "spikes_per_neuron"), lambda v: fixed(v, 2), True),
-    ("energy", ("energy", "network", "joules_compute"), lambda v: si(v, "J"), True),
+    ("energy", ("energy",), lambda v: si(v, "J"), True),
 )
 
 
@@ -59,47 +58,18 @@ def compare(runs: Sequence[Path], out: Path) -> Path:
         refuse("compare", f"regression ({kinds[True]}) and classes ({kinds[False]})", "runs of one kind")
     labels = _labels(found)
     looks = [figures.look(k) for k in range(len(found))]
-    data, differing = sorted({run.data_name for run in found if run.data_name}), _differing(found)
+    data, apart = sorted({run.data_name for run in found if run.data_name}), differing(found)
     return write_page(
         Path(out),
         "compare.html.jinja",
         labels=labels,
         key=[Swatch(label, style.VARIABLES[k], DASHES[d]) for label, (k, d) in zip(labels, looks, strict=True)],
         data=data,
-        differing=differing,
+        differing=apart,
         warnings=[(label, line) for label, run in zip(labels, found, strict=True) for line in run.warnings],
-        table=_table(found, labels, mark_best=len(found) > 1 and not differing),
+        table=_table(found, labels, mark_best=len(found) > 1 and not apart),
         sections=_sections(found, labels, looks),
     )
-
-
-def _differing(runs: Sequence[RunData]) -> str:
-    """How the data of the runs differ, in words; empty where all were tested on the same examples."""
-    names = sorted({run.data_name or "a set without a name" for run in runs})
-    if len(names) > 1:
-        return f"different data ({', '.join(names)})"
-    for what, values in (
-        ("different test parts", {run.test_size for run in runs}),
-        ("different examples", {_tested_on(run) for run in runs}),
-        ("different files of the same name", {_printed(run, "digests") for run in runs}),
-        ("different classes", {_printed(run, "classes") for run in runs}),
-    ):
-        known = [value for value in values if value not in (None, "")]
-        if len(known) > 1:
-            counts = ", ".join(f"{size:,} examples" for size in sorted(map(int, known))) if "parts" in what else ""
-            return f"{what} of {names[0]}" + (f" ({counts})" if counts else "")
-    return ""
-
-
-def _tested_on(run: RunData) -> str:
-    """The numbers of the test examples, in few letters."""
-    found = run.arrays.get("index")
-    return "" if found is None else hashlib.sha256(np.sort(found).astype(float).tobytes()).hexdigest()
-
-
-def _printed(run: RunData, key: str) -> str:
-    found = section(run.environment, "data").get(key)
-    return repr(sorted(found.items()) if isinstance(found, dict) else found) if found else ""
 
 
 class Swatch(NamedTuple):
@@ -125,6 +95,8 @@ def _labels(runs: Sequence[RunData]) -> list[str]:
 
 def _value(run: RunData, path: tuple[str, ...]) -> float | None:
     """One number of a run; of readings that of what is shipped, and no spikes where none were counted."""
+    if path == ("energy",):
+        return totals(section(run.result, "energy")).get("network")
     if path[0] == "test":
         return number(run.shipped_reading, *path[1:])
     if path[-1] == "spikes_per_neuron":
@@ -157,7 +129,7 @@ def _table(runs: Sequence[RunData], labels: Sequence[str], mark_best: bool) -> T
     if any(run.warnings for run in runs):
         notes.append("⚠: see the warnings above.")
     if "energy" in head:
-        notes.append("Energy of one answer, compute only: analytic, not measured.")
+        notes.append("Energy of one answer, 45 nm arithmetic and neurons: analytic, not measured.")
     if best:
         notes.append("Bold: best of its column, by however little; one run says nothing of the next seed.")
     return Table(head, rows, " ".join(notes), best)

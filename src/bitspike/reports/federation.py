@@ -94,7 +94,8 @@ def _table(found: dict[str, Any]) -> Table:
         ["optimisers of clients", str(found.get("learner_state", "–"))],
         ["sent by clients, all rounds", _bits(found, "bits_up")],
         ["sent to clients, all rounds", _bits(found, "bits_down")],
-        ["sent to settle statistics at the end", _bits(section(found, "settled"), "bits_up")],
+        ["sent by clients to settle statistics at the end", _bits(section(found, "settled"), "bits_up")],
+        ["sent to clients for that", _bits(section(found, "settled"), "bits_down")],
         ["deviation of replies, first and last round", " and ".join(_deviations(rows)) or "–"],
         ["rounds with too few replies", whole(float(few))],
         ["replies refused", whole(float(sum(n for n in refused.values() if isinstance(n, int))))],
@@ -102,7 +103,7 @@ def _table(found: dict[str, Any]) -> Table:
     if epsilons:
         entries.append(["epsilon of differential privacy, all rounds", fixed(epsilons[-1], 2)])
     entries += [[f"refused of client {client}", _why(rows, client)] for client in list(refused)[:10]]
-    return Table(["", "here"], entries, "Bits are those of every tensor of every message.")
+    return Table(["", "here"], entries, "Bits are those of every tensor of every message that came in time.")
 
 
 def _statistics(found: dict[str, Any]) -> str:

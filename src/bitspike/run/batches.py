@@ -80,7 +80,8 @@ class Batches:
         other statistics. The batches are of one size, or differ by one, as each weighs as much as any other.
         """
         order = torch.randperm(len(self.split), generator=generator(self.recipe.seed, "statistics order"))
-        for rows in order.tensor_split(-(-len(order) // self.recipe.evaluation.batch))[:most]:
+        parts = min(-(-len(order) // self.recipe.evaluation.batch), max(1, len(order) // 2))  # of two at least
+        for rows in order.tensor_split(parts)[:most]:
             yield self.events(rows, epoch)[0]
 
     def events(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:

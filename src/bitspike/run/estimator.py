@@ -109,6 +109,9 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
             "model.layers": layers, "training.updates": self.updates, "training.batch": self.batch_size,
             "optimizer.lr": self.learning_rate, "seed": seed, **(self.overrides or {}),
         }  # fmt: skip
+        if of_data := [key for key in self.overrides or {} if key.startswith("data.") and key != "data.class_weights"]:
+            wanted = "another key of a recipe: the data are X and y, their split random_state and validation_fraction"
+            raise ValueError(f"overrides: got {of_data[0]!r}, wanted {wanted}")
         given = [f"{key}={json.dumps(value)}" for key, value in asked.items() if value is not None]
         return parse_recipe(recipe_toml(name, "", made, ""), name, given)
 
@@ -139,7 +142,7 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
 
     def _to_learn(self, X: Any, y: Any, **how: Any) -> tuple[Any, Any]:
         """X and y as arrays: of numbers, finite, (N, F) or (N, T, F)."""
-        X, y = validate_data(self, X, y, dtype=np.float32, allow_nd=True, **how)
+        X, y = validate_data(self, X, y, dtype=np.float64, allow_nd=True, **how)
         if X.ndim > 3:
             raise ValueError(f"Found array with dim {X.ndim}, while {type(self).__name__} expects (N, F) or (N, T, F).")
         self.n_features_in_ = X.shape[-1]
@@ -149,8 +152,8 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
         """X as in training."""
         form = self.data_form_
         if form["steps"] is None:
-            return validate_data(self, X, dtype=np.float32, reset=False)
-        X = check_array(X, dtype=np.float32, allow_nd=True, input_name="X", estimator=self)
+            return validate_data(self, X, dtype=np.float64, reset=False)
+        X = check_array(X, dtype=np.float64, allow_nd=True, input_name="X", estimator=self)
         if X.shape[1:] != (wanted := (form["steps"], *form["shape"])):
             came = f"X has shape {X.shape}, but {type(self).__name__}"
             raise ValueError(f"{came} is expecting series of {wanted[0]} steps of {wanted[1]} features as input.")
@@ -186,7 +189,7 @@ class SpikingClassifier(ClassifierMixin, _Spiking):  # type: ignore[misc]
 
     precision: "bayesian" (±1 weights with a probability each), "straight-through" (±1) or "full". hidden_layer_sizes,
     updates, batch_size, learning_rate, validation_fraction: left out, the rules of `bitspike init` choose.
-    overrides: any other key of a recipe, such as {"model.neuron.kind": "if", "encoder.steps": 8}.
+    overrides: any other key of a recipe but those of its data, such as {"model.neuron.kind": "if", "encoder.steps": 8}.
 
     Fitted: `classes_`, `n_features_in_`, `n_iter_` (updates), `recipe_`, `shipped_` (what answers, its temperature).
     """

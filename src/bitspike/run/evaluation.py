@@ -109,7 +109,7 @@ class Evaluation:
             result["bits"] |= level_bits(self.learner.model, levels)
         name = "probabilities" if self.task == "classification" else "prediction"
         self._keep(name, outputs, targets)
-        self.arrays[f"validation_{name}"] = last[self.shipped.answer].float().numpy()
+        self.arrays[f"validation_{name}"] = self._kept(last[self.shipped.answer])
         self.arrays["validation_targets"] = held_targets.numpy()
         return result
 
@@ -138,11 +138,15 @@ class Evaluation:
             reading["noise"] = self.shipped.noise
         return reading
 
+    def _kept(self, outputs: Tensor) -> np.ndarray[Any, Any]:
+        """Probabilities in single precision; values, whose size has no bound, as they are."""
+        return (outputs.float() if self.task == "classification" else outputs).numpy()
+
     def _keep(self, name: str, outputs: Tensor, targets: Tensor) -> None:
         x, y, index = self.test.split.x, self.test.split.y, self.test.split.index
         if self.task == "classification" and y.ndim == 2:
             index = index.repeat_interleave((y >= 0).sum(1))  # the example that each target is of
-        self.arrays = {name: self._noisy(outputs).float().numpy(), "targets": targets.numpy(), "index": index.numpy()}
+        self.arrays = {name: self._kept(self._noisy(outputs)), "targets": targets.numpy(), "index": index.numpy()}
         self.arrays["temperature"] = np.asarray(self.shipped.temperature)
         if self.task == "regression" and isinstance(x, Tensor):
             self.arrays["inputs"] = x.flatten(1).float().numpy()

@@ -177,7 +177,7 @@ class Session:
         train = {name: value / examples for name, value in self.sums.items()}
         self.sums = {}
         validation = self.validate()
-        rate = self.learner.learning_rate(self.recipe.optimizer.lr)
+        rate = self.learner.rate_reached(self.recipe.optimizer.lr)
         record: dict[str, Any] = {"epoch": self.epoch, "updates": self.learner.updates, "learning_rate": rate}
         record |= {"train": train, "validation": validation}
         self.records.append(record)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from bitspike.options import Count, Options, Unread
 from bitspike.tables.chosen import Chosen, usual
+from bitspike.tables.dimension import Integer
 
 MOST = 10_000
 MOST_WEIGHED = 1000  # every one is compared with every other at each turn
@@ -83,8 +84,7 @@ class Population(Options):
         """How many there are."""
         if self.strategy != "grid":
             return self.size
-        each = (len(d.of) if hasattr(d, "of") else getattr(d, "points", None) or 3 for d in self.space.values())
-        return math.prod(each)
+        return math.prod(_points(dimension) for dimension in self.space.values())
 
     @property
     def higher(self) -> bool:
@@ -105,3 +105,11 @@ class Population(Options):
             yield ("size",), "population.strategy 'grid', whose members are its points"
         elif self.inherit == "weights":
             yield ("explore",), "population.inherit 'weights', which leaves every member its hyperparameters"
+
+
+def _points(dimension: Any) -> int:
+    """Points of a grid along a dimension: no more than there are whole numbers."""
+    if hasattr(dimension, "of"):
+        return len(dimension.of)
+    asked = getattr(dimension, "points", None) or 3
+    return min(asked, dimension.high - dimension.low + 1) if isinstance(dimension, Integer) else asked

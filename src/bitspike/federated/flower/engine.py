@@ -94,13 +94,13 @@ class Flower:
         if server.home or not wanted:
             return
         present = settling(server.part, server.recipe.seed)
-        replies: list[tuple[int, Roles]] = []
+        replies: dict[int, tuple[int, Roles]] = {}
         for k, content in sorted(self.ask({k: {"what": SETTLE, "client": k} for k in present}).items()):
             examples, roles = content.get("examples"), content.get("statistics")
             if not isinstance(roles, dict) or set(roles) != {"statistic"} or not _sums(roles["statistic"], wanted):
                 continue
             if isinstance(examples, int) and 1 <= examples <= MOST_EXAMPLES:
-                replies.append((min(examples, self.server.sizes[k] or examples), roles))
+                replies[k] = min(examples, self.server.sizes[k] or examples), roles
         server.settle(replies)
 
     def end(self, seconds: float) -> None:

@@ -135,6 +135,10 @@ class CircuitLearner(Learner):
         """The rate now."""
         return self.rate * self.rate_factor()
 
+    def rate_reached(self, usual: float) -> float:
+        """See `Learner.rate_reached`."""
+        return self.rate * (1.0 if self.paced is None else self.paced.factor(max(0.0, self.updates - 1e-6)))
+
     @abstractmethod
     def rule(self) -> Rule:
         """The numbers of this rule now."""
