@@ -67,6 +67,18 @@ def test_files_of_clients_and_groups(tmp_path):
     path.write_text("example,client\n7,0\n")
     with pytest.raises(BitspikeError, match=r"nothing on example 8, wanted a line for each"):
         shares(kind="file", path=str(path))
+    rows = "".join(f"{k + 7},{k % 3},g\n" for k in range(300))
+    for wrong, kind, said in (
+        ("9,1,g\n", "file", "line 302 example: got a second line on example 9, wanted one line for each"),
+        ("307,1\n", "groups", "line 302 group: got nothing, wanted the group of example 307"),
+        ("307,,g\n", "file", "line 302 client: got nothing"),
+    ):
+        path.write_text("example,client,group\n" + rows + wrong)
+        with pytest.raises(BitspikeError, match=said):
+            shares(kind=kind, path=str(path), clients=3)
+    path.write_text("example,client,group\n" + rows.replace("9,2,", "9,5,", 1))
+    with pytest.raises(BitspikeError, match=r"owners.csv' client: got 5, wanted 0 to 2"):
+        shares(kind="file", path=str(path), clients=3)
     path.write_text("number,client\n7,0\n")
     with pytest.raises(BitspikeError, match=r"owners.csv.*wanted example and client"):
         shares(kind="file", path=str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -33,6 +34,7 @@ def test_what_is_missing_is_named_with_what_installs_it(tmp_path):
     [
         (["federation.aggregator.kind=median"], "'median' with federation.privacy, wanted 'mean'"),
         (["federation.statistics=sums"], "'sums' with federation.privacy, wanted 'home'"),
+        (["data.mean_image=true"], "data.mean_image: got true with federation.privacy, wanted false"),
     ],
 )
 def test_what_would_tell_more_is_refused(tmp_path, more, said):
@@ -59,12 +61,31 @@ def test_updates_are_clipped_and_noise_has_its_size(tmp_path):
     short = {"latent": {"a": base["latent"]["a"] + 1e-3}, "real": base["real"], "statistic": {}}
     reply = Reply(0, 1, short, distances=distances(short, base))
     assert one.clipped(reply, base) is reply
-    noise = one.noisy(base, 4, 1)["latent"]["a"] - base["latent"]["a"]
+    noise = one.noisy(base, base, 4, 4, 1)["latent"]["a"] - base["latent"]["a"]
     assert float(noise.std()) == pytest.approx(1.5 * 2.0 / 4, rel=0.03)
-    again = private(clip=2.0, noise=1.5, folder=tmp_path).noisy(base, 4, 1)
-    assert all(torch.equal(t, one.noisy(base, 4, 1)[role][name]) for role, name, t in each(again))
-    assert not torch.equal(private().noisy(base, 4, 1)["latent"]["a"], private().noisy(base, 4, 1)["latent"]["a"])
+    again = private(clip=2.0, noise=1.5, folder=tmp_path).noisy(base, base, 4, 4, 1)
+    assert all(torch.equal(t, one.noisy(base, base, 4, 4, 1)[role][name]) for role, name, t in each(again))
+    two = [private().noisy(base, base, 4, 4, 1)["latent"]["a"] for _ in range(2)]
+    assert not torch.equal(*two)
+    # Of four replies that were due one was refused: it counts as no change, and the noise is that of four.
+    three = one.noisy(roles, base, 3, 4, 1)["latent"]["a"] - one.noisy(base, base, 4, 4, 1)["latent"]["a"]
+    torch.testing.assert_close(three, torch.full_like(three, 3 * 3 / 4), rtol=1e-5, atol=1e-5)
     assert (tmp_path / "privacy-key.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(not INSTALLED, reason="needs the extra 'privacy'")
+def test_no_reply_is_refused_for_its_length(tmp_path):
+    """A refusal by the median of all would say more of a client than its clipped update does."""
+
+    def huge(message):
+        tensors = message.parts["latent"]
+        if message.client == 3:
+            tensors = {name: {"value": 1e6 * part["value"]} for name, part in tensors.items()}
+        return dataclasses.replace(message, parts={**message.parts, "latent": tensors})
+
+    run = bitspike.federate("federated-digits", tmp_path / "run", overrides=[*SMALL, *PRIVATE], tamper=huge)
+    rows = json.loads((run.path / "federation.json").read_text())["rounds"]
+    assert [(row["replies"], row["refused"]) for row in rows] == [(6, {})] * 2
 
 
 @pytest.mark.skipif(not INSTALLED, reason="needs the extra 'privacy'")
