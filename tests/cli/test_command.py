@@ -201,6 +201,12 @@ def test_runs_on_different_data_are_told_apart(home, tmp_path):
     assert apart.stdout.split()[:3] == ["run", "data", "accuracy"]
     assert "different data, digits (359 test examples), mine (359 test examples): their figures do not" in apart.stderr
     assert "different data" not in alike.stderr
+    shutil.copytree(first, tmp_path / "fold")
+    with np.load(first / "predictions.npz") as stored:
+        arrays = dict(stored)
+    np.savez(tmp_path / "fold/predictions.npz", **{**arrays, "index": arrays["index"] + 1})
+    folds, _ = commands(["compare", first, tmp_path / "fold"], ["compare", first], cwd=tmp_path)
+    assert "these runs were tested on different examples of digits: their figures do not compare" in folds.stderr
 
 
 def test_a_damaged_run_is_one_line(home, tmp_path):

@@ -12,7 +12,7 @@ from bitspike.population.turn import Evolution, Turn, take_turn
 from bitspike.run.assemble import load_data
 from bitspike.tables.population import Population
 
-from .small import small
+from .small import SMALL, small
 
 SPACE = {"rate": {"kind": "uniform", "low": 0.0, "high": 1.0}}
 
@@ -112,3 +112,19 @@ def test_the_log_says_on_how_many_threads_members_learned(tmp_path):
     import torch
 
     assert read(run.path / "population.json")[0]["how"]["threads"] == torch.get_num_threads()
+
+
+def test_what_asynchronous_members_find_is_replayed_to_the_same_bits(tmp_path):
+    """Members copy as they go; none ends with hyperparameters that it has not learned with."""
+    for seed in (2, 5):
+        told = [*SMALL[:-1], "population.mode=asynchronous", "population.exploit.kind=tournament", "population.every=2"]
+        run = bitspike.tune(bitspike.load_recipe("tune-digits", told, seed), tmp_path / f"{seed}", workers=1)
+        found, turns = read(run.path / "population.json")
+        assert all(one.made for one in turns)
+        assert any(one.copied for one in turns)
+        again = bitspike.replay(run, tmp_path / f"{seed}-replay")
+        timed = ("seconds", "energy")
+        both = [{k: v for k, v in one.result.items() if k not in timed} for one in (run, again)]
+        assert both[0] == both[1]
+        node = (found["winner"]["member"], found["winner"]["turn"])
+        assert found["schedule"][-1]["values"] == next(one for one in turns if one.node == node).values

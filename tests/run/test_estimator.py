@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
+import bitspike
 from bitspike import SpikingClassifier, SpikingRegressor
 
 X, Y = load_iris(return_X_y=True)
@@ -114,3 +115,31 @@ def test_any_key_of_a_recipe_can_be_said_and_mistakes_are_value_errors() -> None
     ):
         with pytest.raises(ValueError, match=message):
             SpikingClassifier(**more).fit(X, Y)
+
+
+def test_values_far_from_zero_keep_their_digits() -> None:
+    """Seconds since 1970 have no fraction in single precision; what is standardised in double has."""
+    x = np.random.default_rng(0).normal(size=(80, 1))
+    y = (x[:, 0] > 0).astype(int)
+    near, far = (SpikingClassifier(updates=30, random_state=0).fit(some, y) for some in (x, 1.7e9 + x))
+    np.testing.assert_allclose(near.predict_proba(x), far.predict_proba(1.7e9 + x), atol=0.05)
+    assert far.score(1.7e9 + x, y) > 0.85
+
+
+@pytest.mark.parametrize("key", ["data.validation", "data.options.normalise", "data.fold"])
+def test_keys_of_data_are_refused_as_x_and_y_are_the_data(key: str) -> None:
+    x, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
+    with pytest.raises(ValueError, match=rf"overrides: got '{key}', wanted another key"):
+        SpikingClassifier(updates=2, overrides={key: 0.4}).fit(x, y)
+
+
+def test_predictions_of_a_run_are_stored_as_they_are_measured(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(120, 2))
+    rows = [f"{a},{b},{1.7e9 + 100 * a:.3f}" for a, b in x]
+    (tmp_path / "a.csv").write_text("a,b,target\n" + "\n".join(rows) + "\n")
+    told = ["data.set=folder", f"data.options.path='{tmp_path / 'a.csv'}'", "training.epochs=1"]
+    run = bitspike.train("regression-1d-full", tmp_path / "run", overrides=told)
+    with np.load(run.path / "predictions.npz") as stored:
+        value, wanted = stored["prediction"][-1, :, 0], stored["targets"][:, 0]
+    rmse = float(np.sqrt(np.mean((value - wanted) ** 2)))
+    assert rmse == pytest.approx(run.result["test"]["rmse"], rel=1e-9)

@@ -75,7 +75,7 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
             seed = check_random_state(seed).randint(2**31 - 1)
         with _as_value_error():
             parts = self._parts(strata(meant), int(seed))
-            x, time = torch.from_numpy(np.ascontiguousarray(X)), X.ndim == 3
+            x, time = torch.from_numpy(np.require(X, requirements=["C", "W"])), X.ndim == 3
             found = Found("X", x, targets.of_array(meant.y.numpy(), "y"), "series" if time else "vector", {}, time)
             dataset = data_set(found, meant, parts, "standard")
             self.recipe_ = self._recipe(facts_of(dataset, {"path": "X"}), int(seed))
@@ -132,7 +132,7 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
     def _answers(self, X: Any) -> Tensor:
         """Probabilities (N, C), or value and spread (N, 2D), for X."""
         check_is_fitted(self)
-        x = torch.from_numpy(np.ascontiguousarray(self._to_answer(X)))
+        x = torch.from_numpy(np.require(self._to_answer(X), requirements=["C", "W"]))
         with _as_value_error():
             x = apply(x, self.data_form_["normalisation"])
             y = torch.zeros(len(x), self._form.values) if self.task == "regression" else torch.zeros(len(x)).long()
