@@ -173,7 +173,7 @@ class Flower:
     def _fail(self, k: int, why: str) -> None:
         """Note it; where all clients are our own, it ends the federation, as in one process."""
         if self.store is not None:
-            raise BitspikeError(f"client {k}: {why}")
+            raise BitspikeError(why if why.startswith(f"client {k}:") else f"client {k}: {why}")
         self.failed[k] = why
 
 
