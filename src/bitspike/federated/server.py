@@ -187,7 +187,7 @@ class Server:
         row |= {"late": sorted(now.late), "replies": len(valid), "refused": refused, "bits_up": bits}
         row["bits_down"] = self.bits_down(now) if bits_down is None else bits_down
         if now.number == 1:  # what one client has measured for all
-            row["bits_up"] += sum(8 * t.numel() * t.element_size() for t in self.fixed.values())
+            row["bits_up"] += self.bits_fixed
         row["state"] = DONE if len(valid) >= self.part.least else TOO_FEW
         with one_thread(self.has_loops):
             self._add_up(now, row, valid, base)
@@ -269,15 +269,19 @@ class Server:
                 del read[client]
         return [read[client] for client in sorted(read)], refused, bits
 
+    @property
+    def bits_fixed(self) -> int:
+        """Of what one client measures for all."""
+        return sum(8 * t.numel() * t.element_size() for t in self.fixed.values())
+
     def bits_down(self, now: Round) -> int:
         """32 bits for each number that is sent to each client asked, controls too; what is fixed, once. With the first
         round the network goes to the client that measures what is fixed."""
-        once = sum(8 * t.numel() * t.element_size() for t in self.fixed.values())
         new = set(now.asked) - self.met
         self.met |= new
         numbers = of.count(self.roles) + of.count(self.aggregator.controls(self.roles))
         measuring = 1 if now.number == 1 and self.fixed else 0
-        return 32 * numbers * (len(now.asked) + measuring) + once * len(new)
+        return 32 * numbers * (len(now.asked) + measuring) + self.bits_fixed * len(new)
 
     def spread(self) -> dict[str, float] | None:
         """Accuracy that clients would see whose inputs are of the classes of their share: by validation's classes."""

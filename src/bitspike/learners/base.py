@@ -68,19 +68,17 @@ class Learner(ABC):
         if self.optimisation is not None:
             _ = self.optimisation.optimisers
 
-    def rate_factor(self) -> float:
-        """The schedule's factor on the learning rate now; 1 for a rule without one."""
-        return 1.0 if self.optimisation is None else self.optimisation.factor(self.updates)
+    def rate_factor(self, before: float = 0.0) -> float:
+        """The schedule's factor on the learning rate now, or so many updates `before`; 1 for a rule without one."""
+        return 1.0 if self.optimisation is None else self.optimisation.factor(max(0.0, self.updates - before))
 
-    def learning_rate(self, usual: float) -> float:
-        """The learning rate now, where the optimiser's own is `usual`."""
-        return usual * self.rate_factor()
+    def learning_rate(self, usual: float, before: float = 0.0) -> float:
+        """The learning rate now, or so many updates `before`, where the optimiser's own is `usual`."""
+        return usual * self.rate_factor(before)
 
     def rate_reached(self, usual: float) -> float:
         """The learning rate at the end of what was learned: that before a schedule's next step, if one is due now."""
-        if self.optimisation is None:
-            return usual
-        return self.optimisation.usual_rate * self.optimisation.factor(max(0.0, self.updates - 1e-6))
+        return self.learning_rate(usual if self.optimisation is None else self.optimisation.usual_rate, before=1e-6)
 
     def spans(self, updates: int) -> None:
         """From now on schedules are for `updates` in all: clients of a federation with shares of many sizes."""

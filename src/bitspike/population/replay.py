@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 from bitspike.data import DataSet
 from bitspike.errors import refuse
+from bitspike.kernels.cpu.works import on_threads
 from bitspike.paths import home, is_folder, named_beside, read_text
 from bitspike.population.federation import Federating, member_of
 from bitspike.population.lineage import ancestors, schedule
@@ -74,23 +71,12 @@ def replay(
     try:
         folder.create(target, False, overwrite)
         began, threads = time.monotonic(), found.get("how", {}).get("threads")
-        with on_threads(threads if isinstance(threads, int) and threads > 0 else torch.get_num_threads()):
+        with on_threads(threads if isinstance(threads, int) and threads > 0 else None):
             _train(learner, turns, last, recipe.name, quiet)
         finish(learner, folder, recipe, last, time.monotonic() - began)
     finally:
         folder.unlock()
     return Run(folder.path, dataset=own)
-
-
-@contextmanager
-def on_threads(count: int) -> Iterator[None]:
-    """So many threads of torch meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _train(learner: Learning | Federating, turns: list[Turn], last: Turn, name: str, quiet: bool) -> None:

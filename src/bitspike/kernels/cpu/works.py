@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -105,19 +105,24 @@ def _emptied(queue: SimpleQueue[T], most: int = sys.maxsize) -> list[T]:
 
 
 @contextmanager
-def one_thread(when: bool = True) -> Iterator[None]:
+def on_threads(count: int | None) -> Iterator[None]:
+    """Inside, torch takes so many threads; None: as it does outside."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count is not None:
+            torch.set_num_threads(before)
+
+
+def one_thread(when: bool = True) -> AbstractContextManager[None]:
     """Inside, torch takes the thread it is called on alone.
 
     Of small tensors OpenMP's threads cost more than they save: they spin, on cores that loops or other processes need.
     """
-    before = torch.get_num_threads()
-    if when:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if when:
-            torch.set_num_threads(before)
+    return on_threads(1 if when else None)
 
 
 def on_one_thread(work: Work[R]) -> Work[R]:

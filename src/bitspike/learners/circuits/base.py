@@ -122,22 +122,18 @@ class CircuitLearner(Learner):
             model, **{key: given[key] for key in ("optimisation", "task", "seed", "class_weights")}, **dict(options)
         )
 
-    def rate_factor(self) -> float:
-        """The schedule's factor on `rate` now."""
-        return 1.0 if self.paced is None else self.paced.factor(self.updates)
+    def rate_factor(self, before: float = 0.0) -> float:
+        """The schedule's factor on `rate`; see `Learner.rate_factor`."""
+        return 1.0 if self.paced is None else self.paced.factor(max(0.0, self.updates - before))
 
     def spans(self, updates: int) -> None:
         """The schedule is for `updates` from now on."""
         if self.paced is not None:
             self.paced.total_updates = max(1, updates)
 
-    def learning_rate(self, usual: float) -> float:
-        """The rate now."""
-        return self.rate * self.rate_factor()
-
-    def rate_reached(self, usual: float) -> float:
-        """See `Learner.rate_reached`."""
-        return self.rate * (1.0 if self.paced is None else self.paced.factor(max(0.0, self.updates - 1e-6)))
+    def learning_rate(self, usual: float, before: float = 0.0) -> float:
+        """The rate; see `Learner.learning_rate`."""
+        return self.rate * self.rate_factor(before)
 
     @abstractmethod
     def rule(self) -> Rule:
