@@ -20,23 +20,23 @@ if [ $# -eq 0 ]; then
     .venv/bin/bitspike train "$recipe" --resume
     .venv/bin/bitspike hybridise runs/"$recipe" --limit 1 --steps 1,2 --counts 0.5,1,2,3,4,6,8,15
     .venv/bin/bitspike evaluate runs/"$recipe" --spiking --split test --time 64
-    .venv/bin/bitspike results runs/"$recipe" --out results
+    .venv/bin/bitspike results runs/"$recipe" --out results --overwrite
   done
   # Soft rates, two seeds each, and their answers as spikes.
   for recipe in soft-lif-mnist soft-lif-cifar10; do
     .venv/bin/bitspike train "$recipe" --seeds 2 --resume --precision bf16-mixed
     as_spikes runs/"$recipe"-seed-[0-1]
-    .venv/bin/bitspike results runs/"$recipe"-seed-[0-1] --out results
+    .venv/bin/bitspike results runs/"$recipe"-seed-[0-1] --out results --overwrite
   done
   # One network again with rounded products, in a folder of its own: an evaluation replaces the one before it.
   rm -rf runs/soft-lif-cifar10-bfloat16
   cp -r runs/soft-lif-cifar10-seed-1 runs/soft-lif-cifar10-bfloat16
   .venv/bin/bitspike evaluate runs/soft-lif-cifar10-bfloat16 --spiking --split test --time 200 --window 100 --products bfloat16
-  .venv/bin/bitspike results runs/soft-lif-cifar10-bfloat16 --out results/soft-lif-cifar10-bfloat16.json
+  .venv/bin/bitspike results runs/soft-lif-cifar10-bfloat16 --out results/soft-lif-cifar10-bfloat16.json --overwrite
   .venv/bin/python docs/noise_study.py
 fi
 for recipe in "${recipes[@]}"; do
   .venv/bin/bitspike train "$recipe" --seeds 3 --resume
   if [[ $recipe == soft-lif-* ]]; then as_spikes runs/"$recipe"-seed-[0-2]; fi
-  .venv/bin/bitspike results runs/"$recipe"-seed-[0-2] --out results
+  .venv/bin/bitspike results runs/"$recipe"-seed-[0-2] --out results --overwrite
 done

@@ -155,7 +155,7 @@ def test_a_clock_that_runs_over_goes_on_and_events_out_of_order_are_sorted(tmp_p
     assert events.p.tolist() == [0, 0, 0, 0, 0, 1, 1]
     assert notes == (
         "the clock runs over (2^23 us) in 1 of 2 recordings, first in over.bin",
-        "1 events of 1 of 2 recordings come after later ones and are sorted by time, first in mixed.bin",
+        "1 falls back in time in 1 of 2 recordings, mended by sorting, first in mixed.bin",
     )
 
 

@@ -146,7 +146,7 @@ def test_words_of_evt3_change_what_holds(tmp_path: Path) -> None:
     assert set(file.notes) == {
         "2 events before the first time and row, skipped",
         "1 external triggers, skipped",
-        "1 events came after later ones and are sorted by time",
+        "1 falls back in time, mended by sorting",
     }
 
 
@@ -274,7 +274,7 @@ def test_events_out_of_order_are_sorted_up_to_65536_events_back_in_a_stream(tmp_
     file = open_events(write(order))
     parts = np.concatenate(list(file))
     assert np.array_equal(parts["t"], events["t"])
-    assert file.notes == ("2 events came after later ones and are sorted by time",)
+    assert file.notes == ("2 falls back in time, mended by sorting",)
     assert np.array_equal(np.sort(parts), np.sort(events))
     order = np.concatenate([order[100_000:], order[:100_000]])
     with pytest.raises(BitspikeError, match=r"more than 65,536 events after one at .*read_events sorts a whole"):
@@ -463,7 +463,7 @@ def test_real_recordings_are_read(name: str, kind: str, size: Any, count: int, f
 def test_both_readers_of_5_byte_events_say_the_same() -> None:
     assert SAMPLES is not None
     paths = sorted(SAMPLES.glob("*.bin"))[:2]
-    events, _ = recordings(paths)
+    events = recordings(paths).events
     parts = np.concatenate([read_events(path) for path in paths])
     for name in ("t", "x", "y", "p"):
         assert getattr(events, name).tolist() == parts[name].tolist()

@@ -105,18 +105,20 @@ def test_a_complete_run_shows_every_figure_and_number(whole: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "wanted"),
+    ("answers", "said", "wanted"),
     [
-        (50, "When it says about 90 % it is right 92 % of the time."),
-        (19, "On average it says 90.0 % and is right 92.0 % of the time."),
+        (50, 0.9, "When it says about 90 % it is right 92 % of the time."),
+        (50, 0.88, "When it says about 88 % it is right 92 % of the time."),
+        (50, 0.94, "On average it says 94.0 % and is right 92.0 % of the time."),  # a wide bin's
+        (19, 0.9, "On average it says 90.0 % and is right 92.0 % of the time."),
     ],
 )
-def test_summary_says_it_in_words(make_run: MakeRun, answers: int, wanted: str) -> None:
+def test_summary_says_it_in_words(make_run: MakeRun, answers: int, said: float, wanted: str) -> None:
     run = make_run()
     for name in ("predictions.npz", "history.npz", "metrics.jsonl"):
         (run / name).unlink()
     count, accuracy, confidence = [0] * 15, [0.0] * 15, [0.0] * 15
-    count[13], accuracy[13], confidence[13] = answers, 0.92, 0.9
+    count[13], accuracy[13], confidence[13] = answers, 0.92, said
     bins = {"edges": [k / 15 for k in range(16)], "count": count, "accuracy": accuracy, "confidence": confidence}
     (run / "result.json").write_text(json.dumps({"test": {"accuracy": 0.912}, "reliability": bins}))
     text = page_of(run).text.replace("\u202f", " ")

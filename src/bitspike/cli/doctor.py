@@ -6,6 +6,7 @@ import json
 
 import typer
 
+from bitspike.errors import refuse
 from bitspike.version import __version__
 
 EXAMPLE = "Example: bitspike doctor --recipe digits-st"
@@ -18,6 +19,8 @@ def doctor(
 ) -> None:
     """What this installation has, what it lacks, and which kernels it takes."""
     if kernel:
+        if as_json:
+            refuse("--json", "it with --kernel", "it left out: equations and source are text")
         print_kernel(kernel)
         return
     if recipe:

@@ -59,12 +59,14 @@ def evaluate(
     options: dict[str, Any] = {"window": window, "synapse": synapse, "tau_s": tau_s, "dt": dt, "most": most}
     options["products"] = products
     if file is not None:
-        for option, came in {"--split": split, "--data": data, "--spiking": as_spikes}.items():
+        for option, came in {"--split": split, "--data": data, "--spiking": as_spikes, "--measure": measure}.items():
             if came:
                 refuse(option, came, f"it left out where a file is measured, {file}")
     if as_spikes:
         if draws is not None:
             refuse("--draws", draws, "no --draws with --spiking")
+        if measure or asked:
+            refuse("--measure" if measure else "--set", measure or asked[0], "it left out with --spiking")
         for name in ("window", "tau_s", "dt"):
             if options[name] is not None:
                 options[name] /= 1000
@@ -78,6 +80,9 @@ def evaluate(
         if value is not None:
             refuse(f"--{name.replace('_', '-')}", value, "it only with --spiking")
     if measure:
+        for option, given_too in {"--draws": draws, "--time": time}.items():
+            if given_too is not None:
+                refuse(option, given_too, f"it left out with --measure {measure}")
         from bitspike.run.recipe_files import options_of
 
         _measure(run, measure, split or "test", data, options_of(asked), as_json)

@@ -55,13 +55,14 @@ def events(
 
 def lines(said: dict[str, Any]) -> list[str]:
     """A summary for people: a word and what it is on each line."""
+    from bitspike.data.eventsummary import SAID_BY
     from bitspike.errors import one_line
     from bitspike.tables.events import words_of
 
     sensor = f"{said['sensor']['width']} x {said['sensor']['height']} pixels"
     rows = [
         ("format", words_of(said["format"])),
-        ("sensor", sensor if said["sensor"]["said_by"] == "file" else f"{sensor}, by the largest addresses"),
+        ("sensor", sensor + SAID_BY[said["sensor"]["said_by"]]),
         ("events", f"{said['events']:,}"),
         ("time", f"{said['duration_s']:.6g} s, from {said['first_us']:,} to {said['last_us']:,} us"),
     ]

@@ -14,6 +14,7 @@ def results(
     runs: list[Path] = typer.Argument(..., help="Finished runs of one recipe with different seeds."),
     out: Path = typer.Option(Path("results"), "--out", help="Folder (NAME.json in it) or .json file."),
     add: bool = typer.Option(False, "--add", help="Keep the seeds that the file holds of other runs."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a file that holds anything else."),
     as_json: bool = typer.Option(False, "--json", help="Print the file's content."),
 ) -> None:
     """Write all seeds' results with mean and spread."""
@@ -23,7 +24,7 @@ def results(
         finished_run(path)
     from bitspike.run.results import write_results
 
-    content = write_results(runs, out, add=add)
+    content = write_results(runs, out, add=add, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(content))
         return

@@ -156,9 +156,14 @@ class EventBins(Encoder):
         self.both, self.symbols, self.late = both, symbols, late
         self.emits = "real" if rule == "count" else "spikes"
 
+    @property
+    def microseconds(self) -> float:
+        """dt; a whole number where it is one in milliseconds to three places, whatever the product rounds to."""
+        return round(self.dt * 1000, 6)
+
     def unseen(self, x: AddressEvents) -> Tensor:
         """The numbers (K,) of the recordings that give no spike at all."""
-        return unseen(x, self.steps - self.late, self.dt * 1000)
+        return unseen(x, self.steps - self.late, self.microseconds)
 
     def notes(self, dataset: Any) -> list[str]:
         """What comes after the last bin, and how many bins hold both signs where one of them is shown."""
@@ -179,7 +184,7 @@ class EventBins(Encoder):
                     f"{len(empty):,} of {len(recordings):,} {part} recordings have no event before {seen:g} ms"
                 )
         if self.rule == "symbol":
-            share = both_signs(x[:LOOKED_AT], self.steps - self.late, self.dt * 1000)
+            share = both_signs(x[:LOOKED_AT], self.steps - self.late, self.microseconds)
             shown = {"silent": "none of them is shown", "majority": "the sign of more events is shown"}
             notes.append(
                 f"{share:.1%} of the bins with an event hold both signs: "
@@ -209,4 +214,6 @@ class EventBins(Encoder):
 
     def __call__(self, x: Any, examples: Tensor, *keys: Key) -> Tensor:
         """Events to (T, B, P, H, W)."""
-        return bin_events(x, self.steps, self.dt * 1000, self.rule, self.polarity, self.both, self.symbols, self.late)
+        return bin_events(
+            x, self.steps, self.microseconds, self.rule, self.polarity, self.both, self.symbols, self.late
+        )

@@ -77,7 +77,8 @@ class DataSet:
     without a header (or with a name that comes twice); target_column: "name" (or None) and "position" (from 0,
     among the columns of x and y; None in the long form) of its column of y; aside: names of columns that are no x (a
     group); lengths: sequences may be shorter than `steps`; padding: the option of that name; audio: the front end of
-    sound files (`data.audio.FrontEnd`); numbered: y was handed in as numbers of classes, whatever these are called.
+    sound files (`data.audio.FrontEnd`); numbered: y was handed in as numbers of classes, whatever these are called;
+    sensor: of event files, whether its size was asked for, whatever they say, and how they count (`eventfiles.View`).
     """
 
     name: str
@@ -101,6 +102,7 @@ class DataSet:
     padding: str | None = None
     audio: dict[str, Any] | None = None
     numbered: bool = False
+    sensor: dict[str, Any] | None = None
 
     @property
     def per_step(self) -> bool:
@@ -112,6 +114,7 @@ class DataSet:
         """What `prepare` needs to read new input the same way; plain JSON values, stored with a run."""
         some = {"aside": list(self.aside), "lengths": self.lengths, "padding": self.padding}
         some |= {"per_step": self.per_step, "audio": self.audio, "numbered": self.numbered}
+        some |= {"sensor": self.sensor}
         return {
             "input": self.input,
             "shape": list(self.shape),

@@ -68,14 +68,17 @@ def _left_out(root: Path, found: dict[str, list[Path]]) -> tuple[str, ...]:
     """A note on files and folders in the folders of classes that are no examples; hidden ones are not told of."""
     known = {path for files in found.values() for path in files}
     others = [
-        "folders" if path.is_dir() else f"{path.suffix.lower() or 'nameless'} files"
-        for name in found for path in (root / name).iterdir()
+        path for name in found for path in (root / name).iterdir()
         if path not in known and not path.name.startswith(".")
     ]  # fmt: skip
-    if not others:
-        return ()
-    told = ", ".join(f"{count:,} {what}" for what, count in sorted(Counter(others).items()))
-    return (f"{root.name}: left out of the folders of classes: {told}",)
+    return (left_out(root, others, "the folders of classes"),) if others else ()
+
+
+def left_out(root: Path, paths: list[Path], of_what: str) -> str:
+    """A note that counts what is no example by how its name ends."""
+    kinds = ["folders" if path.is_dir() else f"{path.suffix.lower() or 'nameless'} files" for path in paths]
+    told = ", ".join(f"{count:,} {what}" for what, count in sorted(Counter(kinds).items()))
+    return f"{root.name}: left out of {of_what}: {told}"
 
 
 def listed(root: Path, classes: tuple[str, ...] | None = None) -> Files:

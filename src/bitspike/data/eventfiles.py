@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,26 +16,56 @@ from bitspike.data.formats import EVENT, EventFile, format_of
 from bitspike.data.formats.base import Array
 from bitspike.errors import refuse
 
+ROWS = {False: "from above", True: "from below"}
 CLOCK = "times are counted from each recording's first event (files of {} keep the camera's own clock)"
 
 
-def recordings(paths: Sequence[Path], size: tuple[int, int] | None = None) -> tuple[Events, tuple[str, ...]]:
-    """One recording per file, on a sensor of `size` (height, width), and notes on what was mended or skipped.
+class View(NamedTuple):
+    """How a camera counts: rows from below (`upward`), and the polarity of a pixel that became brighter."""
 
-    size: by default what the files say, which has to be one sensor for all, else the largest addresses + 1. Every
-    recording is in the order of its times. A file that is damaged, without events or of many recordings is refused.
+    upward: bool = False
+    brighter: int | None = 1
+    """None: there is one polarity."""
+
+    def __str__(self) -> str:
+        return f"rows {ROWS[self.upward]} and {self.brighter} for brighter"
+
+
+class Recordings(NamedTuple):
+    """Events of several files, notes on what was mended or skipped, and how their rows and signs are counted."""
+
+    events: Events
+    notes: tuple[str, ...]
+    view: View
+
+
+def recordings(
+    paths: Sequence[Path], size: tuple[int, int] | None = None, *, same: bool = False, view: View | None = None
+) -> Recordings:
+    """One recording per file, on a sensor of `size` (height, width).
+
+    size: by default what the files say, which has to be one sensor for all, else the largest addresses + 1. same: a
+    file that says another size than `size` is refused. view: how rows and signs are counted, by default as the files
+    do, where they agree; others are turned. Every recording is in the order of its times. A file that is damaged,
+    without events or of many recordings is refused.
     """
     kinds = [format_of(path) for path in paths]
-    if set(kinds) == {"bin"}:
+    if set(kinds) == {"bin"} and view in (None, View()):
         made, notes = events.recordings(paths, size)
-        return made, (*((_largest(made),) if size is None else ()), *notes)
+        return Recordings(made, (*((_largest(made),) if size is None else ()), *notes), View())
     parts: list[Array] = []
     told: dict[tuple[int, int], Path] = {}
     camera: set[str] = set()
+    views: list[View] = []
     totals, files_of = Counter[str](), Counter[str]()
     extent, polarities = (0, 0), 1
     for path, kind in zip(paths, kinds, strict=True):
         file = EventFile(path, format=kind, size=size)
+        if same and file.said_size not in (None, size):
+            assert file.said_size is not None
+            assert size is not None
+            refuse(str(path), f"a sensor of {_sides(file.said_size)}", f"{_sides(size)}, as in training")
+        views.append(View(file.upward, file.brighter if file.polarities == 2 else None))
         part = file.read()
         if file.clock == "camera":
             camera.add(kind)
@@ -56,11 +87,28 @@ def recordings(paths: Sequence[Path], size: tuple[int, int] | None = None) -> tu
     sensor = size or next(iter(told), extent)
     if extent[0] > sensor[0] or extent[1] > sensor[1]:
         refuse(str(paths[0].parent), f"addresses up to {_sides(extent)}", f"at most {_sides(sensor)}, as a file says")
+    common = view or (views[0] if len(set(views)) == 1 else View())
+    turned = Counter[str]()
+    for number, (part, own, kind) in enumerate(zip(parts, views, kinds, strict=True)):
+        if own != common:
+            parts[number] = _turned(part, own, common, sensor[0])
+            turned[kind] += 1
     made = as_events(parts, (polarities, *sensor))
     said = [_largest(made)] if size is None and not told else []
     said += [CLOCK.format(", ".join(sorted(camera)))] if camera else []
     said += [f"{count:,} {words} ({files_of[words]:,} of {len(paths):,} recordings)" for words, count in totals.items()]
-    return made, tuple(said)
+    said += [f"{count:,} files of {kind} are turned to {common}" for kind, count in sorted(turned.items())]
+    return Recordings(made, tuple(said), common)
+
+
+def _turned(part: Array, own: View, wanted: View, height: int) -> Array:
+    """Events whose rows and signs are counted as wanted."""
+    made = part.copy()
+    if own.upward != wanted.upward:
+        made["y"] = height - 1 - part["y"]
+    if None not in (own.brighter, wanted.brighter) and own.brighter != wanted.brighter:
+        made["p"] = 1 - part["p"]
+    return made
 
 
 def as_events(parts: Sequence[Array], shape: tuple[int, int, int]) -> Events:

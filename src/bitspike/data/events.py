@@ -133,7 +133,7 @@ def _in_order(raw: Array, t: Array, offsets: Array, paths: Sequence[Path], notes
         who = _recording(offsets)
         which = np.unique(who[back])
         notes.append(
-            f"{int(back.sum()):,} events of {_files(len(which), paths)} come after later ones and are sorted by time, "
+            f"{int(back.sum()):,} falls back in time in {_files(len(which), paths)}, mended by sorting, "
             f"first in {paths[which[0]].name}"
         )
         order = np.lexsort((t, who))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,21 +15,25 @@ FRAMES = 40
 SIDE = 240
 MAPPED = 1 << 24  # pixels of which a map is kept; of larger sensors the addresses that were seen
 
+# Who says how large the sensor is, and how that is put behind its size.
+SAID_BY = {"file": "", "caller": ", as asked for", "largest addresses": ", by the largest addresses"}
+
 
 @dataclass(frozen=True)
 class Summary:
     """Numbers of a recording; times in us.
 
-    sensor: (height, width), the file's or the largest addresses + 1 (`told` says which). skipped: what was mended or
-    skipped, and how often. rate: events of each polarity in `BINS` equal parts of the duration, (2, BINS). image: of
-    each pixel, or of `scale` x `scale` of them, (2, h, w). frames: the same for `FRAMES` equal parts, (FRAMES, 2, h,
-    w). lines: of a sensor of one row, its pixels over time (SIDE at most, 2 BINS). Rows are counted from the top.
+    sensor: (height, width), the caller's, the file's or the largest addresses + 1 (`told` says which). skipped: what
+    was mended or skipped, and how often. rate: events of each polarity in `BINS` equal parts of the duration, (2,
+    BINS). image: of each pixel, or of `scale` x `scale` of them, (2, h, w). frames: the same for `FRAMES` equal parts,
+    (FRAMES, 2, h, w). lines: of a sensor of one row, its pixels over time (SIDE at most, 2 BINS). Rows are counted
+    from the top, and polarity 1 is brighter, whatever the file has.
     """
 
     name: str
     format: str
     sensor: tuple[int, int]
-    told: bool
+    told: Literal["file", "caller", "largest addresses"]
     about: dict[str, str]
     skipped: dict[str, int]
     events: int
@@ -60,7 +64,7 @@ class Summary:
         return {
             "file": self.name,
             "format": self.format,
-            "sensor": {"height": height, "width": width, "said_by": "file" if self.told else "largest addresses"},
+            "sensor": {"height": height, "width": width, "said_by": self.told},
             "events": self.events,
             "first_us": self.first,
             "last_us": self.last,
@@ -79,7 +83,7 @@ def summarise(file: EventFile) -> Summary:
     events = on = 0
     first = last = None
     for part in file:
-        events, on = events + len(part), on + int(part["p"].sum())
+        events, on = events + len(part), on + int((part["p"] == file.brighter).sum())
         first = int(part["t"][0]) if first is None else first
         last = int(part["t"][-1])
     assert first is not None
@@ -95,6 +99,7 @@ def summarise(file: EventFile) -> Summary:
     seen = _Seen(height * width)
     for part in file:
         x, y, p = part["x"].astype(np.int64), part["y"].astype(np.int64), part["p"].astype(np.int64)
+        p = p if file.brighter else 1 - p
         seen.add(y * width + x)
         # A share of the duration: times may be too large to multiply.
         share = (part["t"] - first) / (last - first + 1)
@@ -111,7 +116,7 @@ def summarise(file: EventFile) -> Summary:
         name=file.path.name,
         format=file.format,
         sensor=sensor,
-        told=file.size is not None,
+        told=_told(file),
         about=file.about,
         skipped=skipped,
         events=events,
@@ -126,6 +131,13 @@ def summarise(file: EventFile) -> Summary:
         frames=frames,
         lines=lines,
     )
+
+
+def _told(file: EventFile) -> Literal["file", "caller", "largest addresses"]:
+    """Who says the sensor's size."""
+    if file.size is None:
+        return "largest addresses"
+    return "file" if file.size == file.said_size else "caller"
 
 
 def _nth(share: Array, parts: int) -> Array:

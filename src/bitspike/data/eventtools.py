@@ -16,7 +16,7 @@ import numpy as np
 from bitspike.data.base import Events
 from bitspike.data.eventfiles import as_events
 from bitspike.data.formats import EVENT, arrays, structured
-from bitspike.data.formats.base import Array
+from bitspike.data.formats.base import LATEST, WIDEST, Array
 from bitspike.errors import refuse
 
 Made = Callable[[], Callable[[Array], Array]]
@@ -41,6 +41,7 @@ def time_slice(
         refuse("time_slice stop", stop, f"more than start, {start}")
 
     def one(part: Array) -> Array:
+        _in_order("time_slice", part)
         first, last = np.searchsorted(part["t"], (start, stop))
         kept = part[first:last].copy()
         if from_zero:
@@ -51,8 +52,10 @@ def time_slice(
         return _applied(events, lambda: one, lambda shape: shape)
 
     def streamed(parts: Iterable[Array]) -> Iterator[Array]:
+        last = None
         for given in parts:
             part = structured(given)
+            last = _in_order("time_slice", part, last)
             if len(kept := one(part)):
                 yield kept
             if len(part) and int(part["t"][-1]) >= stop:
@@ -70,10 +73,14 @@ def windows(events: Array | Iterable[Array], span: int, start: int | None = None
     _whole("windows span", span)
     if span < 1:
         refuse("windows span", span, "1 us or more")
+    if start is not None:
+        _whole("windows start", start)
+    last = None
     held: list[Array] = []
     begin = start
     for given in [events] if isinstance(events, np.ndarray) else events:
         part = structured(given)
+        last = _in_order("windows", part, last)
         if len(part) == 0:
             continue
         begin = int(part["t"][0]) if begin is None else begin
@@ -103,8 +110,9 @@ def crop(
 ) -> Array | Events | Iterator[Array]:
     """The events of columns x[0] <= x < x[1] and rows y[0] <= y < y[1]; pixel (x[0], y[0]) becomes (0, 0)."""
     for name, span in (("x", x), ("y", y)):
-        if len(span) != 2 or not all(isinstance(n, int | np.integer) for n in span) or not 0 <= span[0] < span[1]:
-            refuse(f"crop {name}", span, "(first, end) with 0 <= first < end")
+        whole = len(span) == 2 and all(isinstance(n, int | np.integer) for n in span)
+        if not whole or not 0 <= span[0] < span[1] <= WIDEST:
+            refuse(f"crop {name}", span, f"(first, end) with 0 <= first < end, at most {WIDEST:,}")
 
     def one(part: Array) -> Array:
         inside = (part["x"] >= x[0]) & (part["x"] < x[1]) & (part["y"] >= y[0]) & (part["y"] < y[1])
@@ -132,8 +140,8 @@ def downsample(events: Iterable[Array], factor: int) -> Iterator[Array]: ...
 def downsample(events: Array | Events | Iterable[Array], factor: int) -> Array | Events | Iterator[Array]:
     """Every event on a sensor whose pixels are `factor` x `factor` of the old: (x // factor, y // factor)."""
     _whole("downsample factor", factor)
-    if factor < 1:
-        refuse("downsample factor", factor, "1 or more pixels")
+    if not 1 <= factor < WIDEST:
+        refuse("downsample factor", factor, f"1 to {WIDEST - 1:,} pixels")
 
     def one(part: Array) -> Array:
         made = part.copy()
@@ -162,6 +170,8 @@ def denoise(events: Array | Events | Iterable[Array], dt: int) -> Array | Events
     _whole("denoise dt", dt)
     if dt < 1:
         refuse("denoise dt", dt, "1 us or more")
+    if dt > LATEST:
+        refuse("denoise dt", dt, f"at most {LATEST} us")
     return _applied(events, lambda: _Background(dt), lambda shape: shape)
 
 
@@ -174,6 +184,7 @@ class _Background:
     def __call__(self, part: Array) -> Array:
         if len(part) == 0:
             return part
+        _in_order("denoise", part, int(self.before["t"][-1]) if len(self.before) else None)
         both = np.concatenate([self.before, part])
         t, count = both["t"], len(both)
         # Pixel and place in one number, sorted: the last event of a pixel before place i is found by bisection.
@@ -212,3 +223,14 @@ def _applied(events: Array | Events | Iterable[Array], made: Made, shape: Shape)
 def _whole(field: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         refuse(field, repr(value), "a whole number")
+
+
+def _in_order(field: str, part: Array, last: int | None = None) -> int | None:
+    """Refuse events out of order, `last` being the time before them; returns that of their last."""
+    if len(part) == 0:
+        return last
+    fallen = np.diff(part["t"], prepend=part["t"][0] if last is None else last) < 0
+    if fallen.any():
+        k = int(fallen.argmax())
+        refuse(f"{field} events", f"t={part['t'][k]} of event {k} behind a later one", "events in order of time")
+    return int(part["t"][-1])

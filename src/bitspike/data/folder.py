@@ -137,7 +137,8 @@ def data_set(found: Found, meant: targets.Targets, parts: splits.Parts, kind: Ki
     notes += _equal(found.x, parts)
     made = parts.of(Split(x, y, torch.arange(len(y)), found.lengths))
     kind_of_y: Any = "classification" if meant.classes else "regression"
-    more = {name: getattr(found, name) for name in ("columns", "target_column", "aside", "padding", "audio")}
+    names = ("columns", "target_column", "aside", "padding", "audio", "sensor")
+    more = {name: getattr(found, name) for name in names}
     more |= {"target": scaling, "notes": tuple(notes), "lengths": found.lengths is not None}
     return DataSet(
         "folder", kind_of_y, *made, meant.classes, shape, steps, found.digests, found.input, normalisation, **more

@@ -19,7 +19,7 @@ class Found:
 
     time: x has a time axis; lengths: int64 (N,) of its sequences, None if all have T steps; groups: a name for each
     example; normalisation: of x, applied already (None: fitted on the training part); tested: the last examples are
-    those of a test file; columns, target_column, aside, audio: as `DataSet` has them.
+    those of a test file; columns, target_column, aside, audio, sensor: as `DataSet` has them.
     """
 
     source: str
@@ -37,6 +37,7 @@ class Found:
     target_column: dict[str, Any] | None = None
     aside: tuple[str, ...] = ()
     audio: dict[str, Any] | None = None
+    sensor: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -19,11 +19,13 @@ from bitspike.data.formats import structured
 from bitspike.data.formats.base import LATEST, WIDEST, Array
 from bitspike.errors import refuse
 
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def recorded(data: Any, field: str) -> tuple[Events, Any, bool] | None:
     """Events, labels (N,) and whether the sensor's size is said; None where `data` holds no recordings."""
     if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Events):
-        return data[0], data[1], True
+        return checked(data[0], field), data[1], True
     if isinstance(data, tuple | list | np.ndarray | torch.Tensor) or not (
         hasattr(data, "__getitem__") and hasattr(data, "__len__")
     ):
@@ -56,6 +58,37 @@ def recorded(data: Any, field: str) -> tuple[Events, Any, bool] | None:
                 k = int(wrong.argmax())
                 refuse(f"{field}[{i}]", f"event {k} of {name}={part[name][k]}", f"0 to {end - 1}, the sensor's")
     return as_events(parts, shape), np.asarray([_label(item[1]) for item in items]), told
+
+
+def checked(events: Any, field: str) -> Events:
+    """Events on their sensor, each recording in the order of its times, or one line on what is wrong with them."""
+    for name in ("offsets", "t", "x", "y", "p"):
+        values = getattr(events, name)
+        if not isinstance(values, torch.Tensor) or values.ndim != 1 or values.dtype not in WHOLE:
+            form = f"{values.dtype} of shape {tuple(values.shape)}" if hasattr(values, "dtype") else ""
+            came = form or type(values).__name__
+            refuse(f"{field} {name}", came, "a tensor (E,) of whole numbers")
+        if name != "offsets" and len(values) != len(events.t):
+            refuse(f"{field} {name}", f"{len(values)} values", f"{len(events.t)}, as many as t")
+    offsets, count = events.offsets.long(), len(events.t)
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != count or bool((offsets.diff() < 0).any()):
+        refuse(f"{field} offsets", f"{offsets.tolist()}", f"(N + 1,) rising from 0 to {count}, the number of events")
+    bounds = dict(zip(("p", "y", "x", "t"), (*events.shape, LATEST), strict=True))
+    for name, end in bounds.items():
+        values = getattr(events, name)
+        if count and not (int(values.min()) >= 0 and int(values.max()) < end):
+            place = int(((values < 0) | (values >= end)).int().argmax())
+            which = int(torch.searchsorted(offsets, place, right=True)) - 1
+            came = f"event {place - int(offsets[which])} of {name}={int(values[place])}"
+            refuse(f"{field} recording {which}", came, f"0 to {end - 1}, the sensor's")
+    t, x, y, p = events.t.long(), events.x, events.y, events.p
+    fallen = t.diff(prepend=t[:1]) < 0
+    fallen[offsets[:-1][offsets[:-1] < count]] = False  # the first of a recording
+    if bool(fallen.any()):
+        who = np.repeat(np.arange(len(offsets) - 1), offsets.diff().numpy())
+        order = torch.from_numpy(np.lexsort((t.numpy(), who)))
+        t, x, y, p = (values[order] for values in (t, x, y, p))
+    return Events(t=t, x=x, y=y, p=p, offsets=offsets, shape=tuple(events.shape))
 
 
 def on_one_sensor(parts: Sequence[Events], told: Sequence[bool], fields: Sequence[str]) -> list[Events]:

@@ -67,7 +67,8 @@ def _read(files: Files, pictures: dict[str, Any], sound: dict[str, Any], common:
         }
         return Found(input="series", audio=end, **common)
     if files.kind == "events":
-        x, notes = recordings(files.paths, size)
+        x, notes, view = recordings(files.paths, size)
+        common["sensor"] = {"asked": size is not None, **view._asdict()}
         return Found(x=x, input="events", normalisation=dict(NONE), notes=(*files.notes, *notes), **common)
     seen = read_set(files.paths, size, pictures["channels"], pictures["white"])
     notes = (*files.notes, *seen.notes)

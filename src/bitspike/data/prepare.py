@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -14,11 +15,12 @@ from torch import Tensor
 from bitspike.data import audio, classfolders, owntable, tables, targets
 from bitspike.data.arrays import read_npz
 from bitspike.data.base import Events, Split, ends_of, filled, longer
-from bitspike.data.eventfiles import recordings
+from bitspike.data.eventfiles import View, recordings
 from bitspike.data.formats import suffixes
 from bitspike.data.images import SUFFIXES, Setting, read_images
 from bitspike.data.normalise import apply
 from bitspike.errors import refuse
+from bitspike.notices import notice
 
 STANDARD_INPUT = "-"
 
@@ -97,9 +99,12 @@ def _read(source: Path | str, form: dict[str, Any], classes: tuple[str, ...] | N
     if path.is_dir():
         if classes:
             return _from_class_folders(path, form, classes)
-        paths = sorted(child for child in path.iterdir() if child.suffix.lower() in taken and child.name[0] != ".")
+        inside = sorted(child for child in path.iterdir() if child.name[0] != ".")
+        paths = [child for child in inside if child.suffix.lower() in taken]
         if not paths:
             refuse(str(path), "a folder without such files", f"files {words}")
+        if others := [child for child in inside if child.suffix.lower() not in taken]:
+            notice(classfolders.left_out(path, others, "the folder"))
     if wrong := [child for child in paths if child.suffix.lower() not in taken]:
         refuse(str(wrong[0]), f"a {wrong[0].suffix or 'nameless'} file", words)
     if all(child.suffix.lower() in each for child in paths):
@@ -140,7 +145,11 @@ def _from_files(paths: list[Path], form: dict[str, Any]) -> _New:
     names = [str(path) for path in paths]
     if form["input"] == "events":
         _, height, width = form["shape"]
-        return _New(recordings(paths, (height, width))[0], names)
+        seen = form.get("sensor", {})
+        view = View(seen["upward"], seen["brighter"]) if seen else None
+        found = recordings(paths, (height, width), same=not seen.get("asked", False), view=view)
+        _say(paths, found.notes)
+        return _New(found.events, names)
     if form.get("audio"):
         made = audio.read_sounds(paths, form["audio"])
         x, lengths = _fitted(made.x, made.lengths, form, names[int(made.lengths.argmax())])
@@ -148,8 +157,16 @@ def _from_files(paths: list[Path], form: dict[str, Any]) -> _New:
     return _New(_images(paths, form), names, ready=True)
 
 
+def _say(paths: list[Path], notes: Sequence[str]) -> None:
+    """Tell the person who waits what was mended, skipped or left out."""
+    for note in notes:
+        notice(f"{paths[0] if len(paths) == 1 else paths[0].parent}: {note}")
+
+
 def _from_class_folders(root: Path, form: dict[str, Any], classes: tuple[str, ...]) -> _New:
     files = classfolders.listed(root, classes)
+    for note in files.notes:
+        notice(note)
     each, words = _taken(form)
     if wrong := [path for path in files.paths if path.suffix.lower() not in each]:
         refuse(str(wrong[0]), f"a {wrong[0].suffix} file", words)

@@ -25,7 +25,7 @@ from bitspike.federated.store import Store
 from bitspike.paths import run_name
 from bitspike.run.assemble import load_data
 from bitspike.run.checkpoint import load_checkpoint
-from bitspike.run.conclude import conclude, describe
+from bitspike.run.conclude import check_ground, conclude, describe
 from bitspike.run.finished import Run
 from bitspike.run.folder import RunFolder
 from bitspike.run.progress import Progress
@@ -193,6 +193,7 @@ class Federation:
         """All rounds (from the last checkpoint if there is one), then measure; returns result.json."""
         server, session, folder = self.server, self.server.session, self.folder
         if folder.finished:
+            check_ground(session, folder)
             result: dict[str, Any] = folder.read("result.json")
             return result
         resumed = (folder.checkpoints / "last.json").exists()

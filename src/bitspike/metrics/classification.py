@@ -42,27 +42,24 @@ def checked(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     kept = torch.finfo(probabilities.dtype).eps if probabilities.is_floating_point() else 0.0
     if off > max(1e-3, kept):
         refuse("probabilities", f"rows that are off by {off:.3g}", "numbers from 0 to 1 that sum to 1")
-    # A mean of float32 softmaxes can exceed 1 by a rounding; torchmetrics would take it for logits.
+    # A mean of float32 softmaxes can exceed 1 by a rounding.
     return p.clamp(0, 1), y
 
 
 def mean_nll(p: Tensor, y: Tensor) -> float:
     """Mean of -ln p_y for float64 p (N, C), in nats."""
-    return -p.gather(1, y[:, None]).clamp_min(TINY).log().mean().item()
+    return max(0.0, -p.gather(1, y[:, None]).clamp_min(TINY).log().mean().item())
 
 
 def classification(probabilities: Tensor, targets: Tensor, *, bins: int = 15) -> dict[str, float]:
     """accuracy, nll, brier, ece, adaptive_ece, classwise_ece of p (N, C) and targets (N,)."""
-    from torchmetrics.functional.classification import multiclass_accuracy
-
     p, y = checked(probabilities, targets)
     confidence, predicted = p.max(1)
     correct = (predicted == y).double()
     truth = torch.nn.functional.one_hot(y, p.shape[1]).double()
-    # torchmetrics' calibration error puts confidence 1 into a bin of its own and sums in float32.
     edges = equal_width_edges(bins)
     return {
-        "accuracy": multiclass_accuracy(p, y, p.shape[1], average="micro").item(),
+        "accuracy": correct.mean().item(),
         "nll": mean_nll(p, y),
         "brier": (p - truth).square().sum(1).mean().item(),
         "ece": gap(bin_sums(confidence, correct, edges)),

@@ -82,7 +82,9 @@ def tune(
     if resume:
         _as_asked(folder, recipe)
         if folder.finished:
-            return Run(folder.path, dataset=dataset)
+            found = Run(folder.path, dataset=dataset)
+            found.dataset(None if data is None else Path(data))  # which refuses other data than it was learned from
+            return found
     folder.check(recipe, resume, overwrite)
     given = dataset
     if dataset is None:

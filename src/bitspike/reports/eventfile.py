@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bitspike.data.eventsummary import BINS, FRAMES, Summary
+from bitspike.data.eventsummary import BINS, FRAMES, SAID_BY, Summary
 from bitspike.reports.checked import Array
 from bitspike.reports.moving import moving_picture
 from bitspike.reports.page import write_page
@@ -46,9 +46,8 @@ def _subtitle(found: Summary) -> list[str]:
 def _lead(found: Summary) -> str:
     height, width = found.sensor
     sensor = f"{width} × {height} pixels" if height > 1 else f"{width} channels"
-    how = "" if found.told else ", by the largest addresses"
     long = si(found.seconds, "s") if found.seconds < 10 else duration(found.seconds)
-    return f"{found.events:,} events of a sensor of {sensor}{how} in {long}."
+    return f"{found.events:,} events of a sensor of {sensor}{SAID_BY[found.told]} in {long}."
 
 
 def _tiles(found: Summary) -> list[Tile]:

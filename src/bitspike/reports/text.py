@@ -85,12 +85,18 @@ def ratio(network: float | None, twin: float | None) -> str:
     return f"{f'{times:.3g}' if times < 999.5 else whole(times)} times {'less' if factor > 1 else 'more'}"
 
 
+NEAR = 0.035  # half of one of fifteen bins
+
+
 def said_and_right(bins: Reliability, said: float = 0.9, least: int = 20) -> str:
-    """'When it says about 90 % it is right 92 % of the time'; the averages where too few answers say `said`."""
+    """'When it says about 90 % it is right 92 % of the time', of the bin that holds `said`, by what its answers say.
+
+    The averages of all answers where too few say so, or where a wide bin's answers say something else.
+    """
     inside = (bins.edges[:-1] <= said) & (said < bins.edges[1:]) & (bins.count >= least)
-    if inside.any():
-        right = percent(float(bins.accuracy[inside][0]), 0)
-        return f"When it says about {percent(said, 0)} it is right {right} of the time."
+    if inside.any() and abs(float(bins.confidence[inside][0]) - said) < NEAR:
+        confidence, right = (percent(float(values[inside][0]), 0) for values in (bins.confidence, bins.accuracy))
+        return f"When it says about {confidence} it is right {right} of the time."
     filled = bins.count > 0
     share = bins.count[filled] / bins.count.sum()
     mean, right = (percent(float(share @ values[filled])) for values in (bins.confidence, bins.accuracy))

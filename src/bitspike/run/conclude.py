@@ -25,15 +25,24 @@ def describe(session: Session, folder: RunFolder, resumed: bool = False) -> None
 
     resumed: other data, split, precision or number of processes than the run in the folder began with are refused.
     """
-    place = session.place
-    if place.rank != 0:
+    if session.place.rank != 0:
         return
-    described = environment(session.dataset, session.recipe, str(place.device), place.precision, place.world)
-    if resumed:
-        _same_ground(folder.read("environment.json"), described)
-        check_split(folder.path / "split.npz", session.dataset)
+    described = check_ground(session, folder) if resumed else _described(session)
     folder.write("environment.json", described)
     folder.write_arrays("split.npz", {part: getattr(session.dataset, part).index.numpy() for part in PARTS})
+
+
+def check_ground(session: Session, folder: RunFolder) -> dict[str, Any]:
+    """Refuse other data, split, precision or number of processes than those of the run in the folder; what is now."""
+    described = _described(session)
+    _same_ground(folder.read("environment.json"), described)
+    check_split(folder.path / "split.npz", session.dataset)
+    return described
+
+
+def _described(session: Session) -> dict[str, Any]:
+    place = session.place
+    return environment(session.dataset, session.recipe, str(place.device), place.precision, place.world)
 
 
 def _same_ground(before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from bitspike.coding.windows import Windows
 from bitspike.data import DataSet, Split, ends, prepare, prepare_labelled, trait
 from bitspike.data.base import filled
 from bitspike.data.given import labelled
+from bitspike.data.givenevents import checked
 from bitspike.data.sources import sha256_of_file
 from bitspike.errors import BitspikeError, check_name, damaged, refuse
 from bitspike.layers.ends import with_lengths
@@ -108,15 +109,23 @@ class Run:
         behind a sequence's end, and its answer the one at its last step. Of a run with a class for each step the
         answers are (N, T, C), NaN behind the end.
         """
-        if samples is not None and samples < 0:
-            refuse("predict samples", samples, "0 (MAP) or more draws")
+        samples = self._members("predict samples", samples)
         x, lengths = self._ended(x)
-        samples = self.draws if samples is None else samples
         parts = [self.learner.predict(events, samples, over_time) for events in self._encoded(x, lengths)]
         outputs = self.in_units(torch.cat(parts, 1), scaled)
         if over_time or not self._data_form.get("per_step"):
             return outputs if over_time else outputs[-1]
         return filled(outputs.transpose(0, 1), lengths, torch.nan)
+
+    def _members(self, field: str, samples: int | None) -> int:
+        """Draws asked for, or those that are shipped; weights that are not drawn have no more than one."""
+        if samples is None:
+            return self.draws
+        if samples < 0:
+            refuse(field, samples, "0 (MAP) or more draws")
+        if samples > 1 and not self.learner.bayesian:
+            refuse(field, samples, "it left out, or 1: this network's weights are not drawn")
+        return samples
 
     def prepare(self, source: Path | str) -> tuple[Any, list[str]]:
         """New examples from a file, a folder of files or "-" (CSV on standard input), as the run's data set reads them.
@@ -182,9 +191,7 @@ class Run:
         network's input, see `encode`. A hybrid lmu-parallel draws its carries in `predict` anew where each answer's
         read-out begins; in a stream they run on from the first step: as good answers, from other draws.
         """
-        samples = self.draws if samples is None else samples
-        if samples < 0:
-            refuse("stream samples", samples, "0 (MAP) or more draws")
+        samples = self._members("stream samples", samples)
         drawn = self.learner.bayesian and samples > 0
         members: list[int | None] = list(range(samples)) if drawn else [None]
         return Stream(self, members, scaled)
@@ -214,7 +221,9 @@ class Run:
         """Inputs as the model takes them, or one line on what is wrong with them."""
         if self.form.input == "events":
             if not hasattr(x, "offsets") or tuple(x.shape) != self.form.shape:
-                refuse("predict x", type(x).__name__, f"Events on a sensor of shape {self.form.shape}")
+                came = f"Events on a sensor of shape {tuple(x.shape)}" if hasattr(x, "offsets") else type(x).__name__
+                refuse("predict x", came, f"Events on a sensor of shape {self.form.shape}")
+            x = checked(x, "predict x")
             self.check_seen(x)
             return x
         x = as_tensor("predict x", x)
@@ -280,7 +289,7 @@ class Run:
             dataset = self.dataset(None if data is None else Path(data))
             split, target = getattr(dataset, part), dataset.target
         batches = self.batches(split, target)
-        outputs, targets = predictions(self.learner, batches, self.draws if samples is None else samples)
+        outputs, targets = predictions(self.learner, batches, self._members("evaluate samples", samples))
         steps = len(outputs)
         if step is not None and self._data_form.get("per_step"):
             refuse("--time", step, "it left out: this run has an answer for each step, and all are measured")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitspike.errors import refuse
+from bitspike.errors import BitspikeError, refuse
 from bitspike.run.checkpoint import write_json
 from bitspike.run.finished import Run
 from bitspike.run.recipe import Recipe
@@ -75,6 +75,9 @@ def cross_validate(
 
 def summarised(runs: Sequence[Run], base: Path) -> CrossValidation:
     """Finished folds with their mean and deviation, written to BASE-folds.json by the first process."""
+    for run in runs[1:]:
+        if run.environment["data"]["digests"] != runs[0].environment["data"]["digests"]:
+            raise BitspikeError(f"folds: '{run.path}' is a run on other data than '{runs[0].path}'")
     entries = [{key: run.result[key] for key in PARTS if key in run.result} for run in runs]
     path = base.with_name(f"{base.name}-folds.json")
     found = CrossValidation(tuple(runs), combined(entries), combined(entries, deviation), path)

@@ -12,7 +12,7 @@ from torch import nn
 from bitspike.models.own import probe
 from bitspike.run.assemble import build_model, form_of
 from bitspike.run.checkpoint import load_checkpoint
-from bitspike.run.conclude import conclude, describe
+from bitspike.run.conclude import check_ground, conclude, describe
 from bitspike.run.folder import RunFolder
 from bitspike.run.progress import Board, Progress
 from bitspike.run.recipe import Recipe
@@ -49,6 +49,8 @@ class Trainer:
         """Train to the end (from the last checkpoint if there is one), measure, and return result.json."""
         self.board = Board(self.folder.path) if tensorboard and self.writes else None
         if self.folder.finished:
+            if self.writes:
+                check_ground(self.session, self.folder)
             result: dict[str, Any] = self.folder.read("result.json")
             return result
         resumed = (self.folder.checkpoints / "last.json").exists()

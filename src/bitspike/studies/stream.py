@@ -1,7 +1,7 @@
 """How circuits see and learn a stream: likelihoods, learning signal, traces, generated symbols.
 
 log-likelihood   log p of the outputs that are clamped to the true class, per step, on a whole split: what the rules
-                 climb, beside that of the best other class and of sampled symbols (the papers' code prints the last)
+                 climb, beside that of the next class and of sampled symbols (the papers' code prints the last)
 stream           a copy of the learner goes on learning a few examples: its signal, and the size of its traces
 generated        what the circuits emit when outputs are free, and hidden ones when outputs are clamped
 """

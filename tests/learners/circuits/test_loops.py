@@ -221,3 +221,19 @@ def test_masks() -> None:
 def test_silent_rows_are_replayed_for_as_long_as_they_matter() -> None:
     assert codes.quiet_steps(0.2) == 18
     assert 0.2 ** codes.quiet_steps(0.2) < codes.TINY
+
+
+def test_streams_that_begin_anew_draw_numbers_of_their_own() -> None:
+    made = learner(Vowel, rate=1e-12)
+    losses = [
+        made.fit_batch(*stream(3))["loss"],
+        made.fit_batch(*stream(2))["loss"],
+        made.fit_batch(*stream(3))["loss"],
+    ]
+    assert abs(losses[2] - losses[0]) > 1e-6  # the same presentation from rest, but for what is drawn
+    again = learner(Vowel, rate=1e-12)
+    again.fit_batch(*stream(3))
+    again.fit_batch(*stream(2))
+    other = learner(Vowel, rate=1e-12)
+    other.load_state_dict(again.state_dict())
+    assert other.fit_batch(*stream(3))["loss"] == pytest.approx(losses[2], rel=1e-9)

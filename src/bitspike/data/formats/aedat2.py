@@ -5,7 +5,7 @@
 
 Words with bit 31 are samples of frames (APS) or of the inertial unit. The polarity of a DVS128 is kept as it is stored,
 and so are its rows, as the preprocessing of MNIST-DVS has it; the camera itself stores 0 for brighter and counts rows
-from below.
+from below (`brighter`, `upward`), and so do files that are written.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Aedat2(Format):
         self.about = {"camera": self.camera}
         if created := next((line for line in lines if "created " in line), None):
             self.about["date"] = created.split("created ", 1)[1][:40]
-        self.upward = self.camera == "DVS128"
+        self.upward, self.brighter = self.camera == "DVS128", int(self.camera != "DVS128")
 
     def _guessed(self) -> str:
         words = np.frombuffer(self.source.peek(1 << 19)[: self.source.left // 8 * 8], ">u4")
@@ -88,6 +88,12 @@ class Aedat2(Format):
             else:
                 x, y = width - 1 - (address >> 12 & 1023), height - 1 - (address >> 22 & 511)
                 yield self.events(t, x, y, address >> 11 & 1)
+
+    @classmethod
+    def written(cls, path: Path, size: tuple[int, int]) -> tuple[bool, int, int]:
+        """See `Format`."""
+        camera = smallest(path, size)
+        return camera == "DVS128", int(camera != "DVS128"), CAMERAS[camera][0]
 
     @classmethod
     def write(cls, path: Path, parts: Iterable[Array], size: tuple[int, int]) -> None:

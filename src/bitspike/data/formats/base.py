@@ -122,8 +122,8 @@ class Format:
     """One open file. `Options`, or the typed keyword parameters of `__init__`, are what it can be asked for.
 
     suffixes: of such files. clock: what t = 0 is, the recording's begin or the camera's (then counted from the first
-    event where a recording is an example). upward: row 0 is the lowest. polarities: P of `Events.shape`. bare: there
-    is no magic, so that every other format is tried first.
+    event where a recording is an example). upward: row 0 is the lowest. brighter: the polarity of a pixel that became
+    brighter. polarities: P of `Events.shape`. bare: there is no magic, so that every other format is tried first.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
@@ -131,6 +131,7 @@ class Format:
     bare: ClassVar[bool] = False
     polarities: ClassVar[int] = 2
     upward: bool = False
+    brighter: int = 1
     recordings: int = 1
     size: tuple[int, int] | None = None
 
@@ -145,6 +146,11 @@ class Format:
     def recognises(cls, head: bytes, suffix: str) -> bool:
         """Whether a file that begins with these bytes (and whose name ends so) is of this format; here: by its name."""
         return suffix in cls.suffixes
+
+    @classmethod
+    def written(cls, path: Path, size: tuple[int, int]) -> tuple[bool, int, int]:
+        """What a file written for a sensor of `size` will be read as: `upward`, `brighter`, and the sensor's height."""
+        return False, 1, size[0]
 
     def parts(self, recording: int = 0) -> Iterator[Array]:
         """The events in the order of the file, any number at a time; `said` counts what is mended or skipped."""

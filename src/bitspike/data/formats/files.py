@@ -16,7 +16,7 @@ from bitspike.options import Options, read
 from bitspike.paths import home
 
 HELD = 1 << 16  # events that wait for earlier ones
-LATE = "events came after later ones and are sorted by time"
+LATE = "falls back in time, mended by sorting"
 
 
 def suffixes() -> frozenset[str]:
@@ -57,7 +57,8 @@ def _said(source: Source, name: str) -> str:
 class EventFile:
     """A recording as it lies on the disk: `for part in file` gives structured arrays (t, x, y, p) in order of time.
 
-    format: its name. size: (height, width) of the sensor, None where the file says none. about: what its header says.
+    format: its name. size: (height, width) of the sensor that was asked for, or that the file says (`said_size`), None
+    without either. about: what its header says.
     notes: what was mended or skipped, known when all of it has been read. recordings: how many are in the file.
     """
 
@@ -79,9 +80,10 @@ class EventFile:
             self._options: Options = read(table, options, f"event format '{self.format}'")
             self._asked = size
             made = self._open(source)
-            self.size = size or made.size
+            self.size, self.said_size = size or made.size, made.size
             self.about, self.recordings = dict(made.about), made.recordings
-            self.clock, self.upward, self.polarities = made.clock, made.upward, made.polarities
+            self.clock, self.polarities = made.clock, made.polarities
+            self.upward, self.brighter = made.upward, made.brighter
             self.labels = getattr(made, "labels", None)
         if recording is not None and not 0 <= recording < self.recordings:
             refuse(f"{self.path} recording", recording, f"0 to {self.recordings - 1}")
@@ -144,11 +146,13 @@ class EventFile:
         held, gone, last = np.empty(0, EVENT), -1, -1
         for part in _gathered(self._raw()):
             t = part["t"]
-            late = int((np.diff(t, prepend=last if last >= 0 else t[0]) < 0).sum())
+            if late := int((np.diff(t, prepend=last if last >= 0 else t[0]) < 0).sum()):
+                self._said[LATE] += late
+            # A part may begin below what waits without a fall of its own: the fall was in the part before.
+            unsorted = late > 0 or (len(held) > 0 and t[0] < held["t"][-1])
             last = int(t[-1])
             held = np.concatenate([held, part])
-            if late:
-                self._said[LATE] += late
+            if unsorted:
                 held = held[np.argsort(held["t"], kind="stable")]
             if int(held["t"][0]) < gone:
                 came = f"an event at t={held['t'][0]} us, more than {HELD:,} events after one at {gone} us"

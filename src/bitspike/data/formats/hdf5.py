@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bitspike import extras
-from bitspike.data.formats.base import LATEST, Array, Format, Source
+from bitspike.data.formats.base import EVENT, LATEST, Array, Format, Source, within
 from bitspike.data.formats.references import check_inner, own
 from bitspike.errors import BitspikeError, refuse
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FORM = "groups and arrays as of SHD: spikes/times, spikes/units, labels"
 CHANNELS = 700
+EXACT = 1 << 52  # microseconds up to which real numbers of seconds bring whole ones back
 MOST_RECORDINGS = 10_000_000
 
 
@@ -93,10 +94,7 @@ class Hdf5(Format):
     @classmethod
     def write(cls, path: Path, parts: Iterable[Array], size: tuple[int, int]) -> None:
         """One recording, its times as real numbers of 64 bits: whole microseconds come back."""
-        joined = np.concatenate(
-            [np.empty(0, np.dtype([("t", "<i8"), ("x", "<i2")])), *([p[["t", "x"]] for p in parts])]
-        )
-        cls.write_all(path, [joined], [0])
+        cls.write_all(path, [np.concatenate([np.empty(0, EVENT), *parts])], [0])
 
     @classmethod
     def write_all(
@@ -104,6 +102,9 @@ class Hdf5(Format):
     ) -> None:
         """Many recordings in one file."""
         library, given = h5py("event file"), list(recordings)
+        for one in given:
+            for name, end in (("t", EXACT), ("x", CHANNELS), ("y", 1), ("p", 1)):
+                within(name, one[name], end)
         with library.File(path, "w") as file:
             for name, kind in (("times", np.float64), ("units", np.uint16)):
                 made = file.create_dataset(f"spikes/{name}", (len(given),), library.vlen_dtype(np.dtype(kind)))

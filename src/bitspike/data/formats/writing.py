@@ -12,7 +12,8 @@ import numpy as np
 
 from bitspike import registry
 from bitspike.data.base import Events
-from bitspike.data.formats.base import EVENT, WIDEST, Array
+from bitspike.data.formats.base import EVENT, LATEST, WIDEST, Array
+from bitspike.data.formats.files import EventFile
 from bitspike.errors import refuse
 from bitspike.paths import home, replaceable
 
@@ -30,7 +31,9 @@ def write_events(
 ) -> Path:
     """Write events, in order of time, and return the path; those that the format cannot hold are refused.
 
-    events: a structured array with t, x, y and p, `Events` of one recording, or parts as `open_events` gives them.
+    events: a structured array with t, x, y and p, `Events` of one recording, or parts as `open_events` gives them. An
+    opened file whose rows and signs are counted otherwise than those of the new one (a DVS128's) is turned, so that
+    it shows the same.
     format: by default what the name's end says (.raw: evt3, .aedat: aedat2). size: (height, width) of the sensor (by
     default the largest addresses + 1; parts need it where the format stores it).
     """
@@ -42,6 +45,8 @@ def write_events(
     if not all(isinstance(n, int | np.integer) and 0 < n <= WIDEST for n in size):
         refuse("event file size", size, f"(height, width) of the sensor, from 1 to {WIDEST:,}")
     replaceable(target, "event file")
+    if isinstance(events, EventFile):
+        events = turned(events, int(size[0]), made.written(target, (int(size[0]), int(size[1]))))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +62,21 @@ def write_events(
         with suppress(OSError):
             part.unlink(missing_ok=True)
     return target
+
+
+def turned(file: EventFile, height: int, wanted: tuple[bool, int, int]) -> Iterator[Array]:
+    """The parts of a file of `height` rows, as one that says (upward, brighter, height) has them."""
+    upward, brighter, rows = wanted
+    if (upward, brighter) == (file.upward, file.brighter) and not (upward and rows != height):
+        yield from file
+        return
+    for part in file:
+        new = part.copy()
+        from_top = height - 1 - part["y"] if file.upward else part["y"]
+        new["y"] = rows - 1 - from_top if upward else from_top
+        if brighter != file.brighter:
+            new["p"] = 1 - part["p"]
+        yield new
 
 
 def _format(path: Path) -> str:
@@ -88,9 +108,15 @@ def structured(events: Any) -> Array:
     for name in ("t", "x", "y", "p"):
         if name in names:
             values = events[name]
-            if values.dtype.kind not in "biu" and not (values == np.rint(values)).all():
-                refuse(f"events {name}", values.dtype, "whole numbers")
-            made[name] = values
+            if values.ndim != 1 or values.dtype.kind not in "biuf":
+                refuse(f"events {name}", f"{values.dtype} of shape {values.shape}", "whole numbers (E,)")
+            if values.dtype.kind == "f":
+                if not (np.isfinite(values) & (values == np.rint(values))).all():
+                    refuse(f"events {name}", values.dtype, "whole numbers")
+                if len(values) and float(np.abs(values).max()) >= LATEST:
+                    refuse(f"events {name}", f"{values.min()} to {values.max()}", f"what {made[name].dtype} holds")
+            with np.errstate(invalid="ignore"):
+                made[name] = values
             if not (made[name] == values).all():
                 refuse(f"events {name}", f"{values.min()} to {values.max()}", f"what {made[name].dtype} holds")
     return made

@@ -210,7 +210,9 @@ class CircuitLearner(Learner):
         state = self._state_for(streams, rule)
         if reset:
             state.forget()
-        words = [key_words(*self.keys, "circuits", stream) for stream in range(streams)]
+        # A state that began later counts its steps from there: its draws are not those of the first steps again.
+        begun = [self.updates - state.steps] if self.updates > state.steps else []
+        words = [key_words(*self.keys, "circuits", stream, *begun) for stream in range(streams)]
         logs = np.zeros((streams, steps, 4), w.dtype)
         emitted = np.zeros((streams, steps, model.circuits), np.int8)
         numbers = codes.constants(*rule[:7], w.dtype)
