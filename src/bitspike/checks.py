@@ -30,3 +30,10 @@ def check_finite(field: str, x: Tensor) -> None:
         return
     position = tuple(int(i) for i in (~torch.isfinite(x)).nonzero()[0])
     refuse(field, f"{x[position].item()} at {position}", "finite values")
+
+
+def check_share(field: str, share: object, wanted: str, least: bool = False) -> None:
+    """Refuse what is no number above 0 (`least`: from 0) and up to 1."""
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    if not number or not (0 <= share <= 1 if least else 0 < share <= 1):  # type: ignore[operator]
+        refuse(field, share, wanted)

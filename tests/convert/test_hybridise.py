@@ -226,7 +226,7 @@ class Half(Called):
         (lambda: hybridise(Half())(images()), "hybridise model: got tanh called as a function in code that cannot be"),
         (lambda: hybridise(MLP, layers="6"), "hybridise layers: got '6', wanted names or patterns among 2, 4"),
         (lambda: hybridise(MLP, {"2": 1.0}), "hybridise counts: got nothing for layer '4', wanted a number for each"),
-        (lambda: hybridise(MLP, {"*": 1.0, "9": 2.0}), "hybridise counts: got for '9', wanted names among 2, 4"),
+        (lambda: hybridise(MLP, {"*": 1.0, "9": 2.0}), "hybridise counts: got '9', by which no layer goes"),
         (lambda: hybridise(MLP, steps=0), "hybrid steps: got 0, wanted a whole number"),
         (lambda: hybridise(MLP, scale="unit"), "hybridise scale: got 'unit', wanted 'layer' or 'channel'"),
         (lambda: hybridise(MLP, percentile=99), "hybridise percentile: got 99, wanted a share"),

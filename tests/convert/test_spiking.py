@@ -193,7 +193,6 @@ def test_models_with_code_of_their_own_run_too() -> None:
         (nn.Sequential(LIF()), "spiking 0: got LIF"),
         (nn.Sequential(nn.Conv2d(1, 1, 1), SoftNeuron()), "spiking 0: got Conv2d, wanted .*Stepwise around it"),
         (nn.Sequential(Local2d(1, 1, 3, 1), SoftNeuron()), "spiking 0: got Local2d, wanted .*Stepwise around it"),
-        (nn.Sequential(SoftNeuron(), Stepwise(nn.MaxPool2d(2))), "spiking 1: got MaxPool2d on spikes, wanted average"),
         (nn.Sequential(Stepwise(nn.Sequential(nn.Linear(2, 2)))), "spiking 0: got a Stepwise around Sequential"),
     ],
 )

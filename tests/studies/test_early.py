@@ -42,7 +42,7 @@ def test_the_threshold_counts_a_standard_error() -> None:
     # Nobody stops early without a change of who is right: a loss of 0 keeps that.
     assert 0.6 < choose(HELD, 0.0) <= 0.9
     late = answers([[0.9, 0.1], [0.9, 0.1]], [0, 0])
-    assert choose(late, 0.0) == 1.0
+    assert choose(late, 0.0) == NEVER
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +108,13 @@ def test_who_has_no_early_answer_is_refused(run: bitspike.Run) -> None:
         bitspike.evaluate_early(bitspike.load(OLD / "soft-lif"), "test")
     with pytest.raises(BitspikeError, match=r"early: got a run of regression"):
         bitspike.evaluate_early(bitspike.load(OLD / "regression"), "test")
+
+
+def test_no_threshold_is_one_that_sure_answers_reach() -> None:
+    # Half of the answers are certain, and wrong, after the first step: nobody may stop there.
+    first = [[1.0, 0.0]] * 4
+    second = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+    held = Answers(torch.tensor([first, second], dtype=torch.float64), torch.tensor([0, 0, 1, 1]))
+    threshold = choose(held, 0.005)
+    assert held.right(held.stops(threshold)).mean() == 1.0
+    assert held.stops(threshold).tolist() == [1] * 4

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import bitspike
+from bitspike.cli.app import app
 from bitspike.convert import hybridise
 from bitspike.errors import BitspikeError
 from bitspike.neurons import at_step
@@ -117,3 +120,40 @@ def test_a_spiking_run_is_refused(tmp_path: Path) -> None:
         sweep_run(spiking)
     with pytest.raises(BitspikeError, match=r"^hybridise model: got .* with no nonlinearity"):
         hybridise(spiking.model)
+
+
+def test_a_cropped_run_is_measured_on_what_it_was_trained_on(tmp_path: Path) -> None:
+    small = [*STATIC[:2], "model.layers=['8c3p3','16']", "training.epochs=2", "training.batch=32", "data.crop=6"]
+    cropped = bitspike.train("cnn-mnist", tmp_path / "crop", overrides=small)
+    found = sweep_run(cropped, (1,), (15.0,), examples=100)
+    whole = next(row for row in found["test"] if row["counts"] is None)
+    assert whole["accuracy"] == pytest.approx(cropped.result["test"]["accuracy"])
+    rated = bitspike.train(
+        "cnn-mnist",
+        tmp_path / "rate",
+        overrides=[*STATIC[:3], "training.epochs=1", "encoder.name=rate", "encoder.steps=2"],
+    )
+    with pytest.raises(BitspikeError, match=r"^hybridise run: got encoder.name = 'rate', wanted 'direct'"):
+        sweep_run(rated, (1,), (15.0,))
+
+
+def test_a_total_below_every_setting_and_other_doors_are_refused(run: bitspike.Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("sweep.json"))
+    for total in (2.0, math.nan):
+        with pytest.raises(BitspikeError, match=r"^--total: got .*, wanted 4 or more, the least of steps times counts"):
+            sweep_run(bitspike.load(folder), (1, 2), (4.0, 8.0), total=total)
+    assert not (folder / "sweep.json").exists()
+    assert report(folder).exists()
+    for options, said in (
+        (["--measure", "hybridised"], "--measure: got hybridised, wanted `bitspike hybridise RUN`"),
+        (["--spiking", "--dt", "1e-6"], "--dt: got 1e-06 ms, wanted at most 1,000,000 steps in 200 ms"),
+    ):
+        found = CliRunner().invoke(app, ["evaluate", str(folder), *options])
+        assert isinstance(found.exception, BitspikeError)
+        assert str(found.exception).startswith(said)
+
+
+def test_counts_of_all_layers_may_be_relative(run: bitspike.Run) -> None:
+    usual, thrice = hybrid_of(run), hybrid_of(run, relative={"*": 3.0})
+    for name, quantiser in thrice.quantised().items():
+        assert torch.allclose(quantiser.dt, 3 * usual.quantised()[name].dt)

@@ -14,11 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from bitspike.convert.nonlinearities import FUNCTIONS, MODULES, Function
+from bitspike.layers.modes import evaluating
+from bitspike.models.in_place import Tracer, without_changes
 
 TORCH = str(Path(torch.__file__).parent)
+DROPOUTS: dict[Any, type[nn.Module]] = {
+    F.dropout: nn.Dropout, torch.dropout: nn.Dropout, F.dropout1d: nn.Dropout1d, F.dropout2d: nn.Dropout2d,
+    F.dropout3d: nn.Dropout3d, F.alpha_dropout: nn.AlphaDropout, F.feature_alpha_dropout: nn.FeatureAlphaDropout,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Site:
     nonlinearity: nn.Module
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(Tracer):
     """Looks into a user's modules only, and notes for each call the places in the source that lead to it."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -51,17 +58,49 @@ class _Tracer(fx.Tracer):
 
 
 def traced(module: nn.Module) -> fx.GraphModule | str:
-    """The graph of `module`, whose leaves are shared with it; or, in words, why there is none."""
+    """The graph of `module` in evaluation, whose leaves are shared with it; or, in words, why there is none.
+
+    Nothing is changed in place, and dropout by function is a module, which follows the mode of the graph.
+    """
+    training = module.training
     try:
         tracer = _Tracer()
-        graph = tracer.trace(module)
+        with evaluating(module):
+            graph = tracer.trace(module)
+        without_changes(module, graph)
         for node in graph.nodes:
             # Annotations may be strings, which a pickle of the graph cannot name.
             node.type = None
-        return fx.GraphModule(tracer.root, graph, type(module).__name__)
+        made = fx.GraphModule(tracer.root, graph, type(module).__name__)
+        made.training = training
+        _dropouts_as_modules(made)
+        return made
     except Exception as error:
         # A tracer fails in as many ways as there are modules.
         return " ".join(str(error).split()).split(". ")[0] or type(error).__name__
+
+
+def _dropouts_as_modules(graph: fx.GraphModule) -> None:
+    """F.dropout(x, p, self.training) is written down as it was in evaluation, and would do nothing for good."""
+    for node in list(graph.graph.nodes):
+        if node.op != "call_function" or node.target not in DROPOUTS:
+            continue
+        names = ("input", "p", "train" if node.target is torch.dropout else "training")
+        given = dict(zip(names, node.args, strict=False)) | node.kwargs
+        share, on = given.get("p", 0.5), given.get(names[2], True)
+        if on is not False or not isinstance(share, int | float):
+            continue  # always on, or by a share that is computed: as it stands
+        taken = {str(each.target) for each in graph.graph.nodes if each.op == "call_module"}
+        path = unique(node.name, taken | set(dict(graph.named_children())))
+        made = DROPOUTS[node.target](share)
+        made.training = graph.training
+        graph.add_submodule(path, made)
+        with graph.graph.inserting_before(node):
+            new = graph.graph.call_module(path, (given["input"],))
+        new.meta = dict(node.meta)
+        node.replace_all_uses_with(new)
+        graph.graph.erase_node(node)
+    graph.recompile()
 
 
 def sites(graph: fx.GraphModule, unrolled: bool) -> Iterator[Site]:
@@ -107,6 +146,8 @@ def put(graph: fx.GraphModule, chosen: list[Site], make: Callable[[str, nn.Modul
     kept = {str(node.target) for node in graph.graph.nodes if node.op == "call_module" and node not in nodes}
     paths = {}
     for site in chosen:
+        if isinstance(site.nonlinearity, Function):
+            site.nonlinearity.check(site.name)
         # A module that is also called where it stays keeps its path.
         path = f"{site.name}_quantised" if site.name in kept else site.name
         graph.add_submodule(path, make(site.name, site.nonlinearity))

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from bitspike.errors import refuse
 from bitspike.neurons import Static
 
 MODULES: tuple[type[nn.Module], ...] = (
     nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.Mish, nn.PReLU,
     nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink,
-    Static,
+    nn.Threshold, nn.LogSigmoid, Static,
 )  # fmt: skip
 # Modules of torch that apply a nonlinearity in code of their own, where none can be put in its place.
 CLOSED: tuple[type[nn.Module], ...] = (
@@ -28,9 +29,15 @@ CLOSED: tuple[type[nn.Module], ...] = (
 
 _NAMES = (
     "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu",
-    "relu6", "selu", "silu", "sigmoid", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+    "relu6", "selu", "silu", "sigmoid", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+    "logsigmoid",
 )  # fmt: skip
 
+# What built-in functions, whose signatures Python does not know, call the settings that they take by position.
+BUILT_IN: Mapping[str, tuple[str, ...]] = {
+    "softplus": ("beta", "threshold"), "softshrink": ("lambd",), "hardshrink": ("lambd",), "prelu": ("weight",),
+    "logsigmoid": (),
+}  # fmt: skip
 
 # Every function and method of torch that computes a nonlinearity, with its name.
 FUNCTIONS: Mapping[Any, str] = {
@@ -60,6 +67,12 @@ class Function(nn.Module):
         self.function: Callable[..., Tensor] = getattr(F, name)
         self.settings = bound(self.function, arguments, options)
 
+    def check(self, place: str) -> None:
+        """Refuse settings that are computed by the network: they are no part of a function of one value."""
+        for key, value in self.settings.items():
+            if isinstance(value, fx.Node):
+                refuse(f"hybridise {place}", f"{self.name} with a {key} that is computed", "numbers, or a module of it")
+
     def forward(self, x: Tensor) -> Tensor:
         """f(x)."""
         return self.function(x, **self.settings)
@@ -74,7 +87,9 @@ def bound(function: Any, arguments: tuple[Any, ...], options: Mapping[str, Any])
     try:
         names = list(inspect.signature(function).parameters)[1:]
     except ValueError:
-        # A built-in without a signature: none of these takes a setting by position.
-        names = []
+        names = list(BUILT_IN.get(getattr(function, "__name__", ""), ()))
+    if len(arguments) > len(names):
+        said = getattr(function, "__name__", str(function))
+        refuse(f"{said} settings", f"{len(arguments)} by position", "settings by name")
     settings = {**dict(zip(names, arguments, strict=False)), **options}
     return {key: value for key, value in settings.items() if key not in ("inplace", "input")}

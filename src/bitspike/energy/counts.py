@@ -95,6 +95,15 @@ class Counts:
     units: tuple[NeuronCount, ...] = ()  # nonlinearities without spikes
     filters: tuple[NeuronCount, ...] = ()  # synapses' filters, one behind every unit that they reach
     pooled: float = 0.0  # inputs of all pools, of one step
+    order: tuple[str, ...] | None = None  # "layer", "neurons", "units": as they were first met; None: not known
+
+    @property
+    def alternate(self) -> bool:
+        """Whether neurons (or units) and weight layers take turns, from a weight layer to a weight layer."""
+        if self.order is None:
+            return True
+        turns = [kind == "layer" for kind in self.order]
+        return turns == [place % 2 == 0 for place in range(len(turns))] and len(turns) % 2 == 1
 
 
 def tensor_bits(module: nn.Module, name: str) -> float:

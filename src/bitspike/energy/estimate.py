@@ -54,7 +54,8 @@ def estimate_energy(
         refuse("energy steps", steps, "steps for what relu_to_spiking gave, and for nothing else")
     model = _running(model)
     first = _time_first(model) if time_first is None else time_first
-    images = time is not None or isinstance(model, RateNetwork) or getattr(model, "clock", None) is not None
+    # A converted network repeats images itself, in a module around it as well.
+    images = time is not None or any(isinstance(m, RateNetwork) or _has_clock(m) for m in model.modules())
     if isinstance(model, Spiking):
         images = time is not None
     given = [data] if isinstance(data, Tensor) else data
@@ -95,6 +96,10 @@ def estimate_energy(
         if isinstance(model, Spiking):
             model.reset()
     return account(counts, draws=draws, own=devices, overrides=overrides, timesteps=timesteps, dt=dt)
+
+
+def _has_clock(module: nn.Module) -> bool:
+    return isinstance(module, Hybrid) and module.clock is not None
 
 
 def _checked(batch: Any) -> Tensor:

@@ -74,9 +74,12 @@ class FunctionWatch(TorchFunctionMode):
             self._matrices(name, a, b, y)
         elif name in NAMED or name.startswith("fft_"):
             self.tally.missed[f"{name} (a function)"] = None
-        elif nonlinearity is not None and not self.own and y.ndim > 1:
+        elif nonlinearity is not None and y.ndim > 1:
+            if self.own or (self.tally.shown is not None and self.tally.shown.time_first):
+                self.tally.missed[f"{nonlinearity} (a function)"] = None
+                return
             self.turns[nonlinearity] = self.turns.get(nonlinearity, 0) + 1
-            if self.tally.shown is not None and not self.tally.shown.time_first:
+            if self.tally.shown is not None:
                 one = y if self.tally.unbatched else y[0]
                 self.tally.note_unit(f"{nonlinearity}_{self.turns[nonlinearity]}", one.numel(), y.numel())
 
@@ -128,6 +131,7 @@ class FunctionWatch(TorchFunctionMode):
         path = " ".join(sorted(self.names[root] for root in roots if root in self.names))
         name = f"{path} ({called})" if path else f"{called} of activations"
         if name not in tally.layers:
+            tally.order["layer", name] = None
             tally.layers[name] = LayerCount(name, called, 0 if active else weight.numel(), REAL_BITS, dense(reach, row))
         tally.multiply(name, x, weight, reach, row, *(tally.origin(x) if origin is None else origin))
 

@@ -92,7 +92,7 @@ def mac_ac_account(counts: Counts, draws: int = 1) -> MacAc | None:
         return None
     if not neurons and (len(layers) > 1 or first.graded):
         return mac_ac(macs)
-    if counts.units or len(neurons) != len(layers) - 1:
+    if counts.units or len(neurons) != len(layers) - 1 or not counts.alternate:
         return None
     seen = E_MAC / E_AC * first.rows if first.graded else first.events / first.dense
     sent = [each.spikes / each.neurons for each in neurons]

@@ -188,6 +188,7 @@ class OperationCounter(Tally):
             tuple(self._mean(unit) for unit in self.units.values()),
             tuple(self._mean(each) for each in self.filters.values()),
             sum(self.pooled.values()),
+            tuple(kind for kind, _ in self.order),
         )
 
     def _mean(self, total: Count) -> Count:

@@ -123,7 +123,7 @@ def paper_account(counts: Counts, draws: int = 1) -> PaperEnergy | None:
     if not counts.layers or any(layer.units == 0 for layer in counts.layers):
         return None
     fired = counts.neurons or counts.units
-    if len(fired) != len(counts.layers) - 1 or (counts.neurons and counts.units):
+    if len(fired) != len(counts.layers) - 1 or (counts.neurons and counts.units) or not counts.alternate:
         return None
     # Units may stand behind a pool, and be fewer than the outputs of their weights.
     units = [*(each.neurons for each in fired), round(counts.layers[-1].units)]

@@ -50,6 +50,9 @@ def sweep(
     plan = [None] if steps is None else list(steps)
     if plan != [None] and getattr(model, "steps", None) is None:
         refuse("sweep steps", list(plan), "none: this model steps through its input")
+    if not callable(data) and not isinstance(data, Sequence):
+        wanted = "a list of batches (x, targets), or a function that makes them at each call"
+        refuse("sweep data", f"a {type(data).__name__}, which can be gone through once", wanted)
     batches = data if callable(data) else lambda: data
     before = getattr(model, "steps", None)
     rows: list[dict[str, Any]] = []

@@ -56,6 +56,7 @@ class Tally:
         self.units: dict[str, NeuronCount] = {}
         self.filters: dict[str, NeuronCount] = {}
         self.pooled: dict[str, float] = {}
+        self.order: dict[tuple[str, str], None] = {}  # of layers, neurons and units, as they were first met
         self.used: set[int] = set()  # weights, by identity, that a counted call of a function multiplied
         self.missed: dict[str, None] = {}  # what was not counted
         self.levels: dict[str, set[float] | None] = {}
@@ -81,6 +82,7 @@ class Tally:
             self._reach[self.name, space] = reach_of(layer, space)
         reach, row = self._reach[self.name, space], math.prod((inputs_of(layer), *space))
         if self.name not in self.layers:
+            self.order["layer", self.name] = None
             units = y.numel() * row / x.numel() if x.numel() else 0.0
             self.layers[self.name] = LayerCount(
                 self.name, kind_of(layer), weight.numel(), tensor_bits(layer, "weight"), dense(reach, row), units,
@@ -113,6 +115,7 @@ class Tally:
             x = torch.cat([torch.zeros_like(x[:1]), x[:-1]])
         name, inputs, met = f"{self.name}.{part}", x.shape[2], torch.as_tensor(reach, dtype=torch.float64)
         all_steps = float(len(x) * met.expand(inputs).sum())
+        self.order["layer", name] = None
         layer = self.layers.setdefault(name, LayerCount(name, kind or self.kind, weight.numel(), bits, all_steps))
         if rows is not None:
             self._note_call(name, all_steps, rows)
@@ -147,6 +150,7 @@ class Tally:
             state = self.numbers(initial(y[0])) * len(y) if callable(initial) else y.numel()
         n = self.sends(y, n)
         name = f"{self.name}.{part}" if part else self.name
+        self.order["neurons", name] = None
         layer = self.neurons.setdefault(name, NeuronCount(name, math.prod(shape), cell=cell))
         bits, largest = value_bits(n)
         size = n.abs()
@@ -163,6 +167,7 @@ class Tally:
     def reads_out(self, x: Tensor, weight: Tensor) -> None:
         """A fixed read-out of -1 and +1 that is no layer: rows x (B, I) times weight (O, I)."""
         name, (outputs, row) = f"{self.name}.readout", weight.shape
+        self.order["layer", name] = None
         layer = self.layers.setdefault(name, LayerCount(name, "readout", outputs * row, 1.0, outputs * row))
         self.add(layer, x, weight, torch.tensor(float(outputs), dtype=torch.float64), row)
 
@@ -203,6 +208,7 @@ class Tally:
 
     def note_unit(self, name: str, size: int, updates: int) -> None:
         """Nonlinearities of one call."""
+        self.order["units", name] = None
         self.units.setdefault(name, NeuronCount(name, size)).updates += updates
         # A module that is called twice is two layers of units.
         self._sizes[name] = self._sizes.get(name, 0) + size

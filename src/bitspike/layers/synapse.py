@@ -14,7 +14,9 @@ A synapse is linear and the same for all its inputs, so it may stand before or b
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -36,6 +38,7 @@ from bitspike.products.kinds import Kind
 
 SYNAPSES = ("first-order", "alpha")
 PRODUCTS = ("float32", "dense", "bfloat16")
+TURNS = itertools.count()  # calls of layers with a state, in their order
 
 
 class FirstOrderState(NamedTuple):
@@ -125,6 +128,8 @@ class SynapticLayer(nn.Module):
         self.events = EventLayer.make(inner) if products == "float32" else None
         self.behind: bool | None = None
         self.state: Any = None
+        self.turns: deque[int] = deque(maxlen=2)
+        """When this layer was called last, among all that count so."""
 
     def reset(self) -> None:
         """Forget what came before."""
@@ -142,6 +147,7 @@ class SynapticLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output for the filtered x; goes on from the last call's state."""
+        self.turns.append(next(TURNS))
         if self.synapse is None:
             y = self._weigh(x)
             # A loop of the unit's own reads few bits as they lie; any other would answer in them.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitspike.errors import refuse
-from bitspike.reports.measurement import Measurement
+from bitspike.reports.measurement import Measurement, Progress
 from bitspike.reports.rundata import RunData, number, section
 from bitspike.reports.sections import Section
 from bitspike.reports.style import CYCLE, INK, MUTED, VERMILION, ends, panel, percent_axis, styled, tell
@@ -92,6 +93,10 @@ class Hybridised(Measurement):
 
     file = HybridisedOptions.file
     account = "the setting chosen, as few-bit spikes"
+
+    def measure(self, run: Any, part: str, data: Path | None = None, progress: Progress = None) -> dict[str, Any]:
+        """By a command of its own, which says what is measured."""
+        refuse("--measure", "hybridised", "`bitspike hybridise RUN`, which measures it")
 
     @classmethod
     def sections(cls, run: RunData, found: dict[str, Any]) -> list[Section]:

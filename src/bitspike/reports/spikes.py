@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINT = 0.01
+MOST_STEPS = 1_000_000  # of one presentation
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,8 @@ class Relus(Measurement):
         steps = round(self.time / self.dt) if self.dt > 0 else 0
         if steps < 1 or abs(steps * self.dt - self.time) > 1e-6 * self.time:
             refuse("--time", f"{1000 * self.time:g} ms", f"a whole number of steps of {1000 * self.dt:g} ms")
+        if steps > MOST_STEPS:
+            refuse("--dt", f"{1000 * self.dt:g} ms", f"at most {MOST_STEPS:,} steps in {1000 * self.time:g} ms")
         return evaluate_rates(run, part, steps=steps, most=self.most, data=data, progress=progress)
 
     def lines(self, found: dict[str, Any]) -> Iterator[str]:

@@ -62,16 +62,16 @@ class Answers:
 
 
 def choose(held: Answers, loss: float) -> float:
-    """The threshold of fewest mean steps within `loss` of the accuracy of whole presentations; 1: none is."""
+    """The threshold of fewest mean steps within `loss` of the accuracy of whole presentations; NEVER: none is."""
     whole = held.right(held.stops(NEVER))
-    best, fewest = 1.0, float("inf")
+    best, fewest = NEVER, float("inf")
     for threshold in _tried(held):
         stops = held.stops(threshold)
         steps = float(stops.double().mean())
         lost = whole - held.right(stops)
         # Of equal ones the surest.
         if float(lost.sum() + lost.abs().sum().sqrt()) <= loss * len(lost) and steps <= fewest:
-            best, fewest = min(threshold, 1.0), steps
+            best, fewest = threshold, steps
     return best
 
 
@@ -111,7 +111,7 @@ def evaluate_early(
         "examples": len(targets),
         "steps": len(answers.over_time),
         "loss": loss,
-        "threshold": threshold,
+        "threshold": min(threshold, 1.0),
         "mean_steps": float(stops.double().mean()) + 1,
         "stopped_at": (torch.bincount(stops, minlength=len(answers.over_time)) / len(stops)).tolist(),
         **summary("classification", answers.at(stops), targets, bins),

@@ -21,7 +21,7 @@ from bitspike.energy.sweeps import sweep
 from bitspike.errors import refuse
 from bitspike.neurons import at_step, redraw_carry
 from bitspike.run.finished import Run
-from bitspike.studies.relu_spiking import calibrating, check_relu_run
+from bitspike.studies.relu_spiking import calibrating, check_direct, check_relu_run, images
 
 STEPS = (1, 2, 4)
 COUNTS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 15.0)
@@ -46,11 +46,12 @@ def hybrid_of(
     relative: counts of layers by name or pattern, where they are not 1.
     """
     check_relu_run(run, "hybridise run")
+    check_direct(run, "hybridise run")
     train = run.dataset(data).train
-    batches = [train.x[rows].to(run.dtype) for rows in calibrating(run, train, examples).split(ROWS)]
+    batches = [images(run, train, rows) for rows in calibrating(run, train, examples).split(ROWS)]
     run.model.eval()
     return hybridise(
-        run.model, {**(relative or {}), "*": 1.0}, steps=steps, data=batches, scale=scale, percentile=percentile,
+        run.model, {"*": 1.0, **(relative or {})}, steps=steps, data=batches, scale=scale, percentile=percentile,
         limit=limit, keys=(run.recipe.seed, "carry"),
     )  # fmt: skip
 
@@ -79,6 +80,9 @@ def sweep_run(
     started = time.monotonic()
     if not 0 <= within <= 1:
         refuse("hybridise within", within, "a share of accuracy, from 0 to 1 (--within: in points, to 100)")
+    if total is not None and not any(number * c <= total for number in steps for c in counts):
+        least = min(steps) * min(counts)
+        refuse("--total", total, f"{least:g} or more, the least of steps times counts")
     hybrid = hybrid_of(
         run, steps[0], scale=scale, percentile=percentile, limit=limit, relative=relative, examples=examples, data=data
     )  # fmt: skip
@@ -97,7 +101,7 @@ def sweep_run(
         def batches(split: Any = split) -> Iterator[tuple[Tensor, ...]]:
             rows = torch.arange(len(split) if most is None else min(most, len(split)))
             for chosen in rows.split(max(1, ROWS // (hybrid.steps or 1))):
-                yield split.x[chosen].to(run.dtype), split.y[chosen], split.index[chosen]
+                yield images(run, split, chosen), split.y[chosen], split.index[chosen]
 
         def note(row: dict[str, Any], part: str = part) -> None:
             if progress is not None:
@@ -125,7 +129,7 @@ def _energy(run: Run, hybrid: Hybrid, found: dict[str, Any], test: Any) -> dict[
     rows = torch.arange(min(len(test), run.recipe.evaluation.energy_examples)).split(ROWS)
     redraw_carry(hybrid, run.recipe.seed, "energy")
     with at_step(hybrid, found["chosen"]["counts"]):
-        account = estimate_energy(hybrid, (test.x[chosen].to(run.dtype) for chosen in rows))
+        account = estimate_energy(hybrid, (images(run, test, chosen) for chosen in rows))
     redraw_carry(hybrid)
     hybrid.steps = before  # type: ignore[assignment]
     return account.to_dict()

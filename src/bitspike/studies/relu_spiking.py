@@ -36,6 +36,12 @@ def check_relu_run(run: Run, field: str) -> None:
         refuse(field, f"'{run.path}'", "a run of an ordinary network: model.neuron.kind = 'relu'")
 
 
+def check_direct(run: Run, field: str) -> None:
+    """Refuse a run whose inputs change over time."""
+    if run.encoder.takes != "values" or run.recipe.encoder.name != "direct":
+        refuse(field, f"encoder.name = '{run.recipe.encoder.name}'", "'direct': images as constant currents")
+
+
 def calibrating(run: Run, train: Split, examples: int) -> Tensor:
     """The numbers of `examples` training examples drawn by the run's seed."""
     return torch.randperm(len(train), generator=generator(run.recipe.seed, "calibration"))[:examples]
@@ -47,11 +53,9 @@ def rate_network_of(run: Run, *, examples: int = 500, data: Path | None = None, 
     options: those of `relu_to_spiking`.
     """
     check_relu_run(run, "relu_to_spiking run")
-    if run.encoder.takes != "values" or run.recipe.encoder.name != "direct":
-        came = f"encoder.name = '{run.recipe.encoder.name}'"
-        refuse("relu_to_spiking run", came, "'direct': images as constant currents")
+    check_direct(run, "relu_to_spiking run")
     train = run.dataset(data).train
-    batches = [_images(run, train, rows) for rows in calibrating(run, train, examples).split(BATCH)]
+    batches = [images(run, train, rows) for rows in calibrating(run, train, examples).split(BATCH)]
     return relu_to_spiking(run.model, batches, **options)
 
 
@@ -79,16 +83,17 @@ def evaluate_rates(
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for rows in torch.arange(count).split(BATCH):
-            yield _images(run, split, rows), split.y[rows]
+            yield images(run, split, rows), split.y[rows]
 
     began = time.perf_counter()
     curve = accuracy_curve(network, batches(), steps, progress=counting(progress, count))
     took = {"seconds": time.perf_counter() - began, "threads": torch.get_num_threads()}
     found = {"split": part, "steps": steps, "within_a_point": curve.reached(0.01), **curve.to_dict(), **took}
     rows = torch.arange(min(count, COUNTED))
-    account = estimate_energy(network, (_images(run, split, some) for some in rows.split(COUNTED_AT_ONCE)), steps=steps)
+    account = estimate_energy(network, (images(run, split, some) for some in rows.split(COUNTED_AT_ONCE)), steps=steps)
     return {**found, "spikes_per_neuron": curve.spikes_per_neuron, "energy": account.to_dict()}
 
 
-def _images(run: Run, split: Split, rows: Tensor) -> Tensor:
+def images(run: Run, split: Split, rows: Tensor) -> Tensor:
+    """Examples as the network was trained on them (cropped where it was), (B, *shape)."""
     return encode(run.recipe, run.encoder, split.x[rows], rows, 0)[0].to(run.dtype)

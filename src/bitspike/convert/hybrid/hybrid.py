@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.checks import check_finite
 from bitspike.convert.entrance import full_precision, is_half
 from bitspike.convert.hybrid.units import Clock, Stepped
 from bitspike.convert.nonlinearities import FUNCTIONS
@@ -67,6 +68,7 @@ class Hybrid(nn.Module):
         return self._given(self._readouts(*inputs, **options), inputs)
 
     def _readouts(self, *inputs: Any, **options: Any) -> Any:
+        self._check(inputs)
         if self.clock is None:
             refuse("hybrid readouts", "a model that steps through its input", "a hybrid with steps")
         if not self.time_first and not (inputs and isinstance(inputs[0], Tensor) and inputs[0].ndim > 0):
@@ -83,8 +85,15 @@ class Hybrid(nn.Module):
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """The mean read-out (B, ...) of a batch; without `steps`, what the model gives."""
         if self.clock is None:
+            self._check(inputs)
             return self._given(self._run(*inputs, **options), inputs)
         return self._given(_each(lambda y: y.mean(0), self._readouts(*inputs, **options)), inputs)
+
+    def _check(self, inputs: Any) -> None:
+        """Refuse values that are not finite, which quantisers would hide; in training the loss shows them."""
+        for x in inputs if not self.training else ():
+            if isinstance(x, Tensor):
+                check_finite("hybrid input", x)
 
     def _given(self, answer: Any, inputs: Any) -> Any:
         """The answer in the dtype of the first input of real numbers, where that is of half precision."""

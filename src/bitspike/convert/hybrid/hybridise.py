@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitspike.checks import check_finite
-from bitspike.convert.entrance import ordinary, plain_words
+from bitspike.checks import check_finite, check_share
+from bitspike.convert.entrance import is_half, ordinary, plain_words
 from bitspike.convert.hybrid.build import Builder
 from bitspike.convert.hybrid.hybrid import Hybrid, checked_steps
 from bitspike.convert.hybrid.units import Presented, Probe, Stepped, over_time
@@ -30,6 +30,7 @@ from bitspike.neurons import TemporalQuantiser
 
 Counts = float | Tensor
 SCALES = ("layer", "channel")
+ALIKE, HALF = 1e-3, 0.1  # how far answers may be off, relative to their norm
 
 
 def hybridise(
@@ -47,28 +48,35 @@ def hybridise(
 ) -> Hybrid:
     """A network with the layers of `model` and quantisers in the place of its nonlinearities; `model` stays as it is.
 
-    counts: n at the typical |f(x)|, one value or one per layer by name or pattern ("features.*"). steps: T, how often
+    counts: n at the typical |f(x)|, one value or one per layer by name or pattern ("features.*"); a name goes before
+    patterns, these in their order, and "*" comes last. steps: T, how often
     an input (B, ...) is presented; none for a model that steps through a sequence itself, in which each call of a
     nonlinearity is one step. layers: names or patterns of what to swap; all if left out. data: batches (or pairs with
     targets) on which typical values are measured, per "layer" or "channel"; without, they are 1 and counts is dt; a
-    layer that never answers on them is named in `silent` of what is returned. mode, limit: as in `TemporalQuantiser`.
+    layer that never answers on them is named in `silent` of what is returned, and the network is compared with the
+    model on the first of them before anything is quantised. mode, limit: as in `TemporalQuantiser`.
     keys: name the draws of the carry. A model of half precision is computed in float32.
 
     Nonlinearities are modules (nn.ReLU, ...) and calls of functions (F.relu, torch.tanh, x.sigmoid()), these where
     torch.fx can trace the code they are in; nn.RNN, nn.GRU, nn.LSTM and their cells are opened. What cannot be swapped
-    is refused by name. A max pool should come before its nonlinearity (the same where f is monotone): the largest of
-    several spike trains is more than the largest value on average.
+    is refused by name; clamps and arithmetic stay what they are. A max pool should come before its nonlinearity (the
+    same where f is monotone): the largest of several spike trains is more than the largest value on average.
     """
     if steps is not None:
         steps = checked_steps(steps)
     check_name("hybridise scale", scale, SCALES, " or ".join(map(repr, SCALES)))
-    if not 0 < percentile <= 1:
-        refuse("hybridise percentile", percentile, "a share of the values, such as 0.999")
+    check_share("hybridise percentile", percentile, "a share of the values, such as 0.999")
     if isinstance(model, Hybrid):
         refuse("hybridise model", "a hybrid", "the network it was made of: dehybridise(model)")
     model = ordinary("hybridise model", model)
     if not isinstance(model, nn.Module):
         refuse("hybridise model", type(model).__name__, "a module")
+    for name, value in model.state_dict().items():
+        if isinstance(value, Tensor):
+            check_finite(f"hybridise model {name}", value)
+    patterns = _in_order(counts)
+    if layers is not None and not (isinstance(layers, str) or _all_of(layers, str)):
+        refuse("hybridise layers", repr(layers), "a name or pattern, or several")
     builder = Builder(model, steps, layers)
     scales: dict[str, Tensor] = {}
     silent: list[str] = []
@@ -79,7 +87,7 @@ def hybridise(
         def probe(name: str, nonlinearity: nn.Module) -> nn.Module:
             return probes.setdefault(name, Probe(nonlinearity, lead, percentile, scale))
 
-        _measure(builder.build(probe), data)
+        _measure(builder.build(probe), model, data)
         scales = {name: made.scale(name) for name, made in probes.items()}
         most = max((float(found.max()) for found in scales.values()), default=0.0)
         silent = [name for name, found in scales.items() if not float(found.max()) > 0]
@@ -88,7 +96,6 @@ def hybridise(
         # A layer that never answered counts in units of the layer that answers most.
         scales |= {name: torch.full_like(scales[name], most) for name in silent}
     made: dict[str, nn.Module] = {}
-    patterns = counts if isinstance(counts, Mapping) else {"*": counts}
     used: set[str] = set()
 
     def unit(name: str, nonlinearity: nn.Module) -> nn.Module:
@@ -96,7 +103,7 @@ def hybridise(
             fitting = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
             if not fitting:
                 refuse("hybridise counts", f"nothing for layer {name!r}", "a number for each, or a pattern '*'")
-            used.update(fitting)
+            used.add(fitting[0])
             dt = patterns[fitting[0]] / scales.get(name, torch.ones(()))
             f = over_time(nonlinearity) if builder.clock is not None else nonlinearity
             quantiser = TemporalQuantiser(dt, f, (*keys, name), mode=mode, limit=limit)
@@ -109,9 +116,23 @@ def hybridise(
 
     hybrid = builder.build(unit)
     if unused := [pattern for pattern in patterns if pattern not in used and pattern != "*"]:
-        refuse("hybridise counts", f"for {', '.join(map(repr, unused))}", f"names among {', '.join(made)}")
+        came = f"{', '.join(map(repr, unused))}, by which no layer goes"
+        refuse("hybridise counts", came, f"names or patterns among {', '.join(made)}, of which each is used")
     hybrid.silent = tuple(silent)
     return hybrid
+
+
+def _in_order(counts: Any) -> dict[str, Counts]:
+    """Counts by pattern, in the order in which these are looked through: names, patterns, and "*"."""
+    given = dict(counts) if isinstance(counts, Mapping) else {"*": counts}
+    for pattern, value in given.items():
+        if not isinstance(pattern, str) or isinstance(value, bool) or not isinstance(value, int | float | Tensor):
+            refuse("hybridise counts", repr(counts), "a number or tensor, or some by name or pattern")
+    return dict(sorted(given.items(), key=lambda item: (item[0] == "*", not set("*?[").isdisjoint(item[0]))))
+
+
+def _all_of(values: Any, kind: type) -> bool:
+    return isinstance(values, Sequence) and all(isinstance(value, kind) for value in values)
 
 
 def dehybridise(model: nn.Module) -> nn.Module:
@@ -123,8 +144,8 @@ def dehybridise(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def _measure(hybrid: Hybrid, data: Iterable[Any] | Tensor) -> None:
-    """Show the data to a network of probes, in evaluation."""
+def _measure(hybrid: Hybrid, model: nn.Module, data: Iterable[Any] | Tensor) -> None:
+    """Show the data to a network of probes, in evaluation; on the first batch it has to answer as the model does."""
     batches, asked = 0, hybrid.steps
     with evaluating(hybrid):
         if asked is not None:
@@ -136,13 +157,46 @@ def _measure(hybrid: Hybrid, data: Iterable[Any] | Tensor) -> None:
                 if x.ndim and not len(x):
                     continue
             try:
-                hybrid(x) if hybrid.clock is None else hybrid.readouts(x)
+                answer = hybrid(x) if hybrid.clock is None else hybrid.readouts(x)
             except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
                 came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
                 refuse("hybridise data", f"{came} that the model does not take ({plain_words(error)})", "its own input")
+            if not batches:
+                _check_alike(hybrid, model, x, answer)
             batches += 1
     if asked is not None:
         # Both networks share their clock.
         hybrid.steps = asked
     if not batches:
         raise BitspikeError("hybridise data: got no batch, wanted at least one")
+
+
+def _check_alike(hybrid: Hybrid, model: nn.Module, x: Any, answer: Any) -> None:
+    """Refuse a network that computes something else than the model does, where that can be told.
+
+    A model that answers differently each time tells nothing, nor one that does not take this input's dtype.
+    """
+    given = x.unsqueeze(0) if hybrid.time_first and hybrid.clock is not None else x
+    with evaluating(model):
+        try:
+            wanted, again = _tensors(model(given)), _tensors(model(given))
+        except (RuntimeError, ValueError, TypeError):
+            return
+    found = _tensors(answer)
+    if any(bool((a != b).any()) for a, b in zip(wanted, again, strict=True)):
+        return
+    if [value.numel() for value in found] != [value.numel() for value in wanted]:
+        return
+    for mine, its in zip(found, wanted, strict=True):
+        size, off = float(its.double().norm()), float((mine.double().flatten() - its.double().flatten()).norm())
+        if not off <= (HALF if is_half(its) else ALIKE) * max(size, 1e-30):
+            came = f"a model whose answers are {off / max(size, 1e-30):.2g} off when its calls are followed"
+            refuse("hybridise model", came, "code without views that are changed in place, or branches")
+
+
+def _tensors(answer: Any) -> list[Tensor]:
+    """Real tensors in nested tuples, lists and dicts."""
+    if isinstance(answer, Tensor):
+        return [answer] if answer.is_floating_point() else []
+    parts = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, tuple | list) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]

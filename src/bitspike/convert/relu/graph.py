@@ -61,7 +61,6 @@ def relu_graph(model: nn.Module, setting: Setting, pools: str) -> tuple[fx.Graph
             found.graph.erase_node(node)
         else:
             refuse(f"{FIELD} model", f"{len(inputs)} inputs", "one: images (B, ...)")
-    _unaliased(found)
     end = _without_end(found)
     _views_as_reshapes(found)
     staying = _put_relus(found, setting)
@@ -77,27 +76,6 @@ def relu_graph(model: nn.Module, setting: Setting, pools: str) -> tuple[fx.Graph
         check_call(found, node, sizes, staying)
     check_products(found)
     return found, end, swapped
-
-
-def _in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
-    module = called(graph, node)
-    if module is not None:
-        return bool(getattr(module, "inplace", False))
-    if node.kwargs.get("inplace", False):
-        return True
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return node.op in ("call_function", "call_method") and name.endswith("_") and not name.endswith("__")
-
-
-def _unaliased(graph: fx.GraphModule) -> None:
-    """Nothing is changed in place: what was read from a changed tensor is read from the change's output."""
-    order = {node: number for number, node in enumerate(graph.graph.nodes)}
-    for node in graph.graph.nodes:
-        if node.all_input_nodes and _in_place(graph, node):
-            place = order[node]
-            node.all_input_nodes[0].replace_all_uses_with(node, lambda user, place=place: order[user] > place)
-            if node.op == "call_method":
-                node.target = str(node.target).removesuffix("_")
 
 
 def _views_as_reshapes(graph: fx.GraphModule) -> None:

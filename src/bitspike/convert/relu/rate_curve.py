@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from bitspike.convert.relu.rate_network import RateNetwork
-from bitspike.errors import refuse
+from bitspike.errors import check_whole, refuse
 from bitspike.targets import answers, class_targets, classes_of
 
+MOST_STEPS = 1_000_000  # of one presentation
 MUCH_CUT = 0.01  # a share of activations above the threshold that is said
 
 
@@ -68,8 +69,9 @@ def accuracy_curve(
     [(images, targets)]. Memory is that of some images and some steps at a time. The answer is the largest read-out, or
     the sign of a single one. progress: told of images done.
     """
-    if steps < 1:
-        refuse("curve steps", steps, "1 or more")
+    check_whole("curve steps", steps)
+    if steps > MOST_STEPS:
+        refuse("curve steps", f"{steps:,}", f"at most {MOST_STEPS:,}")
     hits: Any = torch.zeros(steps, dtype=torch.int64)
     ann = limit = examples = 0
     network.forget_counts()

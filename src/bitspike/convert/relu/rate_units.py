@@ -135,6 +135,8 @@ class RateUnit(nn.Module):
 
     def forget_counts(self) -> None:
         """Count from 0."""
+        # Spikes of a run that was left unfinished are in the state, and would be counted at its end.
+        self.state = None
         self.spikes, self.updates = 0.0, 0
         self.cut, self.looked_at = 0, 0
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from bitspike.checks import check_finite
+from bitspike.checks import check_finite, check_share
 from bitspike.convert.entrance import computing_dtype, is_half, ordinary, plain_words, taken
 from bitspike.convert.fold import fold
 from bitspike.convert.relu.graph import relu_graph
@@ -64,10 +64,8 @@ def relu_to_spiking(
     """
     check_name(f"{FIELD} scale", scale, SCALES, " or ".join(map(repr, SCALES)))
     check_name(f"{FIELD} pools", pools, POOLS, " or ".join(map(repr, POOLS)))
-    if not 0 < percentile <= 1:
-        refuse(f"{FIELD} percentile", percentile, "a share of the activations, such as 0.999, or 1")
-    if not 0 <= start <= 1:
-        refuse(f"{FIELD} start", start, "a share of the threshold, 0 to 1")
+    check_share(f"{FIELD} percentile", percentile, "a share of the activations, such as 0.999, or 1")
+    check_share(f"{FIELD} start", start, "a share of the threshold, 0 to 1", least=True)
     made = _made(model)
     if state is not None:
         load_weights(made, state)

@@ -11,7 +11,9 @@ chunks. Source: Hunsberger & Eliasmith 2016.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -19,20 +21,24 @@ from torch import Tensor, nn
 
 from bitspike.cells import LMU, ParallelLMU
 from bitspike.checks import check_finite
+from bitspike.convert.entrance import computing_dtype, is_half, taken
 from bitspike.convert.fold import CHAINS, fold_chains
 from bitspike.convert.nonlinearities import CLOSED, MODULES
+from bitspike.convert.soft.watch import Watch
 from bitspike.convert.swap import swapped
-from bitspike.errors import check_name, refuse
+from bitspike.errors import check_name, check_whole, refuse
 from bitspike.kernels.cpu.exact_lif import ALPHA, DIRECT, FIRST_ORDER
 from bitspike.layers import Local2d, Stepwise, Synapse, SynapticLayer
 from bitspike.layers.memory_format import dim_order, from_memory_format, inverse, run_in_memory_format, to_memory_format
+from bitspike.layers.modes import evaluating
+from bitspike.layers.synapse import TURNS
 from bitspike.neurons import ExactIF, ExactLIF, Neuron, SoftNeuron, Static
 from bitspike.neurons.exact_lif_fused import run, takes
 from bitspike.neurons.recordings import Note, States, Undo, after_each, replaced
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
-LARGEST = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
-AVERAGE = "average pooling, or pooling before the units"
+# Weights of torch without a synapse before them.
+UNFILTERED = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Bilinear, nn.Embedding)
 CHUNK = 20  # steps
 MOST_STEPS = 1_000_000  # of one presentation
 SHORTEST, LONGEST = 1e-7, 100.0  # seconds of a step, of a synapse
@@ -59,6 +65,9 @@ class SpikingUnit(nn.Module):
         # A layer that has left its synapse to this unit, until the unit has run.
         self.behind: SynapticLayer | None = None
         self.spikes, self.updates, self.neurons = 0.0, 0, 0
+        self.training = False
+        self.turns: deque[int] = deque(maxlen=2)
+        """As of `SynapticLayer`."""
 
     def reset(self) -> None:
         """Back to rest."""
@@ -79,6 +88,7 @@ class SpikingUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes (T, B, *features) for inputs of that shape."""
+        self.turns.append(next(TURNS))
         before, self.behind = self.behind, None
         y, self.state, spikes = self._run(x, self.state, before)
         self.spikes += spikes
@@ -149,8 +159,11 @@ class Spiking(nn.Module):
         # Not a child: its parameters are those of `net`, listed once.
         self.__dict__["model"] = model
         self.net, self.dt, self.resets, self.chunk = net, dt, reset, chunk
+        self.dtype = computing_dtype(model)
+        self.looked_into = False
         self._pair()
-        self.eval()
+        # Layers that the model shares keep its mode; they run in evaluation.
+        self.training = False
 
     def _pair(self) -> None:
         """Tell weight layers of the unit right behind them in a chain."""
@@ -200,9 +213,19 @@ class Spiking(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (T, B, C) at every step for inputs (T, B, *shape), in chunks; a constant image is best a view."""
+        x = taken("spiking input", x, self.dtype)
+        if x.ndim < 2 or 0 in x.shape:
+            refuse("spiking input", f"shape {tuple(x.shape)}", "(T, B, *shape), one step and one example or more")
         check_finite("spiking input", x[:1] if x.stride(0) == 0 else x)
         self._begin()
-        return torch.cat([self.net(part) for part in x.split(self.chunk)])
+        return torch.cat([self._run(part) for part in x.split(self.chunk)])
+
+    def _run(self, x: Tensor) -> Tensor:
+        """A chunk of steps; the first one is watched for what cannot be spikes."""
+        with evaluating(self.net), nullcontext() if self.looked_into else self._watched():
+            y: Tensor = self.net(x)
+        self.looked_into = True
+        return y
 
     @torch.no_grad()
     def present(self, x: Tensor, time: float, windows: Sequence[tuple[float, float]] | None = None) -> Tensor:
@@ -211,6 +234,9 @@ class Spiking(nn.Module):
         time, windows: seconds; the default window is the second half. Begins where the last call ended, unless the
         network resets.
         """
+        x = taken("spiking images", x, self.dtype)
+        if x.ndim < 1 or 0 in x.shape:
+            refuse("spiking images", f"shape {tuple(x.shape)}", "(B, *shape), one image or more")
         steps = self.steps_in(time, "spiking time")
         spans = [self.span_of(window, steps) for window in windows or [(time / 2, time)]]
         check_finite("spiking images", x)
@@ -221,11 +247,15 @@ class Spiking(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         for first in range(0, steps, self.chunk):
             long = min(self.chunk, steps - first)
-            y = self.net(x.unsqueeze(0).expand(long, *x.shape))
+            y = self._run(x.unsqueeze(0).expand(long, *x.shape))
             for number, (start, end) in enumerate(spans):
                 part = y[max(start - first, 0) : max(end - first, 0)]
                 sums[number] = sums[number] + part.sum(0)
         return torch.stack([total / (end - start) for total, (start, end) in zip(sums, spans, strict=True)])
+
+    def _watched(self) -> Watch:
+        stateful = {name: m for name, m in self.net.named_modules() if isinstance(m, SpikingUnit | SynapticLayer)}
+        return Watch(self.net, stateful, list(self.units().values()))
 
     def steps_in(self, time: float, field: str) -> int:
         """How many steps `time` seconds are; refused if not a whole number of 1 or more."""
@@ -262,35 +292,39 @@ def spiking(
     chunk: steps that are computed layer by layer at a time; memory grows with it. products: "float32" sums the weights
     of spikes where these are few and multiplies elsewhere, "dense" always multiplies: the same but for the order of
     sums. "bfloat16" multiplies and rounds weights, and the sums of each step, to 8 binary digits (spikes are exact
-    where amplitude / dt is). What cannot be run as spikes is refused with its path.
+    where amplitude / dt is). What cannot be run as spikes is refused with its path; what only a run shows (calls of
+    functions, a layer that is called twice) in the first run.
     """
+    if (half := next((v.dtype for v in (*model.parameters(), *model.buffers()) if is_half(v)), None)) is not None:
+        refuse("spiking model", half, "float32 or float64 (model.float())")
+    for name, value in model.state_dict().items():
+        if isinstance(value, Tensor):
+            check_finite(f"spiking model {name}", value)
     check_name("spiking products", products, PRODUCTS)
     if not SHORTEST <= dt <= LONGEST:
         refuse("spiking dt", f"{dt:g} s", f"{SHORTEST:g} to {LONGEST:g} s")
     if not 0 <= tau_s <= LONGEST:
         refuse("spiking tau_s", f"{tau_s:g} s", f"0 to {LONGEST:g} s")
-    if synapse is not None and tau_s:
-        Synapse(synapse, tau_s, dt)
-    if chunk < 1:
-        refuse("spiking chunk", chunk, "1 step or more")
-    found, rates = 0, False
+    if synapse is not None:
+        Synapse(synapse, tau_s or SHORTEST, dt)
+    check_whole("spiking chunk", chunk, "a whole number of steps, 1 or more")
+    found = 0
 
     def visit(path: str, module: nn.Module) -> nn.Module | None:
-        nonlocal found, rates
+        nonlocal found
         if isinstance(module, SoftNeuron):
-            found, rates = found + 1, True
+            found += 1
             return SpikingUnit(module, dt)
         inner = module.layer if isinstance(module, Stepwise) else module
         if isinstance(inner, WEIGHTED):
             if inner is module and not isinstance(module, nn.Linear):
                 refuse(f"spiking {path or 'model'}", type(module).__name__, "bitspike.layers.Stepwise around it")
-            rates = False
             filter = Synapse(synapse, tau_s, dt) if synapse is not None and tau_s else None
             return SynapticLayer(module, filter, products)
         if isinstance(module, Stepwise) and any(isinstance(m, (*WEIGHTED, SoftNeuron)) for m in inner.modules()):
             refuse(f"spiking {path}", f"a Stepwise around {type(inner).__name__}", "Stepwise around single layers")
-        if isinstance(inner, LARGEST) and rates:
-            refuse(f"spiking {path}", f"{type(inner).__name__} on spikes", AVERAGE)
+        if isinstance(inner, UNFILTERED):
+            refuse(f"spiking {path or 'model'}", type(inner).__name__, f"weight layers {_named(WEIGHTED)}")
         if isinstance(module, (*MODULES, *CLOSED, Static, Neuron, LMU, ParallelLMU)):
             refuse(f"spiking {path or 'model'}", type(module).__name__, "units of soft rates (SoftNeuron)")
         return None
@@ -299,3 +333,7 @@ def spiking(
     if not found:
         refuse("spiking model", f"{type(model).__name__} without soft rates", "units of kind soft-lif or soft-if")
     return Spiking(model, net, dt, reset, chunk)
+
+
+def _named(kinds: Sequence[type]) -> str:
+    return ", ".join(kind.__name__ for kind in kinds)

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from bitspike.errors import BitspikeError, one_line, refuse
 from bitspike.layers.fused import Fused, plain
 from bitspike.layers.modes import evaluating
+from bitspike.models.in_place import Tracer, without_changes
 from bitspike.models.plan.answers import Decode
 from bitspike.models.plan.nodes import Activity, Flatten, Input, Join, Node
 from bitspike.models.plan.plan import Plan
@@ -139,6 +140,7 @@ class Builder:
         """A module of somebody's own: its forward pass, call by call."""
         try:
             graph = _Tracer().trace(module)
+            without_changes(module, graph)
         except Exception as error:
             # A tracer fails in as many ways as there are modules.
             self.refuse(name, f"{type(module).__name__}, whose forward cannot be followed ({one_line(str(error))})")
@@ -171,6 +173,9 @@ class Builder:
         if target in SUMS and len(inputs) == len(node.args) == 2 and not node.kwargs:
             return self.add(Join(name=path, inputs=inputs))
         if target in CONCATENATIONS and len(node.args) + len(node.kwargs) == 2 and isinstance(rest[-1], int):
+            # One that comes twice is joined twice.
+            joined: Any = node.args[0] if node.args else node.kwargs.get("tensors", ())
+            inputs = tuple(found[each] for each in joined if isinstance(each, fx.Node)) or inputs
             dim = rest[-1] + (self.samples[inputs[0]].ndim if rest[-1] < 0 else self.rows)
             if dim >= 2:
                 return self.add(Join(name=path, inputs=inputs, dim=dim))
@@ -189,7 +194,7 @@ def _only(value: Any) -> fx.Node:
     return value
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(Tracer):
     """Every module is a leaf: `Builder.module` looks into it."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
