@@ -13,12 +13,14 @@ Measured: accuracy, NLL and ECE on 10,000 test images, and with one temperature 
 turned by 30 and 60 degrees and with noise (standard deviation 0.3), with the temperature as it is; and how well doubt
 (1 - the largest probability) tells images of another kind from test images (area under the curve): recordings of
 N-MNIST summed up, and CIFAR-10 in grey, 28 x 28, where they are there. Differences are paired by seed and image. Two
-hours of one core; goes on where it was stopped.
+hours of one core; goes on where it was stopped, and sizes that the file holds of the same seeds and version stay in it
+(--sizes measures some again).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import bitspike
 from bitspike import metrics
 from bitspike.data import load
 from bitspike.draws import generator
@@ -190,16 +193,25 @@ def compared(seeds: list[dict[str, tuple[Any, dict[str, Tensor]]]], one: str, ot
     return found
 
 
+def _held(path: Path, seeds: list[int]) -> dict[str, Any]:
+    """Sizes that a file holds of these seeds, measured by this version."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text())
+    same = found["seeds"] == seeds and found["environment"]["version"] == bitspike.__version__
+    return dict(found["curve"]) if same else {}
+
+
 def main() -> None:
     """See the module."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
+    options.add_argument("--sizes", nargs="+", type=int, default=None, help="default: those that are not there")
     options.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     options.add_argument("--runs", type=Path, default=Path("runs/small-data"))
     options.add_argument("--out", type=Path, default=Path("results/small-data.json"))
     asked = options.parse_args()
-    others, curve, run = other_kinds(), {}, None
-    for size in asked.sizes:
+    others, curve = other_kinds(), _held(asked.out, asked.seeds)
+    for size in [size for size in SIZES if str(size) not in curve] if asked.sizes is None else asked.sizes:
         seeds = [of_seed(size, seed, asked.runs, others) for seed in asked.seeds]
         curve[str(size)] = {
             "arms": {name: [seed[name][0] for seed in seeds] for name in seeds[0]},
@@ -215,6 +227,7 @@ def main() -> None:
         run = study.trained("mnist-st", asked.runs / f"st-{size}-{asked.seeds[0]}-0", told(size, asked.seeds[0]),
                             100 * asked.seeds[0])  # fmt: skip
         environment = study.environment_of(run)
+        curve = dict(sorted(curve.items(), key=lambda item: int(item[0])))
         content = {"curve": curve, "seeds": asked.seeds, "recipe": run.recipe.resolved(), "environment": environment}
         write_json(asked.out, content | {"data": run.environment["data"]["digests"]})
 
