@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from bitspike.cells.calibration import sizes_of
 from bitspike.cells.legendre import all_states, discrete, last_states
 from bitspike.cells.lmu_cell import Cell, Start, Weights
 from bitspike.cells.lmu_scan import scan
@@ -217,8 +218,7 @@ class LMU(nn.Module):
 
         The ratio of the step in use to the final one, which a schedule sets, is kept.
         """
-        states = all_states(x @ self.e_x.to(x).t(), self.order, self.window).flatten(2)
-        size = states.double().square().mean((0, 1)).sqrt().clamp_min(1e-6)
+        size = sizes_of(all_states(x @ self.e_x.to(x).t(), self.order, self.window))
         memory = self.memory
         if memory is not None and memory.limit is not None and self.memory_range is not None:
             final = (memory.limit.double() / (self.memory_range * size)).to(memory.final.dtype)

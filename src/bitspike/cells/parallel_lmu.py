@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitspike.cells.calibration import sizes_of
 from bitspike.cells.legendre import all_states, check_memory, discrete, last_states
 from bitspike.cells.legendre_readings import all_readings, pays
 from bitspike.cells.lmu import signal_weights
@@ -176,8 +177,8 @@ class ParallelLMU(nn.Module):
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
         """Set `scale` from x (T, B, F)."""
-        states = all_states(_weighed(self.to_signal, x), self.order, self.window).flatten(2)
-        self.scale = (1 / states.square().mean((0, 1)).sqrt().clamp_min(1e-6)).to(self.scale)
+        size = sizes_of(all_states(_weighed(self.to_signal, x), self.order, self.window))
+        self.scale = (1 / size).to(self.scale)
         self.calibrated = torch.ones_like(self.calibrated)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitspike.coding.base import Encoder, checked_steps
+from bitspike.coding.base import Encoder, checked_steps, floating
 from bitspike.draws import Key
 from bitspike.errors import refuse
 
@@ -49,6 +49,6 @@ class Windows(Encoder):
         if x.shape[1] != self.read_steps:
             refuse("windows length", x.shape[1], f"{self.read_steps} steps")
         after = self.steps * self.stride - self.read_steps
-        padded = F.pad(x, (0, 0) * (x.ndim - 2) + (self.width - self.stride, after))
+        padded = F.pad(floating(x), (0, 0) * (x.ndim - 2) + (self.width - self.stride, after))
         seen = padded.unfold(1, self.width, self.stride)
         return seen.movedim(-1, 2).transpose(0, 1)

@@ -9,6 +9,9 @@ Source: Ioffe & Szegedy 2015; statistics over time as in tdBN (Zheng et al. 2021
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -23,10 +26,22 @@ from bitspike.layers.ends import inside, lengths_for
 from bitspike.layers.filled import examples_there
 from bitspike.layers.stepwise import stepwise
 
+_APART: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """In the block each process is alone: what it sees, the others see too."""
+    token = _APART.set(True)
+    try:
+        yield
+    finally:
+        _APART.reset(token)
+
 
 def several_processes() -> bool:
     """True inside a group of two or more processes."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return not _APART.get() and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def batch_norm(

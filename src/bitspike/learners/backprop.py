@@ -27,7 +27,7 @@ from bitspike.errors import check_name, check_whole, refuse
 from bitspike.kernels.cpu.subnormal import flushed
 from bitspike.layers import BatchStatistics
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
-from bitspike.layers.norm import several_processes
+from bitspike.layers.norm import apart, several_processes
 from bitspike.learners.base import Learner
 from bitspike.learners.optimisation import Optimisation
 from bitspike.neurons import StepSchedule, Stochastic, redraw_units, set_step
@@ -160,7 +160,9 @@ class BackpropLearner(Learner):
         examples_seen = _over_processes(events, events.shape[1])[0] if self.spike_penalty else 1.0
         for k in range(self.draws):
             redraw(self.model, *self.keys, "weights", self.updates, k)
-            redraw_units(self.model, *self.keys, self.updates, k)
+            # Of several processes each draws for examples of its own.
+            own = (dist.get_rank(),) if several_processes() else ()
+            redraw_units(self.model, *self.keys, self.updates, k, *own)
             with ends_at(lengths), self._watched() as spikes:
                 loss, scores = self._loss_sum(events, targets, counted)
             loss_sum += float(loss.detach()) / self.draws
@@ -236,7 +238,8 @@ class BackpropLearner(Learner):
                     # The k-th value enters with weight 1/k: a plain average.
                     norm.momentum = 1 / (number + 1)
                 redraw(self.model, self.seed, "statistics", number)
-                with ends_at(lengths_of(events)):
+                # Every process sees all of these batches.
+                with apart(), ends_at(lengths_of(events)):
                     self.model(events)
         use_map(self.model, False)
         for norm, momentum in zip(norms, momenta, strict=True):

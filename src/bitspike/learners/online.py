@@ -100,15 +100,23 @@ class OnlineLearner(Learner):
         if self.task == "regression" or readout.shape[1] == 1:
             wanted = targets.to(readout.dtype).view_as(readout)
             if self.loss == "smooth-l1":
-                return F.smooth_l1_loss(torch.sigmoid(readout), wanted, reduction=reduction)
+                return self._weighed(torch.sigmoid(readout), wanted, targets, reduction)
             each = weights[targets].unsqueeze(1) if weights is not None else None
             if self.task == "classification":
                 readout = self.with_margins(readout)
             return F.binary_cross_entropy_with_logits(readout, wanted, weight=each, reduction=reduction)
         if self.loss == "smooth-l1":
             wanted = F.one_hot(targets, readout.shape[1]).to(readout.dtype)
-            return F.smooth_l1_loss(readout, wanted, reduction=reduction)
+            return self._weighed(readout, wanted, targets, reduction)
         return F.cross_entropy(self.with_margins(readout), targets, weight=weights, reduction=reduction)
+
+    def _weighed(self, values: Tensor, wanted: Tensor, targets: Tensor, reduction: str) -> Tensor:
+        """Smooth L1, each example times the weight of its class."""
+        if self.class_weights is None or self.task == "regression":
+            return F.smooth_l1_loss(values, wanted, reduction=reduction)
+        each = F.smooth_l1_loss(values, wanted, reduction="none")
+        each = each * self.class_weights.to(each)[targets].view(-1, *(1,) * (each.ndim - 1))
+        return each if reduction == "none" else each.mean()
 
     @flushed()
     def fit_batch(

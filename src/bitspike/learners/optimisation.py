@@ -12,6 +12,7 @@ Schedule factor at progress q in [0, 1), with warm-up fraction w and end factor 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,12 +87,29 @@ class OptimiserChoice:
         if self.name in ("LBFGS", "SparseAdam", "Optimizer", "Muon"):
             refuse(f"{field_name} name", repr(self.name), "an optimiser of single dense steps, such as 'Adam'")
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        self._check(kind, field_name)
         try:
             make: Any = kind
             built: torch.optim.Optimizer = make(self.groups(parameters, field_name), lr=self.lr, **options)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
             refuse(f"{field_name} options", options, f"options of torch.optim.{self.name} ({error})")
         return built
+
+    def _check(self, kind: Any, field_name: str) -> None:
+        """Refuse options of another type than torch's own default: text is as good as true to torch."""
+        known = inspect.signature(kind).parameters
+        for key, value in self.options.items():
+            usual = known[key].default if key in known else None
+            truth = isinstance(usual, bool) or key in ("foreach", "fused", "capturable")
+            if key == "differentiable" and value is True:
+                refuse(f"{field_name}.options.{key}", value, "false: nobody differentiates an update")
+            if truth and not isinstance(value, bool | None):
+                refuse(f"{field_name}.options.{key}", repr(value), "true or false")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(usual, int | float) and not truth and not number:
+                refuse(f"{field_name}.options.{key}", repr(value), "a number")
+            if isinstance(usual, tuple) and not (isinstance(value, list | tuple) and len(value) == len(usual)):
+                refuse(f"{field_name}.options.{key}", repr(value), f"{len(usual)} numbers")
 
     def groups(self, parameters: Mapping[str, nn.Parameter], field_name: str) -> list[dict[str, Any]]:
         """Groups of parameters with the same weight decay: the first path that fits one is taken."""
@@ -122,6 +140,8 @@ class Optimisation:
         known = {id(p) for p in latents.values()}
         others = {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) not in known}
         self.schedule, self.total_updates = schedule, max(1, total_updates)
+        if schedule.kind != "constant" and "Rprop" in (real.name, latent.name if latent else ""):
+            refuse("schedule.kind", f"'{schedule.kind}' with Rprop, which finds steps of its own", "'constant'")
         self._choices = {"real": (real, others, "optimizer"), "latent": (latent or real, latents, "latent_optimizer")}
 
     @cached_property
@@ -141,8 +161,8 @@ class Optimisation:
 
     @property
     def usual_rate(self) -> float:
-        """The learning rate of real parameters before the schedule."""
-        return float(self._choices["real"][0].lr)
+        """The learning rate before the schedule: of real parameters, of latent ones where there are no others."""
+        return float(self._choices["real" if self._choices["real"][1] else "latent"][0].lr)
 
     def factor(self, update: float) -> float:
         """The schedule's factor on the learning rate at an update."""

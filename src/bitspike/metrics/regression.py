@@ -16,10 +16,11 @@ from torch import Tensor
 from bitspike.errors import refuse
 
 
-def regression(mean: Tensor, spread: Tensor, targets: Tensor, *, floor: float = 1e-3) -> dict[str, float]:
+def regression(mean: Tensor, spread: Tensor, targets: Tensor, *, floor: float | Tensor = 1e-3) -> dict[str, float]:
     """rmse and Gaussian nll of mean and spread (standard deviation), all (N, D) like the targets.
 
-    floor: smallest standard deviation, in units of the targets; without it one draw (spread 0) has no NLL.
+    floor: smallest standard deviation, in units of the targets, of all values or of each (D,); without it one draw
+    (spread 0) has no NLL.
     """
     given = {"mean": mean, "spread": spread, "targets": targets}
     for name, x in given.items():
@@ -29,7 +30,8 @@ def regression(mean: Tensor, spread: Tensor, targets: Tensor, *, floor: float = 
     if mean.numel() == 0 or not mean.shape == spread.shape == targets.shape:
         came = f"mean {tuple(mean.shape)}, spread {tuple(spread.shape)}, targets {tuple(targets.shape)}"
         refuse("regression", came, "three tensors of one shape (N, D)")
-    if not floor > 0:
+    least = torch.as_tensor(floor, dtype=torch.float64)
+    if least.shape not in ((), mean.shape[1:]) or not bool((least > 0).all()):
         refuse("regression floor", floor, "a positive number")
     m, s, y = (x.detach().cpu().double() for x in (mean, spread, targets))
     for name, x in (("mean", m), ("spread", s), ("targets", y)):
@@ -37,7 +39,7 @@ def regression(mean: Tensor, spread: Tensor, targets: Tensor, *, floor: float = 
             refuse(f"regression {name}", "a value that is not finite", "finite numbers")
     if s.min() < 0:
         refuse("regression spread", s.min().item(), "standard deviations, 0 or more")
-    s = s.clamp_min(floor)
+    s = torch.maximum(s, least)
     error = m - y
     nll = s.log() + 0.5 * math.log(2 * math.pi) + error.square() / (2 * s.square())
     return {"rmse": error.square().mean().sqrt().item(), "nll": nll.mean().item()}

@@ -8,7 +8,7 @@
 | fast-sigmoid | (1/w) / (1 + |u|/w)^2                  | Zenke & Ganguli 2018 (SuperSpike; 1/w = steepness) |
 | slayer       | exp(-|u|/w) / (2w)                     | Shrestha & Orchard 2018, scaled to unit area       |
 
-u is membrane minus threshold, w the width, both in units of the threshold. `height` multiplies h.
+u is membrane minus threshold, w the width, both in the membrane's units. `height` multiplies h.
 Boxcar, triangle and slayer have unit area at height 1, arctan too; fast-sigmoid has area 2.
 """
 

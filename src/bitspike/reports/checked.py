@@ -60,7 +60,7 @@ ENTRIES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("assumptions", "warnings"), (str, "text")),
 }
 # Numbers, or one for each layer, bin or step.
-PLURAL = _names("accuracy confidence counts spikes rates neurons layers bits test validation steps limit")
+PLURAL = _names("accuracy confidence counts spikes rates neurons layers bits test validation steps limit noise")
 
 # Tables whose names are other people's.
 OPEN = _names("metrics")

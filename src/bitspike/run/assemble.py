@@ -84,7 +84,7 @@ def check_recipe(recipe: Recipe, dataset: Any) -> list[str]:
         refuse("training.batch", 1, f"2 or more with learner.rule '{rule}'")
     _check_sequences(recipe, dataset)
     x = dataset.train.x
-    check_augmentation(recipe.data, x)
+    check_augmentation(recipe.data, x, dataset.steps)
     notes = []
     if dataset.lengths:
         notes.append("operations and energy are counted over all steps, also behind the ends of shorter sequences")

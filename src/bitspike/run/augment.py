@@ -12,10 +12,11 @@ from bitspike.errors import refuse
 from bitspike.run.recipe import DataPart
 
 
-def check_augmentation(part: DataPart, x: Any) -> None:
-    """Refuse what cannot be done to training examples x."""
-    shape = tuple(x.shape[1:]) if isinstance(x, Tensor) else "events"
-    images = isinstance(x, Tensor) and x.ndim == 4
+def check_augmentation(part: DataPart, x: Any, steps: int | None = None) -> None:
+    """Refuse what cannot be done to training examples x; steps: of sequences."""
+    shape: Any = tuple(x.shape[1:]) if isinstance(x, Tensor) else "events"
+    shape = shape if steps is None else f"{shape}, the first of which is time"
+    images = isinstance(x, Tensor) and x.ndim == 4 and steps is None
     side = min(x.shape[2:]) if images else 0
     if part.shift and side <= 2 * part.shift:
         wanted = "0, or less than half the side of images (C, H, W)"
@@ -44,7 +45,8 @@ def augment(part: DataPart, x: Any, index: Tensor, seed: int, epoch: int) -> Any
     if part.flip:
         x = flip_images(x, index, seed, epoch)
     if part.shift:
-        x = shift_images(x, index, part.shift, seed, epoch)
+        # What comes in is the darkest pixel, or what the mean image leaves of the mean one.
+        x = shift_images(x, index, part.shift, seed, epoch, 0.0 if part.mean_image else part.pixel_low)
     return crop_images(x, index, part.crop, seed, epoch) if part.crop else x
 
 
@@ -54,10 +56,10 @@ def flip_images(x: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
     return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
 
 
-def shift_images(x: Tensor, index: Tensor, most: int, seed: int, epoch: int) -> Tensor:
-    """Images (B, C, H, W) each moved by up to `most` pixels both ways, zeros coming in; drawn per example."""
+def shift_images(x: Tensor, index: Tensor, most: int, seed: int, epoch: int, dark: float = 0.0) -> Tensor:
+    """Images (B, C, H, W) each moved by up to `most` pixels both ways, `dark` coming in; drawn per example."""
     offsets = (uniform_per_example(index, (2,), seed, "shift", epoch) * (2 * most + 1)).long()
-    return _windows(nn.functional.pad(x, (most,) * 4), offsets, x.shape[2], x.shape[3])
+    return _windows(nn.functional.pad(x, (most,) * 4, value=dark), offsets, x.shape[2], x.shape[3])
 
 
 def crop_images(x: Tensor, index: Tensor, side: int, seed: int, epoch: int) -> Tensor:

@@ -80,7 +80,7 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
             dataset = data_set(found, meant, parts, "standard")
             self.recipe_ = self._recipe(facts_of(dataset, {"path": "X"}), int(seed))
             session = Session(self.recipe_, dataset)
-            session.advance(session.total_updates)
+            _learn_all(session)
             session.learner.finish(lambda: session.train.statistics(STATISTICS_BATCHES, session.epochs))
             session.model.double()  # answers of one example do not depend on which others are asked beside it
             self.shipped_ = self._ship(session)
@@ -250,3 +250,15 @@ def _as_value_error() -> Iterator[None]:
         yield
     except BitspikeError as error:
         raise ValueError(str(error)) from error
+
+
+def _learn_all(session: Session) -> None:
+    """To the end, and back to the best measurement where the recipe keeps that."""
+    best: tuple[int, dict[str, Any]] | None = None
+    while not session.finished:
+        session.advance(1)
+        kept = session.recipe.training.keep == "best" and session.best_epoch == session.epoch > 0
+        if kept and (best is None or best[0] != session.epoch):
+            best = session.epoch, session.snapshot()
+    if best is not None:
+        session.take(best[1])

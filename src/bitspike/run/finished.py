@@ -31,7 +31,7 @@ from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_checkpoint, load_model_state
 from bitspike.run.evaluation import predictions
 from bitspike.run.folder import RunFolder
-from bitspike.run.outputs import in_data_units, summary, with_noise
+from bitspike.run.outputs import in_data_units, read_noise, summary, with_noise
 from bitspike.run.stored import PARTS, check_split, read_environment
 from bitspike.run.streaming import Stream, chosen, plan_of_run
 
@@ -70,9 +70,12 @@ class Run:
         model_state = state["model"]
         self.model.to("cpu", next(t.dtype for t in model_state.values() if t.is_floating_point()))
         load_model_state(self.model, model_state, source)
-        self.temperature, self.noise = float(state["temperature"]), float(state["noise"])
-        if not (0 < self.temperature < math.inf and 0 <= self.noise < math.inf):
-            raise BitspikeError(f"{source}: temperature {self.temperature:g}, noise {self.noise:g}")
+        with damaged(source):
+            self.temperature, self.noise = float(state["temperature"]), read_noise(state["noise"])
+        of_each = self.noise if isinstance(self.noise, list) else [self.noise]
+        fits = len(of_each) == (form.values if isinstance(self.noise, list) else 1)
+        if not (fits and 0 < self.temperature < math.inf and all(0 <= each < math.inf for each in of_each)):
+            raise BitspikeError(f"{source}: temperature {self.temperature:g}, noise {self.noise}")
         self.learner: Learner = build_learner(self.recipe, form, self.model, 1)
         # Runs of earlier versions shipped the ensemble always.
         as_before = self.recipe.evaluation.draws if self.learner.bayesian else 1

@@ -65,6 +65,11 @@ class DataPart(Options):
     options: Free = Field(default_factory=dict)
     """Options of the data set itself, such as `path` of a folder or `train_size`."""
 
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """How data are split that are drawn anew for each seed."""
+        if trait("data", self.set, "generated", False):
+            yield ("split_seed",), f"data.set '{self.set}', which the recipe's seed draws"
+
 
 class OptimizerPart(Options):
     """A torch optimiser."""

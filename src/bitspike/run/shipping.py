@@ -20,7 +20,7 @@ from torch import Tensor
 from bitspike import metrics
 from bitspike.metrics.classification import TINY
 from bitspike.metrics.temperature import Temperature, choose_temperature
-from bitspike.run.outputs import fit_noise, summary, with_noise
+from bitspike.run.outputs import Noise, fit_noise, summary, with_noise
 
 NAMES = {"ensemble": "an ensemble of {draws} draws", "map": "the most probable weights (MAP)", "single": "the network"}
 
@@ -35,7 +35,7 @@ class Shipped:
     answer: str
     samples: int
     temperature: float = 1.0
-    noise: float = 0.0
+    noise: Noise = 0.0
     why: str = ""
     validation: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ def choose_answer(
     each_step: weights are drawn at each step, for the words.
     """
     found: dict[str, dict[str, Any]] = {}
-    fits: dict[str, Temperature | float] = {}
+    fits: dict[str, Temperature | Noise] = {}
     for name, outputs in held.items():
         if task == "classification":
             fit = choose_temperature(outputs, targets)
@@ -95,7 +95,9 @@ def _better(task: str, held: dict[str, Tensor], targets: Tensor, found: dict[str
             (standard_errors(nll["ensemble"] - nll["map"]), "the lower NLL on validation"),
         ]
     else:
-        square = {n: (o.chunk(2, -1)[0] - targets).double().square().mean(-1) for n, o in held.items()}
+        # Several values count the same, whatever their units.
+        units = targets.double().std(0, correction=0).clamp_min(TINY)
+        square = {n: ((o.chunk(2, -1)[0] - targets) / units).square().mean(-1) for n, o in held.items()}
         leads = [(standard_errors(square["ensemble"] - square["map"]), "nearer on validation")]
     for lead, what in leads:
         if abs(lead) > 1:

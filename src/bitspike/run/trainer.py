@@ -65,6 +65,7 @@ class Trainer:
             self._train()
         kept = None
         if self.recipe.training.keep == "best":
+            self.fabric.barrier()  # until the first process has written it
             self.session.take(*self._stored("best"))
             kept = self.session.best_epoch
         return conclude(self.session, self.folder, kept, self.seconds)

@@ -25,6 +25,8 @@ class Usual(Options):
         """The prior of weights that have none."""
         if not trait("precision", recipe.weights.precision, "is_drawn", False):
             yield ("rho",), f"weights.precision '{recipe.weights.precision}'"
+        if trait("model", recipe.model.kind, "answers_once", False):
+            yield ("decoder", "loss"), f"model.kind '{recipe.model.kind}', which answers once"
 
 
 @register("learner", "backprop", "bitspike.learners.backprop:BackpropLearner")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from bitspike import registry
 from bitspike.options import Count, Options, Positive, Unread
-from bitspike.registry import register
+from bitspike.registry import register, trait
 from bitspike.tables.chosen import Chosen, Named, usual
 
 # In steps: exp(-1 / tau) = 0.95.
@@ -49,6 +49,8 @@ class FeedForward(Options):
             yield ("norm_gain", "norm_at"), "model.norm 'bias'"
         if self.deviations is not None:
             yield ("xavier",), "model.deviations"
+        if trait("precision", recipe.weights.precision, "has_latents", True):
+            yield ("xavier", "deviations"), f"weights.precision '{recipe.weights.precision}', whose `init` says it"
 
 
 class Scaled(Options):

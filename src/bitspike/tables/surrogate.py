@@ -15,7 +15,7 @@ class Usual(Options):
     """The spike function's derivative in training."""
 
     width: Positive = 1.0
-    """How wide it is, in thresholds."""
+    """How wide it is, in the membrane's units (thresholds, where the threshold is 1)."""
     height: Positive = 1.0
     """Its factor."""
     strict: bool = False
