@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bitspike.cells import LMU
+from bitspike.cells.calibration import sizes_of
 from bitspike.cells.legendre import all_states, discrete
 from bitspike.energy import LevelCollector
 from bitspike.errors import BitspikeError
@@ -134,6 +135,17 @@ def test_calibration_puts_the_limit_at_the_range_asked_for_and_happens_once() ->
     assert bool(other.calibrated)
     assert other.memory is not None
     assert torch.equal(other.memory.final, before)
+
+
+def test_a_signal_that_is_silent_at_first_gets_the_size_of_the_others() -> None:
+    source = torch.Generator().manual_seed(0)
+    states = torch.randn(40, 6, 3, 5, generator=source)
+    states[:, :, 1] = 0
+    sizes = sizes_of(states).view(3, 5)
+    own = states.double().square().mean((0, 1)).sqrt()
+    assert torch.allclose(sizes[[0, 2]], own[[0, 2]], rtol=1e-12)
+    assert torch.equal(sizes[1], sizes[[0, 2]].median(0).values)
+    assert torch.equal(sizes_of(torch.zeros(4, 2, 3, 5)), torch.ones(15, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("back_end", ["reference", "cpu"])

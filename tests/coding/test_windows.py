@@ -43,3 +43,10 @@ def test_windows_that_leave_steps_out_are_refused(width: int, stride: int) -> No
         Windows(7, width, stride)
     with pytest.raises(BitspikeError, match="windows length: got 7, wanted 9 steps"):
         Windows(9, 3)(X, WHO)
+
+
+def test_whole_numbers_are_real_ones_to_the_network() -> None:
+    x = torch.arange(42).view(2, 7, 3)
+    seen = Windows(7, 3, 2)(x, torch.arange(2))
+    assert seen.dtype == torch.float32
+    assert torch.equal(seen, Windows(7, 3, 2)(x.float(), torch.arange(2)))

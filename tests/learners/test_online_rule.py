@@ -176,3 +176,15 @@ def test_traces_are_no_spikes_to_the_energy_account():
     assert all(met[f"layers.{k}.weights"].events == 0 for k in (0, 1))
     assert met["layers.1.weights"].graded > 0
     assert 0 < account.spikes_per_synapse <= 30
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_class_weights_weigh_smooth_l1_too(outputs):
+    weights = torch.tensor([0.5, 2.0, 1.0][: max(outputs, 2)], dtype=torch.float64)
+    rule = learner(outputs=outputs, loss="smooth-l1")
+    readout, targets = torch.randn(6, outputs, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1, 0])
+    plain = rule.local_loss(readout, targets, "none")
+    rule.class_weights = weights
+    each = weights[targets].unsqueeze(1) * plain
+    assert torch.allclose(rule.local_loss(readout, targets, "none"), each)
+    assert torch.allclose(rule.local_loss(readout, targets), each.mean())

@@ -11,6 +11,7 @@ from torch import nn
 from bitspike.errors import BitspikeError
 from bitspike.learners import Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
+from bitspike.weights import StraightThrough, quantise
 
 
 def network() -> nn.Sequential:
@@ -59,3 +60,34 @@ def test_the_rate_drops_to_a_fifth_after_a_third_and_two_thirds() -> None:
     assert Schedule("drops", drop=0.5, at=(0.5,)).factor(0.75) == 0.5
     with pytest.raises(BitspikeError, match=r"schedule at: got \[1.5\], wanted shares of training"):
         Schedule("drops", at=(1.5,))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"maximize": "False"}, "optimizer.options.maximize: got 'False', wanted true or false"),
+        ({"amsgrad": 1}, "optimizer.options.amsgrad: got 1, wanted true or false"),
+        ({"foreach": "no"}, "optimizer.options.foreach: got 'no', wanted true or false"),
+        ({"weight_decay": "small"}, "optimizer.options.weight_decay: got 'small', wanted a number"),
+        ({"betas": [0.9]}, "optimizer.options.betas: got [0.9], wanted 2 numbers"),
+        ({"differentiable": True}, "optimizer.options.differentiable: got True, wanted false"),
+        ({"momentum": 0.9}, "optimizer options: got {'momentum': 0.9}, wanted options of torch.optim.Adam"),
+    ],
+)
+def test_an_option_of_another_type_is_refused_by_name(options: dict[str, object], said: str) -> None:
+    with pytest.raises(BitspikeError) as error:
+        OptimiserChoice("Adam", 0.1, options).build(dict(network().named_parameters()), "optimizer")
+    assert str(error.value).startswith(said)
+    OptimiserChoice("Adam", 0.1, {"maximize": False, "amsgrad": True, "betas": [0.9, 0.99], "eps": 1}).build(
+        dict(network().named_parameters()), "optimizer"
+    )
+
+
+def test_the_rate_that_is_told_is_one_that_is_used() -> None:
+    model = nn.Sequential(OrderedDict(readout=nn.Linear(4, 2, bias=False)))
+    quantise(model, StraightThrough)
+    real, latent = OptimiserChoice("Adam", 0.123), OptimiserChoice("Adam", 1.0)
+    assert Optimisation(model, real, latent, Schedule(), 10).usual_rate == 1.0
+    assert Optimisation(network(), real, None, Schedule(), 10).usual_rate == 0.123
+    with pytest.raises(BitspikeError, match=r"^schedule.kind: got 'cosine' with Rprop, which finds steps of its own"):
+        Optimisation(network(), OptimiserChoice("Rprop"), None, Schedule("cosine"), 10)

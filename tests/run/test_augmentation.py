@@ -67,3 +67,21 @@ def test_evaluation_sees_the_middle_and_training_is_cropped_last() -> None:
     assert seen_shape(part, (1, 8, 9)) == (1, 4, 4)
     with pytest.raises(BitspikeError, match=r"^data.crop: got 9 on examples of \(1, 8, 9\)"):
         check_augmentation(DataPart(set="digits", crop=9), x)
+
+
+def test_what_comes_in_behind_a_shifted_image_is_its_darkest_pixel() -> None:
+    x, index = torch.full((40, 1, 5, 5), -1.0), torch.arange(40)
+    assert torch.equal(augment(DataPart(set="digits", shift=2, pixel_low=-1.0), x, index, 0, 1), x)
+    centred = augment(DataPart(set="digits", shift=2, pixel_low=-1.0, mean_image=True), x, index, 0, 1)
+    assert set(centred.unique().tolist()) == {-1.0, 0.0}
+
+
+@pytest.mark.parametrize("changed", ["shift", "flip", "crop"])
+def test_sequences_of_frames_are_no_images(changed: str) -> None:
+    part = DataPart(set="digits", **{changed: True if changed == "flip" else 1})
+    frames = torch.rand(6, 4, 8, 8)
+    check_augmentation(part, frames)
+    with pytest.raises(
+        BitspikeError, match=rf"^data.{changed}: got .* on examples of \(4, 8, 8\), the first of which is "
+    ):
+        check_augmentation(part, frames, steps=4)

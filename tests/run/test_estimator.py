@@ -17,7 +17,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
 import bitspike
-from bitspike import SpikingClassifier, SpikingRegressor
+from bitspike import Session, SpikingClassifier, SpikingRegressor, load_recipe
+from bitspike.run.estimator import _learn_all
 
 X, Y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -101,6 +102,29 @@ def test_values_come_with_their_spread() -> None:
     assert 0.85 <= inside.mean() <= 1
     both = SpikingRegressor(updates=40, random_state=0).fit(x[::2], np.stack([y[::2], -y[::2]], 1))
     assert both.predict(x).shape == (len(y), 2)
+
+
+def test_each_of_several_values_has_a_spread_of_its_own_units() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.random((400, 3))
+    y = np.stack([x[:, 0], 1000 * x[:, 1]], 1)
+    model = SpikingRegressor(precision="straight-through", updates=200, random_state=0).fit(x[:300], y[:300])
+    value, spread = model.predict(x[300:], return_std=True)
+    error = np.sqrt(((value - y[300:]) ** 2).mean(0))
+    assert error[1] > 100 * error[0]
+    assert ((spread / error > 0.3) & (spread / error < 3)).all()
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_best_measurement_is_kept_where_the_recipe_says_so(keep: str) -> None:
+    small = ["model.layers=['16']", "encoder.steps=3", "training.epochs=6"]
+    small += ["training.patience=1"] if keep == "best" else []
+    asked = ["training.criterion=nll", f"training.keep={keep}", "latent_optimizer.lr=3.0", "optimizer.lr=0.2"]
+    session = Session(load_recipe("digits-st", [*small, *asked]))
+    _learn_all(session)
+    measured = [record["validation"]["nll"] for record in session.records]
+    assert keep == "last" or min(measured) < measured[-1]  # it got worse, and stopped
+    assert session.validate()["nll"] == pytest.approx(min(measured) if keep == "best" else measured[-1])
 
 
 def test_any_key_of_a_recipe_can_be_said_and_mistakes_are_value_errors() -> None:

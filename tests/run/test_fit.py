@@ -300,3 +300,21 @@ def test_what_cannot_be_trained_is_refused_by_name(
     with pytest.raises(BitspikeError, match=f"^{message}"):
         bitspike.fit(model, waves(), tmp_path / "run", **{**FAST, **more})
     assert not (tmp_path / "run").exists()
+
+
+def test_noise_of_several_values_is_stored_for_each(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.random((300, 3)).astype(np.float32)
+    y = np.stack([x[:, 0], 1000 * x[:, 1]], 1)
+    run = bitspike.fit(["16"], (x, y), tmp_path / "run", encoder="direct", steps=3, epochs=8, lr=0.02)
+    noise = run.result["shipped"]["noise"]
+    assert len(noise) == 2
+    assert noise[1] > 100 * noise[0]
+    again = bitspike.load(run.path)
+    assert again.noise == noise
+    assert torch.allclose(again.predict(x[:5])[:, 2:], torch.tensor(noise).double().expand(5, 2), rtol=1e-6)
+    assert bitspike.report(run.path).exists()
+    at = run.path / "checkpoints" / "shipped.json"
+    at.write_text(at.read_text().replace(str(noise[1]), "-1.0"))
+    with pytest.raises(BitspikeError, match=r"shipped.json': temperature 1, noise \[.*, -1.0\]"):
+        bitspike.load(run.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from bitspike.cells.calibration import sizes_of
 from bitspike.draws import generator
+from bitspike.layers import TemporalBatchNorm
+from bitspike.layers.norm import apart
 from bitspike.learners import BackpropLearner
 from bitspike.run.assemble import build_encoder, build_learner, build_model, form_of, load_data
 from bitspike.run.batches import Batches
@@ -46,6 +50,34 @@ def _process(rank: int, folder: str, recipe: str, count: int) -> None:
     single = updates(recipe, torch.float32, 1, rank, 2)[1]
     torch.save({"losses": double, "gradients": single}, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def _calibrated(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    source = torch.Generator().manual_seed(0)
+    sizes = sizes_of(torch.randn(20, 8, 2, 3, generator=source)[:, rank::2])
+    statistics = TemporalBatchNorm(4)
+    statistics.momentum = 1.0
+    with apart():  # both see the same, as when a training's statistics are settled
+        statistics(torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1)))
+    torch.save({"sizes": sizes, "var": statistics.running_var}, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_calibrate_and_settle_as_one(tmp_path):
+    call = f"_calibrated(int(sys.argv[1]), {str(tmp_path)!r})"
+    script = f"from tests.run.test_several_processes import _calibrated; import sys; {call}"
+    command = [sys.executable, "-c", script]
+    pair = [subprocess.Popen([*command, str(rank)], cwd=Path(__file__).parents[2]) for rank in (0, 1)]
+    assert [p.wait(timeout=240) for p in pair] == [0, 0]
+    source = torch.Generator().manual_seed(0)
+    whole = sizes_of(torch.randn(20, 8, 2, 3, generator=source))
+    x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1))
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert torch.allclose(found["sizes"], whole, rtol=1e-12)
+        assert torch.allclose(found["var"], x.flatten(0, 1).var(0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("recipe", [pytest.param("digits-st", marks=pytest.mark.long), "digits-bayes"])
@@ -85,6 +117,18 @@ def begun(recipe: str, *more: str, cwd: Path) -> subprocess.Popen[str]:
     """The command on two processes, from a script, as they need it."""
     command = [str(Path(sys.executable).with_name("bitspike")), "train", recipe, *SMALL, "--processes", "2", *more]
     return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_best_network_of_two_processes_is_that_of_one(tmp_path):
+    """Also where it is the last one, which the first process is only just writing."""
+    best = ["--epochs", "2", "--set", "training.keep=best", "--set", "training.criterion=accuracy"]
+    pair = begun("digits-st", *best, "--out", "runs/two", cwd=tmp_path)
+    said = pair.communicate(timeout=300)[1]
+    assert pair.returncode == 0, said
+    commands(["train", "digits-st", *SMALL, *best, "--out", "runs/one"], cwd=tmp_path)
+    found = [json.loads((tmp_path / "runs" / name / "result.json").read_text()) for name in ("one", "two")]
+    assert found[0]["kept_epoch"] == found[1]["kept_epoch"]
+    assert found[1]["test"]["nll"] == pytest.approx(found[0]["test"]["nll"], rel=1e-3)
 
 
 def test_a_process_that_dies_ends_the_other_in_one_line_and_the_run_resumes(tmp_path):

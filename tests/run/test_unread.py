@@ -38,6 +38,8 @@ HYBRID = 'name = "lmu"\n[data]\nset = "digits"\n[encoder]\nname = "pixels"\n[mod
         (("schedule.kind=step",), "schedule.drop=0.5", "schedule.kind 'step'"),
         (("model.norm=bias",), "model.norm_at=hidden", "model.norm 'bias'"),
         (("model.deviations=[1.0, 1.0]",), "model.xavier=2.0", "model.deviations"),
+        (("weights.precision=bayesian",), "model.xavier=2.0", "weights.precision 'bayesian', whose `init` says it"),
+        (("data.set=two-moons",), "data.split_seed=3", "data.set 'two-moons', which the recipe's seed draws"),
         ((), "latent_optimizer.lr=0.1", "weights.precision 'full'"),
     ],
 )
