@@ -90,8 +90,9 @@ def recordings(
     common = view or (views[0] if len(set(views)) == 1 else View())
     turned = Counter[str]()
     for number, (part, own, kind) in enumerate(zip(parts, views, kinds, strict=True)):
-        if own != common:
-            parts[number] = _turned(part, own, common, sensor[0])
+        new = _turned(part, own, common, sensor[0])
+        if new is not part:
+            parts[number] = new
             turned[kind] += 1
     made = as_events(parts, (polarities, *sensor))
     said = [_largest(made)] if size is None and not told else []
@@ -102,11 +103,13 @@ def recordings(
 
 
 def _turned(part: Array, own: View, wanted: View, height: int) -> Array:
-    """Events whose rows and signs are counted as wanted."""
-    made = part.copy()
-    if own.upward != wanted.upward:
+    """Events whose rows and signs are counted as wanted; the same ones where they are."""
+    rows = own.upward != wanted.upward
+    signs = None not in (own.brighter, wanted.brighter) and own.brighter != wanted.brighter
+    made = part.copy() if rows or signs else part
+    if rows:
         made["y"] = height - 1 - part["y"]
-    if None not in (own.brighter, wanted.brighter) and own.brighter != wanted.brighter:
+    if signs:
         made["p"] = 1 - part["p"]
     return made
 
