@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bitspike.kernels.cpu.buffers import empty
+from bitspike.kernels.transforms import once
 from bitspike.products.loops import compiled
 
 
@@ -105,7 +106,7 @@ class _Scan(torch.autograd.Function):
         return h[steps + 1 - last :].clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
         x, gates, inner, h, h_low, *weights = ctx.saved_tensors
         w, u, _, _ = (weight.detach() for weight in weights)

@@ -18,6 +18,7 @@ from torch import Tensor
 from bitspike.cells.legendre import chunk_tables
 from bitspike.kernels.cpu import threads
 from bitspike.kernels.cpu.buffers import empty
+from bitspike.kernels.transforms import once
 
 CHUNK = 16
 
@@ -74,7 +75,7 @@ class _Read(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
         from bitspike.cells import legendre_loops as loops
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bitspike.cells.lmu_cell import Cell, End, Start, Weights
 from bitspike.cells.lmu_slices import keep_bits, over, slices
+from bitspike.kernels.transforms import once
 
 
 class _Scan(torch.autograd.Function):
@@ -52,7 +53,7 @@ class _Scan(torch.autograd.Function):
         return y, *end
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, gy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         from bitspike.cells import lmu_chunks, lmu_steps
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from bitspike.kernels import mapped
 from bitspike.kernels.operator import keeps, scan, scan_adjoint
+from bitspike.kernels.transforms import once
 
 
 class Call(NamedTuple):
@@ -43,7 +43,7 @@ class _Scan(torch.autograd.Function):
         ctx.save_for_backward(*([x] if ctx.has_x else []), *([output[0]] if ctx.has_y else []), *keep, *rest)
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         call: Call = ctx.call
         saved: list[Tensor] = list(ctx.saved_tensors)

@@ -69,7 +69,7 @@ def assignments(
         if node in known:
             continue
         if node.is_number:
-            known[node] = number(float(node.value or 0.0))
+            known[node] = number(float(0.0 if node.value is None else node.value))
             continue
         args = [known[a] for a in (node.args[:1] if node.op == "override" else node.args)]
         if node.op in ("stop", "override"):

@@ -22,7 +22,7 @@ from bitspike.kernels.dtypes import computing, given_back
 from bitspike.kernels.recurrence import Recurrence, keeping, variant
 from bitspike.kernels.run import Choice, as_tensors, back_end_for, fitting
 from bitspike.kernels.scan import check
-from bitspike.kernels.transforms import transformed
+from bitspike.kernels.transforms import once, transformed
 
 REFERENCE = Choice("reference", "no loop without a graph")
 
@@ -101,7 +101,7 @@ class _Feedback(torch.autograd.Function):
         return loop.y, *loop.state
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         weight, before, y, *saved = ctx.saved_tensors
         traced, count, keeps = ctx.traced, ctx.count, ctx.keeps

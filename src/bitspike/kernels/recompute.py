@@ -20,6 +20,7 @@ from torch import Tensor
 from bitspike.errors import refuse
 from bitspike.kernels.cpu.buffers import empty
 from bitspike.kernels.cpu.packing import Packed, pack, unpack
+from bitspike.kernels.transforms import once
 
 ROWS = 2048  # a product of fewer rows is slower per row
 
@@ -32,12 +33,17 @@ Into = Callable[[Tensor, Tensor, State], State]
 
 class Work(NamedTuple):
     """What is run over time: f; `into(y, x, s)`, which writes f's output into y (None: it is copied there); int8;
-    dtype: of the output (None: the state's)."""
+    dtype: of the output (None: the state's); reads: what else f reads, of which nothing may change in between."""
 
     function: Function
     into: Into | None
     int8: bool
     dtype: torch.dtype | None
+    reads: Callable[[], list[Tensor]]
+
+    def versions(self) -> list[tuple[Tensor, int]]:
+        """What f reads now, with how often each was written to."""
+        return [(t, -1 if t.is_inference() else t._version) for t in self.reads()]
 
     def fill(self, y: Tensor, x: Tensor, state: State) -> State:
         """The output into y; returns the state after the last step."""
@@ -54,6 +60,7 @@ class _Recompute(torch.autograd.Function):
         state, ctx.parameters = rest[:count], rest[count:]
         packed = pack(x)
         ctx.work, ctx.segment, ctx.count = work, segment, count
+        ctx.versions = work.versions()
         ctx.shape = None if packed is None else (packed.shape, packed.dtype)
         kept = x if packed is None else packed.bits
         dtype = torch.int8 if work.int8 and packed is not None and not ctx.needs_input_grad[3] else x.dtype
@@ -69,10 +76,14 @@ class _Recompute(torch.autograd.Function):
         return y, *state
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         kept, *starts = ctx.saved_tensors
-        count = ctx.count
+        count, now = ctx.count, ctx.work.versions()
+        pairs = zip(now, ctx.versions, strict=False)
+        if len(now) != len(ctx.versions) or any(a is not b or n != m for (a, n), (b, m) in pairs):
+            came = "weights, draws or buffers that have changed since the forward pass"
+            refuse("recomputed layer", came, "the backward pass of each forward pass before they do")
         shape, dtype = (kept.shape, kept.dtype) if ctx.shape is None else ctx.shape
         gy, carried = grads[0], list(grads[1:])
         _, _, _, want_x, *want_rest = ctx.needs_input_grad
@@ -124,13 +135,15 @@ def recompute(
     into: Into | None = None,
     int8: bool = False,
     dtype: torch.dtype | None = None,
+    reads: Callable[[], list[Tensor]] = list,
 ) -> tuple[Tensor, State]:
     """y (T, ...) and the final state of `function` over x (T, ...), keeping little; see the module.
 
     y has the state's shape at every step. parameters: the tensors `function` reads that need a gradient. segment: steps
     per segment; default sqrt(T), or more where that would leave a product fewer than ROWS rows (T B rows would be kept
     otherwise). into: as `function`, without a gradient, its output written into its first argument. int8: `function`
-    takes spikes as int8 too. dtype: of the output; the state's if left out.
+    takes spikes as int8 too. dtype: of the output; the state's if left out. reads: what `function` reads besides, now;
+    a change of it before the backward pass is refused there.
     """
     if x.shape[0] == 0:
         refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
@@ -138,5 +151,5 @@ def recompute(
         segment = max(math.ceil(math.sqrt(x.shape[0])), ROWS // max(x.shape[1], 1))
     if segment < 1:
         refuse("segment", segment, "one step or more")
-    y, *last = _recompute(Work(function, into, int8, dtype), segment, len(state), x, *state, *parameters)
+    y, *last = _recompute(Work(function, into, int8, dtype, reads), segment, len(state), x, *state, *parameters)
     return y, tuple(last)

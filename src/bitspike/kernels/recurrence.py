@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+from torch import nn
+
+from bitspike.errors import refuse
 from bitspike.kernels.adjoint import Adjoint, adjoint
 from bitspike.kernels.trace import Node, Trace, Untraceable, trace
 
@@ -33,6 +36,13 @@ class Recurrence:
     spike: Callable[..., Any]
     pool: int = 1
 
+    def __post_init__(self) -> None:
+        for what, part in (("step", self.step), ("spike function", self.spike)):
+            if getattr(type(part), "__hash__", None) is None:
+                refuse(
+                    f"neuron {what}", f"a {type(part).__name__}, which has no hash", "a function, or frozen dataclass"
+                )
+
     @cached_property
     def traced(self) -> Trace:
         """The step's assignments. Raises Untraceable with the reason."""
@@ -41,9 +51,12 @@ class Recurrence:
     @property
     def untraceable(self) -> str | None:
         """Why the step cannot be recorded, or None."""
+        if isinstance(getattr(self.step, "__self__", None), nn.Module):
+            return "a step that is a method of a module, whose attributes may change; a function is compiled"
         try:
             _ = self.traced
             self.adjoint(())
+            self.adjoint(self.constants._fields if self.constants else ())
         except Untraceable as error:
             return str(error)
         return None

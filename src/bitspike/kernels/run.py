@@ -131,6 +131,9 @@ def run_on(choice: Choice, recurrence: Recurrence, x: Tensor, state: Any, consta
     constants = type(constants)(*(fitting(c, x) for c in constants)) if constants else constants
     if choice.back_end == "reference":
         state = type(state)(*(part.to(x.dtype) for part in state))
+        if constants and not torch.compiler.is_compiling():
+            # What is computed of constants alone rounds as it does in kernels.
+            constants = type(constants)(*(_in_dtype(c, x.dtype) for c in constants))
         y, last = scan(recurrence.step, x, state, constants, recurrence.spike)
         return pooled(y, recurrence.pool), last
     parts, values = as_tensors(x, state, constants, choice)
@@ -191,6 +194,13 @@ def fitting(value: Any, x: Tensor) -> Any:
     if not fits:
         refuse("neuron constant", tuple(value.shape), f"one value, or {tuple(x.shape[2:])} per neuron")
     return value.to(x.dtype)
+
+
+def _in_dtype(value: Any, dtype: torch.dtype) -> Any:
+    """A scalar constant as a tensor of this dtype."""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.ndim == 0 and value.is_floating_point() else value
+    return torch.tensor(value, dtype=dtype) if isinstance(value, float) else value
 
 
 def _tensor(value: Any) -> Tensor:

@@ -59,8 +59,19 @@ class Node:
     __add__, __radd__ = _operation("add"), _turned("add")
     __sub__, __rsub__ = _operation("sub"), _turned("sub")
     __mul__, __rmul__ = _operation("mul"), _turned("mul")
-    __truediv__, __rtruediv__ = _operation("div"), _turned("div")
+    __truediv__ = _operation("div")
     __ge__, __gt__, __le__, __lt__ = map(_operation, COMPARISONS)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        # A number by a tensor is its reciprocal times the number in PyTorch, which rounds twice.
+        return self.graph.add("mul", self.graph.add("div", 1.0, self), other)
+
+    def __eq__(self, other: object) -> bool:
+        if self.graph.recording:
+            raise Untraceable("== or != on a value; use >=, >, <= or <")
+        return self is other
+
+    __hash__ = object.__hash__
 
     def __neg__(self) -> Node:
         return self.graph.add("neg", self)
@@ -95,6 +106,7 @@ class Graph:
     def __init__(self, written: bool = False) -> None:
         self.nodes: list[Node] = []
         self.written = written
+        self.recording = False  # while a step runs, whose comparisons are the step's
         self._known: dict[Key, Node] = {}
 
     def leaf(self, op: str, name: str) -> Node:
@@ -134,7 +146,7 @@ class Graph:
         return self._node(op, nodes, None)
 
     def _number(self, value: Any) -> Node:
-        if not isinstance(value, int | float):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             raise Untraceable(f"a {type(value).__name__} inside the step; pass it as one of the step's constants")
         return self.constant(value)
 
@@ -202,10 +214,13 @@ def trace(
     state = {name: graph.leaf("state", name) for name in state_type._fields}
     constants = {name: graph.leaf("constant", name) for name in (constants_type._fields if constants_type else ())}
     p = constants_type(**constants) if constants_type else ()
+    graph.recording = True
     try:
         output, after = step(x, state_type(**state), p, spike)
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise Untraceable(f"step {getattr(step, '__name__', step)}: {error}") from error
+    finally:
+        graph.recording = False
     new_state = {name: _as_node(graph, value) for name, value in zip(state, after, strict=True)}
     used = {arg for node in graph.nodes for arg in node.args}
     settings = {str(n.value): n for n in graph.nodes if n.op == "constant" and n.known is not None and n in used}

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from bitspike.kernels.cpu import average
-from bitspike.kernels.transforms import transformed
+from bitspike.kernels.transforms import once, transformed
 
 
 class AveragePool(nn.AvgPool2d):
@@ -49,6 +48,6 @@ class _Average(torch.autograd.Function):
         return average.averages(x)
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return average.spread(gradient, ctx.shape)

@@ -19,6 +19,7 @@ from bitspike.layers.product import FewBitLinear
 from bitspike.layers.stepwise import Stepwise
 from bitspike.neurons.base import Neuron
 from bitspike.neurons.recordings import Note, Undo, run_watched
+from bitspike.neurons.stochastic import Stochastic
 
 
 class Recomputed(nn.Module):
@@ -34,6 +35,9 @@ class Recomputed(nn.Module):
             if isinstance(part, TemporalBatchNorm | nn.modules.batchnorm._BatchNorm):
                 came = f"{type(part).__name__} '{name}'"
                 refuse("recomputed layer", came, "layers that treat every time step by itself")
+            if isinstance(part, Stochastic | nn.modules.dropout._DropoutNd) and getattr(part, "p", 1) > 0:
+                came = f"{type(part).__name__} '{name}', which draws other numbers the second time"
+                refuse("recomputed layer", came, "layers without draws of their own")
         self.layer, self.neuron, self.segment = layer, neuron, segment
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,8 +66,13 @@ class Recomputed(nn.Module):
         def into(y: Tensor, part: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return tuple(self.neuron.run_into(y, self.layer(part), kind(*before)))
 
-        y, last = recompute(function, x, tuple(state), list(self.parameters()), self.segment, into, int8, dtype)
+        y, last = recompute(
+            function, x, tuple(state), list(self.parameters()), self.segment, into, int8, dtype, self._read
+        )
         return y, kind(*last)
+
+    def _read(self) -> list[Tensor]:
+        return [*self.parameters(), *self.buffers()]
 
     def watch(self, note: Note) -> Undo:
         """See `neurons.recordings`."""

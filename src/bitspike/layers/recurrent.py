@@ -30,6 +30,8 @@ class Recurrent(nn.Module):
         super().__init__()
         if units < 1:
             refuse("recurrent units", units, "1 or more")
+        if type(neuron).run is not Neuron.run:
+            refuse("recurrent neuron", type(neuron).__name__, "a neuron whose loop is its step alone")
         self.feedback = nn.Linear(units, units, bias=False)
         self.gain = None if gain is None else nn.Parameter(torch.full((units,), float(gain)))
         self.neuron = neuron

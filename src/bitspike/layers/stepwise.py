@@ -40,6 +40,10 @@ class Stepwise(nn.Module):
         # PyTorch refuses integers there, or pools them to integers; products of few bits know what to do with them.
         if not x.is_floating_point() and isinstance(self.layer, REAL) and not hasattr(self.layer, "x_kind"):
             x = computing(x)
+        if self.training and isinstance(self.layer, nn.modules.dropout._DropoutNd):
+            # Drawn at every step, also of an input that does not change.
+            dropped: Tensor = self.layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return dropped
         if drawn_each_step(self.layer):
             return torch.stack([self._at(step, now) for step, now in enumerate(x.unbind(0))])
         return stepwise(self.layer, x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from bitspike.errors import refuse
@@ -68,6 +69,11 @@ class Neuron(nn.Module):
 
     def run_into(self, y: Tensor, x: Tensor, state: Any) -> Any:
         """As `run` without a gradient, spikes written into y (contiguous); returns the state after the last step."""
+        if type(self).run is not Neuron.run:  # which does more than its step
+            with torch.no_grad():
+                sent, last = self.run(x, state)
+            y.copy_(sent)
+            return last
         return run_into(y, *self._prepared(x, state, None, 1))
 
     def watch(self, note: Note) -> Undo | None:

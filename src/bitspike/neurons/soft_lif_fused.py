@@ -13,14 +13,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from bitspike.draws import HALF, Key, key_words
 from bitspike.kernels.cpu import back_end as cpu
 from bitspike.kernels.cpu import threads
 from bitspike.kernels.cpu.buffers import empty
 from bitspike.kernels.cpu.subnormal import flushed
-from bitspike.kernels.transforms import transformed
+from bitspike.kernels.transforms import once, transformed
 from bitspike.neurons.soft_lif import SoftLIF
 
 NoiseKind = Literal["none", "gaussian", "alpha", "alpha-rc"]
@@ -77,7 +76,7 @@ class _Rates(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         from bitspike.kernels.cpu import soft_lif_loops as loops
         from bitspike.kernels.cpu.half import array

@@ -24,11 +24,10 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from bitspike.errors import refuse
 from bitspike.kernels.dtypes import mixed
-from bitspike.kernels.transforms import wants_gradient
+from bitspike.kernels.transforms import once, wants_gradient
 from bitspike.products import conv_methods, methods
 from bitspike.products import problem as problems
 from bitspike.products.batched import one_by_one
@@ -47,8 +46,7 @@ def linear(
 ) -> Tensor:
     """x (..., K) and weight (N, K) to (..., N); differentiable once in both.
 
-    x_kind, weight_kind: what the entries are claimed to be (`kinds`); a claim is checked wherever it is made use of,
-    except of an x that is int8: whoever made it so has seen it.
+    x_kind, weight_kind: what the entries are claimed to be (`kinds`); a claim is checked wherever it is made use of.
     Raises BitspikeError when a claim is false, sizes do not match or a name is unknown.
     """
     check_names(x_kind, weight_kind, policy)
@@ -126,7 +124,7 @@ def product(
     found = _plan(problem_of("forward", x_kind, weight_kind, policy, x.shape, weight.shape, form), x)
     nothing = x.new_empty(0, dtype=torch.int8)
     given, wanted = x.dtype == torch.int8, few_bit(x_kind) and (keep or found.gains)
-    x8, ones = (x, count(x)) if given else eight("x", x, x_kind) if wanted else (nothing, 0)
+    x8, ones = (x, counted(x, x_kind)) if given else eight("x", x, x_kind) if wanted else (nothing, 0)
     way = found.method(ones / max(x.numel(), 1))
     if way == "sparse" and weight_kind == "real" and wild(weight.flatten(1)):
         way = "float32"
@@ -149,6 +147,19 @@ def product(
         y = F.linear(x.to(weight.dtype), weight)
     # An operator's result may not be its input.
     return y.contiguous(), x8 if keep and not given else nothing, torch.tensor(ones)
+
+
+def counted(x: Tensor, x_kind: str) -> int:
+    """How many entries of an int8 x are not 0; one that is not of its kind, by which loops go astray, is refused."""
+    ones = count(x)
+    if x.numel() and (
+        (x_kind == "spikes" and (int(x.min()) < 0 or int(x.sum(dtype=torch.int64)) != ones))
+        or (x_kind == "signs" and int(x.abs().min()) + int(x.abs().max()) != 2)
+    ):
+        few = {"spikes": (0, 1), "signs": (-1, 1)}[x_kind]
+        wrong = x[(x != few[0]) & (x != few[1])]
+        refuse("product x", f"{int(wrong[0])} among '{x_kind}'", " and ".join(map(str, few)))
+    return ones
 
 
 @torch.library.custom_op("bitspike::product_grad_input", mutates_args=())
@@ -222,7 +233,7 @@ class _Product(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, g: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
         x, weight, ones = ctx.saved_tensors
         form = ctx.form

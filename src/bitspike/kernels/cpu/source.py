@@ -143,8 +143,10 @@ def _adjoint_loops(found: Adjoint, layout: Layout, literals: Literals, first: bo
         return _each(trace, layout, body)
     # The outputs, again, to see which of a window's was the largest: it gets the gradient.
     known = _constants(trace, layout) | _load_names(found, "")
+    earlier, previous = _previous(found, layout, literals, first)
+    known |= previous
     lines, names = assignments(needed([trace.output], stop_at=set(known)), known, NUMBA, literals, prefix="o")
-    again = [*_loads(found, "t", ""), *lines, f"row[at] = {names[trace.output]}"]
+    again = [*_loads(found, "t", ""), *earlier, *lines, f"row[at] = {names[trace.output]}"]
     before = [line[12:] for line in IN_PLANE] + ["    " + line for line in again] + cpu_pool.backward(trace.pool)
     return _each(trace, layout, body, before)
 
@@ -153,16 +155,9 @@ def _adjoint_body(found: Adjoint, layout: Layout, literals: Literals, first: boo
     trace = found.trace
     constants = _constants(trace, layout)
     known = constants | _load_names(found, "")
-    body = _loads(found, "t", "")
-    if found.previous and first:
-        known |= {trace.state[name]: f"s_{name}[m]" for name in found.previous}
-    elif found.previous:
-        before = constants | _load_names(found, "before_")
-        body += _loads(found, "t - 1", "before_")
-        states = [trace.new_state[name] for name in found.previous]
-        lines, names = assignments(needed(states, stop_at=set(before)), before, NUMBA, literals, prefix="b")
-        body += lines
-        known |= {trace.state[name]: names[node] for name, node in zip(found.previous, states, strict=True)}
+    earlier, previous = _previous(found, layout, literals, first)
+    body = [*_loads(found, "t", ""), *earlier]
+    known |= previous
     known |= {found.gradient: "n_gy"} | {leaf: f"n_g_{name}" for name, leaf in found.carries.items()}
     body.append(f"n_gy = {'g_row[at]' if trace.pooled else 'gy[t, m]'}")
     body += [f"n_g_{name} = g_{name}[m]" for name in found.carries]
@@ -174,6 +169,18 @@ def _adjoint_body(found: Adjoint, layout: Layout, literals: Literals, first: boo
     body += [f"g_{name}[m] = {names[found.state[name]] if name in found.state else 'zero'}" for name in found.carries]
     body += [f"gp_{name}[m] += {names[node]}" for name, node in found.constants.items()]
     return body
+
+
+def _previous(found: Adjoint, layout: Layout, literals: Literals, first: bool) -> tuple[list[str], dict[Node, str]]:
+    """Lines that bring states before the step back, and their names; before step 0 they are the initial ones."""
+    trace = found.trace
+    if first or not found.previous:
+        return [], {trace.state[name]: f"s_{name}[m]" for name in found.previous}
+    before = _constants(trace, layout) | _load_names(found, "before_")
+    states = [trace.new_state[name] for name in found.previous]
+    lines, names = assignments(needed(states, stop_at=set(before)), before, NUMBA, literals, prefix="b")
+    known = {trace.state[name]: names[node] for name, node in zip(found.previous, states, strict=True)}
+    return [*_loads(found, "t - 1", "before_"), *lines], known
 
 
 def _load_names(found: Adjoint, prefix: str) -> dict[Node, str]:
