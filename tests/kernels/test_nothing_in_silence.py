@@ -217,3 +217,49 @@ def test_dropout_of_an_input_that_does_not_change_is_drawn_at_every_step() -> No
     torch.manual_seed(0)
     dropped = Stepwise(nn.Dropout(0.5))(torch.ones(1, 4, 50).expand(6, 4, 50))
     assert not torch.equal(dropped[0], dropped[1])
+
+
+def quadratic(steps: int) -> Any:
+    def step(x: Any, s: Any, p: Any, spike: Any) -> Any:
+        v = s.v
+        for _ in range(steps):
+            v = v + p.beta * (v * v + x - v)
+        o = spike(v - p.theta)
+        return o, V(v * (1 - stop(o)))
+
+    return step
+
+
+def test_a_step_of_many_sub_steps_is_compiled_or_told_in_a_moment() -> None:
+    x = drive(30, 2, 3).requires_grad_()
+    for steps in (4, 40):
+        found = []
+        for back_end in ("reference", "auto"):
+            y = resting(quadratic(steps), x, back_end, V(torch.zeros(2, 3)), C(0.5 / steps, 0.4))
+            found.append((y.detach(), torch.autograd.grad(y.sum(), x)[0]))
+        assert found[0][0].mean() > 0
+        assert torch.equal(found[0][0], found[1][0])
+        assert torch.allclose(found[0][1], found[1][1], atol=1e-4)
+
+
+def test_more_learned_constants_than_values_may_be_kept_run_on_the_reference() -> None:
+    class Five(NamedTuple):
+        a: Any
+        b: Any
+        c: Any
+        d: Any
+        e: Any
+
+    def step(x: Any, s: Any, p: Any, spike: Any) -> Any:
+        after = Five(*(rate * trace + x for rate, trace in zip(p, s, strict=True)))
+        return after.a + after.b + after.c + after.d + after.e, after
+
+    x = drive(10, 2, 3)
+    rates = Five(*(torch.tensor(0.1 * k, requires_grad=True) for k in range(1, 6)))
+    zeros = Five(*(torch.zeros(2, 3) for _ in range(5)))
+    found = [
+        torch.autograd.grad(resting(step, x, back_end, zeros, rates).square().sum(), list(rates))
+        for back_end in ("reference", "auto")
+    ]
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4)

@@ -20,6 +20,7 @@ from typing import Any
 from bitspike.kernels.trace import Node, Trace, Untraceable, needed
 
 MOST_KEPT = 4
+MOST_TRIED = 20_000  # choices of what to keep that are looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,30 +166,50 @@ def _keep(trace: Trace, roots: list[Node]) -> tuple[tuple[Node, ...], tuple[str,
     candidates = [n for n in useful if n.op != "state" and not n.is_boolean]
     candidates.sort(key=lambda n: (cost[n], n.index))
     best: tuple[float, tuple[Node, ...], tuple[str, ...]] | None = None
+    order, tried = _orders(trace, frontier), 0
     for size in range(1, MOST_KEPT + 1):
         for chosen in combinations(candidates, size):
+            tried += 1
+            if tried > MOST_TRIED:
+                break
             price = sum(cost[n] for n in chosen)
             if best is None or price < best[0]:
-                previous = _previous(trace, frontier, chosen)
+                previous = _previous(trace, frontier, chosen, order)
                 if previous is not None:
                     best = (price, chosen, previous)
         if best is not None:
             return best[1], best[2]
+        if tried > MOST_TRIED:
+            raise Untraceable(f"an adjoint that could keep too many of the step's {len(candidates)} values")
     raise Untraceable(f"an adjoint that needs more than {MOST_KEPT} values per step")
 
 
-def _previous(trace: Trace, frontier: set[Node], kept: tuple[Node, ...]) -> tuple[str, ...] | None:
-    """The states before the step that `frontier` needs beside `kept`; None if it cannot be computed."""
-    rebuilt = {n for n, node in trace.new_state.items() if _computable(node, set(kept))}
+def _orders(trace: Trace, frontier: set[Node]) -> tuple[list[Node], list[Node]]:
+    return needed(list(trace.new_state.values())), needed(list(frontier))
+
+
+def _previous(
+    trace: Trace, frontier: set[Node], kept: tuple[Node, ...], order: tuple[list[Node], list[Node]] | None = None
+) -> tuple[str, ...] | None:
+    """The states before the step that `frontier` needs beside `kept`; None if it cannot be computed.
+
+    order: what the new states and `frontier` depend on, in the order of computation; found if left out.
+    """
+    steps, reads = _orders(trace, frontier) if order is None else order
+    within = _computable(steps, set(kept))
+    rebuilt = {n for n, node in trace.new_state.items() if node in within}
     known = set(kept) | {trace.state[name] for name in rebuilt}
-    if not all(_computable(n, known) for n in frontier):
+    if not frontier <= _computable(reads, known):
         return None
     used = set(needed(list(frontier), stop_at=known))
     return tuple(name for name in trace.state if name in rebuilt and trace.state[name] in used)
 
 
-def _computable(node: Node, known: set[Node]) -> bool:
-    if node in known or node.op in ("number", "constant"):
-        return True
-    args = node.args[:1] if node.op == "override" else node.args
-    return bool(args) and all(_computable(a, known) for a in args)
+def _computable(nodes: list[Node], known: set[Node]) -> set[Node]:
+    """Of nodes in the order of computation, those that come of `known`, numbers and constants."""
+    found = set(known)
+    for node in nodes:
+        args = node.args[:1] if node.op == "override" else node.args
+        if node.op in ("number", "constant") or (args and all(a in found for a in args)):
+            found.add(node)
+    return found

@@ -136,7 +136,10 @@ def _over_processes(x: Tensor) -> Tensor:
 
 
 class TemporalBatchNorm(BatchStatistics):
-    """Normalise channel c of (T, B, C, *space) by its mean and variance over time, batch and space."""
+    """Normalise channel c of (T, B, C, *space) by its mean and variance over time, batch and space.
+
+    An input that does not change over time (an expanded view) is one step, for the running variance's n too.
+    """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(channels, eps=eps, momentum=momentum)
