@@ -248,7 +248,7 @@ class _Product(torch.autograd.Function):
             elif form:
                 gw = conv_methods.torch_grads(g, x, weight, geometry_of(form), (False, True))[1]
             else:
-                gw = g.t() @ x
+                gw = g.t() @ x.to(g.dtype)
         return gx, gw, None, None, None, None, None
 
 
