@@ -97,9 +97,10 @@ def fedsnn(_: Sequence[str]) -> str:
     heads = [f"{label}, %" for label in SPIKING.values()]
     lines = [["cell", *heads, "energy gain, papers' account", "µJ spiking", "µJ same layers"]]
     for name, cell in found["cells"].items():
-        right = [f"{100 * cell[network]['accuracy']:.1f}" for network in SPIKING]
-        joules = [f"{1e6 * cell[network]['joules_compute']:.1f}" for network in ("snn", "ann")]
-        lines.append([name, *right, f"{cell['snn']['energy_papers_account']['ratio']:.2f}", *joules])
+        right = ["broke" if "broke" in cell[n] else f"{100 * cell[n]['accuracy']:.1f}" for n in SPIKING]
+        joules = ["" if "broke" in cell[n] else f"{1e6 * cell[n]['joules_compute']:.1f}" for n in ("snn", "ann")]
+        gain = "" if "broke" in cell["snn"] else f"{cell['snn']['energy_papers_account']['ratio']:.2f}"
+        lines.append([name, *right, gain, *joules])
     return spike_tables.markdown(lines)
 
 

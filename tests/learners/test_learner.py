@@ -146,6 +146,13 @@ def test_statistics_add_up_over_clients():
     assert torch.allclose(norm.running_var, x[0, :, 0].var(correction=0).expand(12), rtol=1e-5)
 
 
+def beyond(sums):
+    """The same with a variance that single precision does not hold."""
+    wide = sums.double().clone()
+    wide[2] = 1e39
+    return wide
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -154,6 +161,11 @@ def test_statistics_add_up_over_clients():
         (lambda sent: {"real": {n: t[:3] for n, t in sent["real"].items()}}, r"received real .*got \(3,\), wanted"),
         (lambda sent: {"real": {n: t / 0 for n, t in sent["real"].items()}}, "numbers that are not finite"),
         (lambda sent: {"statistic": {n: 0 * t for n, t in sent["statistic"].items()}}, "a sum of no weight"),
+        # Finite in the sums' double precision, infinite where they go.
+        (
+            lambda sent: {"statistic": {n: beyond(t) for n, t in sent["statistic"].items()}},
+            "numbers beyond torch.float32",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(change, message):

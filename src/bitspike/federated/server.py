@@ -219,7 +219,10 @@ class Server:
             new = self.combined(now, replies, base)
             if self.aggregator.controls(base):
                 self.taken |= {reply.client: now.number for reply in replies}
-            self.session.learner.receive(new)
+            try:
+                self.session.learner.receive(new)
+            except BitspikeError as error:
+                raise BitspikeError(f"round {now.number}: replies add up to no network: {error}") from None
             self.roles = self._sent()
 
     def combined(self, now: Round, replies: list[Reply], base: Given) -> Roles:

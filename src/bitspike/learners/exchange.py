@@ -139,7 +139,10 @@ def _checked(sent: Given, places: Mapping[str, Mapping[str, Tensor | tuple[Tenso
             if not bool((count > 0).all()):
                 refuse(f"received {role} '{name}'", "a sum of no weight", "sums over one sender or more")
             mean, between = mean / count, square / count - (mean / count).square()
-            taken += [mean, (var / count + between).clamp_min(0)]
+            both = [mean, (var / count + between).clamp_min(0)]
+            if not all(all_finite(part.to(place[0].dtype)) for part in both):
+                refuse(f"received {role} '{name}'", f"numbers beyond {place[0].dtype}", f"finite numbers {shape}")
+            taken += both
     return taken
 
 
