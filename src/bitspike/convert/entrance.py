@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from bitspike.errors import refuse
 
+MOST_STEPS = 1_000_000  # of one presentation
+
 
 def ordinary(field: str, model: Any) -> Any:
     """`model` without the wrappers that change nothing of it (torch.compile, data parallel); TorchScript is refused."""

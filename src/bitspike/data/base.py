@@ -78,7 +78,7 @@ class DataSet:
     among the columns of x and y; None in the long form) of its column of y; aside: names of columns that are no x (a
     group); lengths: sequences may be shorter than `steps`; padding: the option of that name; audio: the front end of
     sound files (`data.audio.FrontEnd`); numbered: y was handed in as numbers of classes, whatever these are called;
-    sensor: of event files, whether its size was asked for, whatever they say, and how they count (`eventfiles.View`).
+    sensor: of event files, whether its size was asked for, whatever they say, and how they count (`formats.base.View`).
     """
 
     name: str

@@ -13,22 +13,10 @@ import torch
 from bitspike.data import events
 from bitspike.data.base import Events
 from bitspike.data.formats import EVENT, EventFile, format_of
-from bitspike.data.formats.base import Array
+from bitspike.data.formats.base import Array, View, turned
 from bitspike.errors import refuse
 
-ROWS = {False: "from above", True: "from below"}
 CLOCK = "times are counted from each recording's first event (files of {} keep the camera's own clock)"
-
-
-class View(NamedTuple):
-    """How a camera counts: rows from below (`upward`), and the polarity of a pixel that became brighter."""
-
-    upward: bool = False
-    brighter: int | None = 1
-    """None: there is one polarity."""
-
-    def __str__(self) -> str:
-        return f"rows {ROWS[self.upward]} and {self.brighter} for brighter"
 
 
 class Recordings(NamedTuple):
@@ -88,30 +76,18 @@ def recordings(
     if extent[0] > sensor[0] or extent[1] > sensor[1]:
         refuse(str(paths[0].parent), f"addresses up to {_sides(extent)}", f"at most {_sides(sensor)}, as a file says")
     common = view or (views[0] if len(set(views)) == 1 else View())
-    turned = Counter[str]()
+    changed = Counter[str]()
     for number, (part, own, kind) in enumerate(zip(parts, views, kinds, strict=True)):
-        new = _turned(part, own, common, sensor[0])
+        new = turned(part, own, common, sensor[0], sensor[0])
         if new is not part:
             parts[number] = new
-            turned[kind] += 1
+            changed[kind] += 1
     made = as_events(parts, (polarities, *sensor))
     said = [_largest(made)] if size is None and not told else []
     said += [CLOCK.format(", ".join(sorted(camera)))] if camera else []
     said += [f"{count:,} {words} ({files_of[words]:,} of {len(paths):,} recordings)" for words, count in totals.items()]
-    said += [f"{count:,} files of {kind} are turned to {common}" for kind, count in sorted(turned.items())]
+    said += [f"{count:,} files of {kind} are turned to {common}" for kind, count in sorted(changed.items())]
     return Recordings(made, tuple(said), common)
-
-
-def _turned(part: Array, own: View, wanted: View, height: int) -> Array:
-    """Events whose rows and signs are counted as wanted; the same ones where they are."""
-    rows = own.upward != wanted.upward
-    signs = None not in (own.brighter, wanted.brighter) and own.brighter != wanted.brighter
-    made = part.copy() if rows or signs else part
-    if rows:
-        made["y"] = height - 1 - part["y"]
-    if signs:
-        made["p"] = 1 - part["p"]
-    return made
 
 
 def as_events(parts: Sequence[Array], shape: tuple[int, int, int]) -> Events:

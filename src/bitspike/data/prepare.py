@@ -15,8 +15,9 @@ from torch import Tensor
 from bitspike.data import audio, classfolders, owntable, tables, targets
 from bitspike.data.arrays import read_npz
 from bitspike.data.base import Events, Split, ends_of, filled, longer
-from bitspike.data.eventfiles import View, recordings
+from bitspike.data.eventfiles import recordings
 from bitspike.data.formats import suffixes
+from bitspike.data.formats.base import View
 from bitspike.data.images import SUFFIXES, Setting, read_images
 from bitspike.data.normalise import apply
 from bitspike.errors import refuse

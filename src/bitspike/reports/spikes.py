@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINT = 0.01
-MOST_STEPS = 1_000_000  # of one presentation
 
 
 @dataclass(frozen=True)
@@ -288,6 +287,7 @@ class Relus(Measurement):
 
     def measure(self, run: Any, part: str, data: Path | None = None, progress: Progress = None) -> dict[str, Any]:
         """See `studies.relu_spiking`."""
+        from bitspike.convert.entrance import MOST_STEPS
         from bitspike.studies.relu_spiking import evaluate_rates
 
         steps = round(self.time / self.dt) if self.dt > 0 else 0

@@ -42,9 +42,6 @@ POOL_FUNCTIONS: dict[Any, type[nn.Module]] = {
     F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d, F.max_pool3d: nn.MaxPool3d, torch.max_pool3d: nn.MaxPool3d,
     F.adaptive_max_pool3d: nn.AdaptiveMaxPool3d,
 }  # fmt: skip
-DROPPED: tuple[Any, ...] = (
-    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout,
-)  # fmt: skip
 
 
 def relu_graph(model: nn.Module, setting: Setting, pools: str) -> tuple[fx.GraphModule, nn.Module | None, list[str]]:
@@ -124,7 +121,7 @@ def _put_relus(graph: fx.GraphModule, setting: Setting) -> set[fx.Node]:
 
 def _without_dropout(graph: fx.GraphModule) -> None:
     for node in list(graph.graph.nodes):
-        dropped = node.op == "call_function" and node.target in DROPPED
+        dropped = node.op == "call_function" and node.target in graphs.DROPOUTS
         if dropped or isinstance(called(graph, node), DROPOUTS):
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.graph.erase_node(node)

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitspike.convert.entrance import MOST_STEPS
 from bitspike.convert.relu.rate_network import RateNetwork
 from bitspike.errors import check_whole, refuse
 from bitspike.targets import answers, class_targets, classes_of
 
-MOST_STEPS = 1_000_000  # of one presentation
 MUCH_CUT = 0.01  # a share of activations above the threshold that is said
 
 

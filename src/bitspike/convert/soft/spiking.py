@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bitspike.cells import LMU, ParallelLMU
 from bitspike.checks import check_finite
-from bitspike.convert.entrance import computing_dtype, is_half, taken
+from bitspike.convert.entrance import MOST_STEPS, computing_dtype, is_half, taken
 from bitspike.convert.fold import CHAINS, fold_chains
 from bitspike.convert.nonlinearities import CLOSED, MODULES
 from bitspike.convert.soft.watch import Watch
@@ -40,7 +40,6 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, Local2d)
 # Weights of torch without a synapse before them.
 UNFILTERED = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Bilinear, nn.Embedding)
 CHUNK = 20  # steps
-MOST_STEPS = 1_000_000  # of one presentation
 SHORTEST, LONGEST = 1e-7, 100.0  # seconds of a step, of a synapse
 Products = Literal["float32", "dense", "bfloat16"]
 PRODUCTS: tuple[Products, ...] = get_args(Products)

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bitspike.data.formats.base import Array, Clock, Format, Source, stored, within
+from bitspike.data.formats.base import Array, Clock, Format, Source, View, stored, within
 from bitspike.data.formats.cameras import CAMERAS, camera_in, smallest
 from bitspike.data.formats.headers import marked_lines
 from bitspike.errors import refuse
@@ -90,10 +90,10 @@ class Aedat2(Format):
                 yield self.events(t, x, y, address >> 11 & 1)
 
     @classmethod
-    def written(cls, path: Path, size: tuple[int, int]) -> tuple[bool, int, int]:
+    def written(cls, path: Path, size: tuple[int, int]) -> tuple[View, int]:
         """See `Format`."""
         camera = smallest(path, size)
-        return camera == "DVS128", int(camera != "DVS128"), CAMERAS[camera][0]
+        return View(camera == "DVS128", int(camera != "DVS128")), CAMERAS[camera][0]
 
     @classmethod
     def write(cls, path: Path, parts: Iterable[Array], size: tuple[int, int]) -> None:

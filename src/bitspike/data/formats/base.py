@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -118,6 +118,30 @@ class Clock:
         return np.asarray(t + whole)
 
 
+class View(NamedTuple):
+    """How a camera counts: rows from below (`upward`), and the polarity of a pixel that became brighter."""
+
+    upward: bool = False
+    brighter: int | None = 1
+    """None: there is one polarity."""
+
+    def __str__(self) -> str:
+        return f"rows from {'below' if self.upward else 'above'} and {self.brighter} for brighter"
+
+
+def turned(part: Array, own: View, wanted: View, height: int, rows: int) -> Array:
+    """Events on `height` rows counted as wanted, on a sensor of `rows`; the same array where nothing changes."""
+    from_top = height - 1 - part["y"] if own.upward else part["y"]
+    flipped = own.upward != wanted.upward or (wanted.upward and rows != height)
+    signs = None not in (own.brighter, wanted.brighter) and own.brighter != wanted.brighter
+    made = part.copy() if flipped or signs else part
+    if flipped:
+        made["y"] = rows - 1 - from_top if wanted.upward else from_top
+    if signs:
+        made["p"] = 1 - part["p"]
+    return made
+
+
 class Format:
     """One open file. `Options`, or the typed keyword parameters of `__init__`, are what it can be asked for.
 
@@ -148,9 +172,9 @@ class Format:
         return suffix in cls.suffixes
 
     @classmethod
-    def written(cls, path: Path, size: tuple[int, int]) -> tuple[bool, int, int]:
-        """What a file written for a sensor of `size` will be read as: `upward`, `brighter`, and the sensor's height."""
-        return False, 1, size[0]
+    def written(cls, path: Path, size: tuple[int, int]) -> tuple[View, int]:
+        """What a file written for a sensor of `size` will be read as: how it counts, and the sensor's height."""
+        return View(), size[0]
 
     def parts(self, recording: int = 0) -> Iterator[Array]:
         """The events in the order of the file, any number at a time; `said` counts what is mended or skipped."""

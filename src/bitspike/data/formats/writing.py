@@ -12,7 +12,7 @@ import numpy as np
 
 from bitspike import registry
 from bitspike.data.base import Events
-from bitspike.data.formats.base import EVENT, LATEST, WIDEST, Array
+from bitspike.data.formats.base import EVENT, LATEST, WIDEST, Array, View, turned
 from bitspike.data.formats.files import EventFile
 from bitspike.errors import refuse
 from bitspike.paths import home, replaceable
@@ -46,7 +46,9 @@ def write_events(
         refuse("event file size", size, f"(height, width) of the sensor, from 1 to {WIDEST:,}")
     replaceable(target, "event file")
     if isinstance(events, EventFile):
-        events = turned(events, int(size[0]), made.written(target, (int(size[0]), int(size[1]))))
+        file, own = events, View(events.upward, events.brighter)
+        view, rows = made.written(target, (int(size[0]), int(size[1])))
+        events = (turned(part, own, view, int(size[0]), rows) for part in file)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,21 +64,6 @@ def write_events(
         with suppress(OSError):
             part.unlink(missing_ok=True)
     return target
-
-
-def turned(file: EventFile, height: int, wanted: tuple[bool, int, int]) -> Iterator[Array]:
-    """The parts of a file of `height` rows, as one that says (upward, brighter, height) has them."""
-    upward, brighter, rows = wanted
-    if (upward, brighter) == (file.upward, file.brighter) and not (upward and rows != height):
-        yield from file
-        return
-    for part in file:
-        new = part.copy()
-        from_top = height - 1 - part["y"] if file.upward else part["y"]
-        new["y"] = rows - 1 - from_top if upward else from_top
-        if brighter != file.brighter:
-            new["p"] = 1 - part["p"]
-        yield new
 
 
 def _format(path: Path) -> str:
