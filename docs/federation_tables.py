@@ -104,6 +104,18 @@ def fedsnn(_: Sequence[str]) -> str:
     return spike_tables.markdown(lines)
 
 
+def fedsnn_minus(_: Sequence[str]) -> str:
+    """The spiking network minus the other two by number of clients, points with the interval over seeds and images."""
+    found = spike_tables.read("fedsnn")
+    if found is None:
+        return ""
+    others = found["snn_minus"]
+    lines = [["clients", *(f"minus {SPIKING[name]}, points" for name in others)]]
+    lines += [[n, *(points(by_n[n]) for by_n in others.values())] for n in next(iter(others.values()))]
+    return spike_tables.markdown(lines)
+
+
 MAKERS: dict[str, Any] = {
     "skew": skew, "exchange": exchange, "orderings": orderings, "uplink": uplink, "fedsnn": fedsnn,
+    "fedsnn-minus": fedsnn_minus,
 }  # fmt: skip
