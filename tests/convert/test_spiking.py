@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from bitspike.convert import Spiking, present_all, spiking
 from bitspike.convert.fold import fold_chains
+from bitspike.convert.soft.plain import plain
 from bitspike.errors import BitspikeError
-from bitspike.layers import ChannelScale, Local2d, Stepwise, TemporalBatchNorm
+from bitspike.layers import ChannelScale, Fused, Local2d, Stepwise, TemporalBatchNorm
 from bitspike.models import feedforward
 from bitspike.neurons import LIF, ExactIF, SoftIF, SoftLIF, SoftNeuron, Static
 from bitspike.weights import StraightThrough, quantise
@@ -62,6 +63,22 @@ def test_norms_are_folded_into_the_layers_before_them(norm: str) -> None:
     got, want = spiking(model).present(x, 0.05), spiking(net).present(x, 0.05)
     assert torch.equal(got, want)
     assert not torch.equal(got, torch.zeros_like(got))
+
+
+def test_layers_that_stand_at_two_places_of_a_chain_stay_at_both() -> None:
+    def norm(offset: float) -> TemporalBatchNorm:
+        found = TemporalBatchNorm(4)
+        torch.nn.init.constant_(found.bias, offset)
+        return found
+
+    torch.manual_seed(0)
+    layer, unit = nn.Linear(4, 4), Static()
+    chain = Fused(layer, norm(0.5), unit, layer, norm(-0.2), unit, layer).double().eval()
+    x = torch.randn(3, 2, 4, dtype=DOUBLE)
+    net = fold_chains(chain)
+    assert [type(module) for module in net._modules.values()] == [nn.Linear, Static, nn.Linear, Static, nn.Linear]
+    assert torch.allclose(net(x), chain(x), rtol=1e-12, atol=1e-14)
+    assert torch.allclose(plain(chain).eval()(x[0]), chain(x)[0], rtol=1e-12, atol=1e-14)
 
 
 def test_few_bit_weights_are_not_folded() -> None:

@@ -267,6 +267,17 @@ def test_a_graph_of_calls_is_followed():
     assert near(slices(plan, x)["0.1"], model(x).detach(), 1e-6)
 
 
+def test_a_module_that_stands_at_two_places_of_a_chain_is_planned_at_both():
+    neuron, layer = LIF(tau=3.0), nn.Linear(4, 4)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), neuron, layer, neuron, layer, nn.ReLU()).eval()
+    x = drawn(9, BATCH, 4) * 2
+    plan = plan_of(model, (4,))
+    assert [node.name for node in plan.nodes] == ["input", *"012345"]
+    assert near(plan.run(x)[0], model(x).detach(), 1e-6)
+    assert near(slices(plan, x)["5"], model(x).detach(), 1e-6)
+
+
 def test_few_bit_layers_stay_exact_in_float32():
     torch.manual_seed(0)
     model = nn.Sequential(FewBitLinear(40, 30, bias=False, x_kind="spikes"), LIF(), nn.Linear(30, 20, bias=False), IF())

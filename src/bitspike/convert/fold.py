@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize
 
 from bitspike.convert.swap import swapped
 from bitspike.layers import ChannelScale, Fused, Local2d, Stepwise, TemporalBatchNorm
+from bitspike.layers.fused import called
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LAYERS = (nn.Linear, *CONVOLUTIONS)
@@ -74,12 +75,13 @@ def fold_chains(model: nn.Module) -> nn.Module:
     """
 
     def visit(_: str, module: nn.Module) -> nn.Module | None:
-        chain = isinstance(module, nn.Sequential) and type(module).forward in CHAINS
-        if not chain or not any(isinstance(child, OURS) for child in module.children()):
+        if not isinstance(module, nn.Sequential) or type(module).forward not in CHAINS:
+            return None
+        if not any(isinstance(child, OURS) for child in module.children()):
             return None
         children: dict[str, nn.Module] = {}
         last = ""
-        for name, child in module.named_children():
+        for name, child in called(module):
             before: Any = children.get(last)
             layer = before.layer if isinstance(before, Stepwise) else before
             foldable = isinstance(layer, LOCAL) and not parametrize.is_parametrized(layer)

@@ -66,13 +66,17 @@ def run_group(part: Group, x: Tensor) -> Tensor:
     return y if inside else stepwise(lambda rows: F.max_pool2d(rows, pool), y)
 
 
+def called(chain: nn.Sequential) -> list[tuple[str, nn.Module]]:
+    """Its modules by name, in the order of calls: one that stands at two places is there twice (of children, once)."""
+    return [(name, module) for name, module in chain._modules.items() if module is not None]
+
+
 def groups(chain: nn.Sequential, apart: bool = False) -> Iterator[Group]:
     """What runs as one, in a chain's order; apart: each module by itself."""
-    modules = list(chain._modules.items())
+    modules = called(chain)
     place = 0
     while place < len(modules):
         name, module = modules[place]
-        assert module is not None
         group = Group((name,), module) if apart else _joined(modules[place : place + 3])
         place += len(group.names)
         yield group

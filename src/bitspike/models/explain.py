@@ -59,11 +59,11 @@ def _joined(model: nn.Module) -> dict[str, str]:
     found = {}
     for prefix, chain in model.named_modules():
         for part in groups(chain, hooked_anywhere()) if isinstance(chain, Fused) else ():
-            names = {module: f"{prefix}.{name}" if prefix else name for name, module in chain.named_children()}
-            own = names.get(part.module, "")
-            others = [name for name in part.names if name != own.rpartition(".")[2]]
+            # Behind its scale, if it has one.
+            own = part.names[0 if part.scale is None else 1]
+            others = [name for name in part.names if name != own]
             if others:
-                found[own] = f"; fused with {', '.join(others)}"
+                found[f"{prefix}.{own}" if prefix else own] = f"; fused with {', '.join(others)}"
     return found
 
 

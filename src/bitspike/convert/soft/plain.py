@@ -10,6 +10,7 @@ from torch import nn
 
 from bitspike.convert.swap import joined, swapped
 from bitspike.layers import ChannelScale, Dropout, Fused, Stepwise, TemporalBatchNorm
+from bitspike.layers.fused import called
 from bitspike.models.feedforward import Flatten
 from bitspike.neurons import Static
 
@@ -19,7 +20,7 @@ def plain(model: nn.Module) -> nn.Module:
 
     def visit(path: str, module: nn.Module) -> nn.Module | None:
         if isinstance(module, Fused):
-            inside = [(name, swapped(child, visit, joined(path, name))) for name, child in module.named_children()]
+            inside = [(name, swapped(child, visit, joined(path, name))) for name, child in called(module)]
             return nn.Sequential(OrderedDict(inside))
         if isinstance(module, Stepwise):
             return module.layer

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import BitspikeError, one_line, refuse
-from bitspike.layers.fused import Fused, plain
+from bitspike.layers.fused import Fused, called, plain
 from bitspike.layers.modes import evaluating
 from bitspike.models.in_place import Tracer, without_changes
 from bitspike.models.plan.answers import Decode
@@ -122,7 +122,7 @@ class Builder:
         if not plain(module):
             self.refuse(name, f"{type(module).__name__} with a forward or a hook of its own")
         if isinstance(module, nn.Sequential) and type(module).forward in CHAINS:
-            for child_name, child in module.named_children():
+            for child_name, child in called(module):
                 source = self.module(child, f"{name}.{child_name}" if name else child_name, source)
             return source
         # A parametrized layer has a class of its own; so has a neuron of somebody's, with another step.
