@@ -70,6 +70,20 @@ def test_a_stream_answers_as_predict_does_after_every_step(runs, name):
     assert answers.std() > 0
 
 
+def test_weights_drawn_at_each_step_are_those_of_the_windows_step(tmp_path):
+    source = generator(0, "series")
+    x, y = torch.randn(40, 11, 2, generator=source), torch.arange(40) % 2
+    run = bitspike.fit(
+        ["6"], (x, y), tmp_path / "run", encoder={"name": "windows", "steps": 11, "width": 4, "stride": 3},
+        weights={"precision": "bayesian", "redraw": "step"}, epochs=1, evaluation={"draws": 2, "ship": "ensemble"},
+    )  # fmt: skip
+    whole = run.predict(x[:5], over_time=True)
+    answers = slices(run.stream(), run.encode(x[:5]))
+    # Four windows, the last of which hangs over the end of the series.
+    assert len(whole) == 4
+    assert torch.allclose(answers, whole[:3], rtol=1e-5, atol=1e-6)
+
+
 def test_parts_of_a_large_batch_draw_what_they_draw_in_predict(runs):
     run = runs("digits-rows-hybrid")
     x = inputs(run, 9)

@@ -112,7 +112,8 @@ class Stream:
         answers = []
         for now in x.split(1) if self._each_step else [x]:
             if self._each_step and self.steps:
-                self._plans = self._planned(self.steps)
+                # Of windows, one step of the network takes several of the data.
+                self._plans = self._planned(self.steps // self._plans[0].input.stride)
             answers.append(self._fed(now, parts))
             self.steps += len(now)
         members = [torch.cat(each) for each in zip(*answers, strict=True)]
