@@ -306,6 +306,13 @@ class Branching(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class Joining(nn.Module):
+    """Time, examples and features in one row."""
+
+    def forward(self, x):
+        return x.flatten(end_dim=2)
+
+
 class Wide(nn.Linear):
     def forward(self, x):
         return super().forward(x) * 2
@@ -328,6 +335,8 @@ def hooked():
         (nn.Sequential(nn.Conv2d(1, 1, 1)), "Conv2d on all steps at once; wanted inside Stepwise"),
         (nn.Sequential(nn.Linear(5, 4)), r"plan of 0: got dense, real weights on inputs of shape \(4,\)"),
         (Stepwise(LIF()), "LIF inside Stepwise, where there is no time"),
+        (Stepwise(TemporalQuantiser()), "TemporalQuantiser inside Stepwise, where there is no time"),
+        (Joining(), "plan of flatten: got method flatten, wanted"),
     ],
 )  # fmt: skip
 def test_what_has_no_plan_says_why(made, message):

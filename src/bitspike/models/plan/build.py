@@ -117,6 +117,11 @@ class Builder:
         """No plan for this part."""
         refuse(f"plan of {name or 'network'}", why, "parts that have a plan (see bitspike.models.plan)")
 
+    def check_time(self, layer: nn.Module, name: str) -> None:
+        """No plan for what has a state, where rows are steps and examples at once."""
+        if self.rows:
+            self.refuse(name, f"{type(layer).__name__} inside Stepwise, where there is no time")
+
     def module(self, module: nn.Module, name: str, source: str) -> str:
         """The nodes of a module that reads `source`; returns the name of the last."""
         if not plain(module):
@@ -179,7 +184,9 @@ class Builder:
             dim = rest[-1] + (self.samples[inputs[0]].ndim if rest[-1] < 0 else self.rows)
             if dim >= 2:
                 return self.add(Join(name=path, inputs=inputs, dim=dim))
-        if target in (torch.flatten, Tensor.flatten) and rest == [1 if self.rows else 2]:
+        # From the features on; one that ends somewhere joins other dimensions.
+        flat = target in (torch.flatten, Tensor.flatten) and "end_dim" not in node.kwargs
+        if flat and rest == [1 if self.rows else 2]:
             return self.add(Flatten(name=path, inputs=inputs, emits=self.emits(inputs[0])))
         if target in FUNCTIONS and not [a for a in rest if a is not False]:
             label = FUNCTIONS[target]

@@ -43,8 +43,7 @@ def unit(neuron: Any, name: str, source: str, like: Tensor) -> Step:
 @planner(Neuron)
 def neuron(builder: Builder, layer: Any, name: str, source: str) -> Node:
     """A step with its constants."""
-    if builder.rows:
-        builder.refuse(name, f"{type(layer).__name__} inside Stepwise, where there is no time")
+    builder.check_time(layer, name)
     return unit(layer, name, source, builder.like(source))
 
 
@@ -59,6 +58,7 @@ def soft(builder: Builder, layer: Any, name: str, source: str) -> Node:
 @planner(TemporalQuantiser)
 def quantiser(builder: Builder, layer: Any, name: str, source: str) -> str:
     """The activity, clipped, and its whole numbers."""
+    builder.check_time(layer, name)
     if layer.examples is not None:
         builder.refuse(name, "a quantiser whose draws are named by examples")
     source = builder.add(activity_of(layer, name, source))
