@@ -336,6 +336,7 @@ def hooked():
         (nn.Sequential(nn.Linear(5, 4)), r"plan of 0: got dense, real weights on inputs of shape \(4,\)"),
         (Stepwise(LIF()), "LIF inside Stepwise, where there is no time"),
         (Stepwise(TemporalQuantiser()), "TemporalQuantiser inside Stepwise, where there is no time"),
+        (nn.Linear(4, 4).half(), r"plan of network: got weights in torch.float16, wanted float32 or float64"),
         (Joining(), "plan of flatten: got method flatten, wanted"),
     ],
 )  # fmt: skip

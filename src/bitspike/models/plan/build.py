@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitspike.errors import BitspikeError, one_line, refuse
+from bitspike.kernels.dtypes import WIDE
 from bitspike.layers.fused import Fused, called, plain
 from bitspike.layers.modes import evaluating
 from bitspike.models.in_place import Tracer, without_changes
@@ -72,6 +73,9 @@ def plan_of(
     """
     tensors = chain(network.parameters(), network.buffers())
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
+    if dtype not in WIDE:
+        # Neurons and cells compute those in float32; nodes have one dtype.
+        refuse("plan of network", f"weights in {dtype}", "float32 or float64: network.float()")
     first = source or Input(name="input", inputs=(), shape=tuple(shape), emits=x_kind)
     with evaluating(network), torch.no_grad():
         builder = Builder(replace(first, dtype=dtype))
