@@ -68,6 +68,27 @@ def test_weights_of_the_paper_size_are_as_many_as_published() -> None:
     assert all(bool((w == 0).all()) for w in (cell.e_h, cell.e_m, cell.w_x, cell.w_h))
 
 
+@pytest.mark.parametrize(("hybrid", "steps"), [(True, 12), (False, 12), (False, 300)])
+def test_gradients_pass_through_the_state_from_slice_to_slice(hybrid: bool, steps: int) -> None:
+    """Of 300 steps, where the loop without a graph takes chunks of them."""
+    source = torch.Generator().manual_seed(6)
+    x = torch.randn(steps, 3, 3, dtype=torch.float64, generator=source)
+    found = []
+    for back_end in ("reference", "cpu"):
+        cell = made(back_end, torch.float64, hybrid, hybrid)
+        given, start = x.clone().requires_grad_(), cell.initial(x[0])
+        h, m = (part.clone().requires_grad_() for part in (start.h, start.m))
+        state = start._replace(h=h, m=m)
+        for piece in given.split(steps // 2):
+            y, state = cell.run(piece, state, last=1)
+        (y.square().sum() + state.m.square().sum() + state.h.sum()).backward()
+        found.append([h.grad, m.grad, given.grad, cell.w_h.grad, cell.w_m.grad, cell.e_x.grad])
+    for a, b in zip(*found, strict=True):
+        assert a is not None
+        assert b is not None
+        assert off(b, a) < FEW[torch.float64]
+
+
 def test_pieces_of_a_sequence_are_the_whole() -> None:
     for back_end in ("reference", "cpu"):
         cell = made(back_end, torch.float64, True, True)

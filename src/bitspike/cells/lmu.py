@@ -66,7 +66,10 @@ def hidden_current(x: Tensor, h: Tensor, m: Tensor, w: Weights) -> Tensor:
 
 
 class LMUState(NamedTuple):
-    """h: (B, H); m, held: (B, K d), memory and what its quantiser held back; the quantisers' own states."""
+    """h: (B, H); m, held: (B, K d), memory and what its quantiser held back; the quantisers' own states.
+
+    Gradients pass through h and m: slices have those of the whole, unless their states are detached.
+    """
 
     h: Tensor
     m: Tensor
@@ -192,7 +195,7 @@ class LMU(nn.Module):
         if self.choice(x).back_end == "reference" or x.shape[1] == 0:
             return self._loop(x, state, last, new)
         watched = bool(self.watchers) or any(q is not None and q.observers for q in (self.memory, self.spikes))
-        y, (m, held, v_m, v_h) = scan(
+        y, now, (m, held, v_m, v_h) = scan(
             self._cell(x), Start(state.h, state.m, state.held, state.memory.v, state.hidden.v), x, self.weights(x),
             len(x) if watched else last, watched,
         )  # fmt: skip
@@ -201,7 +204,7 @@ class LMU(nn.Module):
                 quantiser.observe(seen, new)
         for watcher in self.watchers:
             watcher(x, m, y)
-        end = LMUState(y[-1].detach(), m[-1], held, QuantiserState(v_m), QuantiserState(v_h))
+        end = LMUState(y[-1], now, held, QuantiserState(v_m), QuantiserState(v_h))
         return y[len(y) - last :], end
 
     def _checked(self, state: LMUState, x: Tensor) -> LMUState:
@@ -312,7 +315,7 @@ class LMU(nn.Module):
         if self.spikes is not None:
             h, outer = self.spikes.run(current)
         held = (raw[-1] - m[-1]).detach()
-        return h, LMUState(h[-1].detach(), m[-1].detach(), held, inner, outer)
+        return h, LMUState(h[-1], m[-1], held, inner, outer)
 
     def _loop(self, x: Tensor, state: LMUState, last: int, new: int) -> tuple[Tensor, LMUState]:
         """The plain loop under autograd, any dtype and device: the oracle."""

@@ -62,6 +62,13 @@ class End(NamedTuple):
     hidden_carry: Tensor
 
 
+class Before(NamedTuple):
+    """Gradients of the start's h (B, H) and m (B, K d), to be filled."""
+
+    h: Tensor
+    m: Tensor
+
+
 class Total:
     """A sum of products over blocks of rows, kept in `dtype` however few bits the products have."""
 

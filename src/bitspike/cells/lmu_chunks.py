@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bitspike.cells import lmu_loops as loops
-from bitspike.cells.lmu_cell import Cell, End, Start, Total, Weights
+from bitspike.cells.lmu_cell import Before, Cell, End, Start, Total, Weights
 from bitspike.kernels.cpu.buffers import empty
 from bitspike.kernels.cpu.half import array
 
@@ -185,19 +185,22 @@ class Sums(NamedTuple):
     memory: Tensor
 
 
-def backward(cell: Cell, kept: Kept, table: Tables, gy: Tensor, gx: Tensor | None, steps: int) -> Sums:
-    """From gy (last, b, H). Fills gx (T, b, F), the input's gradient, unless None."""
+def backward(
+    cell: Cell, kept: Kept, table: Tables, gy: Tensor, g_end: Tensor, gx: Tensor | None, before: Before | None,
+    steps: int,
+) -> Sums:  # fmt: skip
+    """From gy (last, b, H), and g_end (b, K d) of the memory behind the last step. Fills gx (T, b, F), the input's
+    gradient, and those of the start, unless None."""
     chunks, batch, _, _ = kept.x.shape
     hidden = kept.h.shape[3]
     dtype, low, d = gy.dtype, cell.products, len(cell.b)
     same, values = low == dtype, table.own.shape[1]
     signals, inputs = values - hidden, table.inputs.shape[0] - 1
-    units = signals * d
     powers, impulse = responses(cell.a, cell.b)
     own_t, memory_t = table.own.to(low).t().contiguous(), table.memory.to(low).t()
     # Gradients of the values, kept for a group of chunks.
     g = torch.empty(min(GROUP, chunks), batch, CHUNK, values, dtype=low)
-    gu, mu = torch.empty(batch, signals, CHUNK, dtype=dtype), torch.zeros(batch, units, dtype=dtype)
+    gu, mu = torch.empty(batch, signals, CHUNK, dtype=dtype), g_end
     by_next, row = torch.zeros(batch, hidden, dtype=low), torch.empty(hidden, dtype=dtype)
     n_by_next, n_row, n_g, n_gu, n_lags = array(by_next), array(row), array(g), array(gu), array(table.lags)
     n_gy, n_nothing = array(gy), array(torch.zeros(batch, hidden, dtype=dtype))
@@ -234,6 +237,9 @@ def backward(cell: Cell, kept: Kept, table: Tables, gy: Tensor, gx: Tensor | Non
             count = min(GROUP, chunks - c)
             together = kept.states[c : c + count].flatten(0, 1).to(low)
             sums[2].add(g[:count].view(count * batch, -1), together)
+    if before is not None and later is not None:
+        before.h.copy_(torch.mm(later, own_t, out=by_next))
+        before.m.copy_(mu)
     return Sums(*(total.sum for total in sums))
 
 

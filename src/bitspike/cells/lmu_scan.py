@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitspike.cells.lmu_cell import Cell, End, Start, Weights
+from bitspike.cells.lmu_cell import Before, Cell, End, Start, Weights
 from bitspike.cells.lmu_slices import keep_bits, over, slices
 from bitspike.kernels.transforms import once
 
@@ -25,8 +25,9 @@ from bitspike.kernels.transforms import once
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cell: Cell, start: Start, last: int, watched: bool, x: Tensor, *weights: Tensor
+        ctx: Any, cell: Cell, start: Start, last: int, watched: bool, x: Tensor, h: Tensor, m: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
+        # h, m: those of `start`, here for their gradients alone.
         # Late: they import Numba.
         from bitspike.cells import lmu_chunks, lmu_steps
 
@@ -50,29 +51,32 @@ class _Scan(torch.autograd.Function):
         ctx.save_for_backward(*weights)
         end = End(*(torch.cat(parts, -2) for parts in zip(*ends, strict=True)))
         ctx.mark_non_differentiable(*end)
-        return y, *end
+        return y, end.m[-1].clone(), *end
 
     @staticmethod
     @once
-    def backward(ctx: Any, gy: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gy: Tensor, gm: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         from bitspike.cells import lmu_chunks, lmu_steps
 
         cell, table, cut = ctx.cell, ctx.table, ctx.cut
         w = Weights(*(weight.detach() for weight in ctx.saved_tensors))
         gx = gy.new_empty(ctx.shape) if ctx.needs_input_grad[4] else None
+        before = Before(gy.new_empty(gy.shape[1:]), torch.empty_like(gm)) if any(ctx.needs_input_grad[5:7]) else None
 
         def part(i: int) -> Weights | lmu_chunks.Sums:
             lo, hi = cut[i]
             g, out = gy[:, lo:hi].contiguous(), None if gx is None else gx[:, lo:hi]
+            to = None if before is None else Before(*(each[lo:hi] for each in before))
             if table is None:
-                return lmu_steps.backward(cell, ctx.kept[i], w, g, out)
-            return lmu_chunks.backward(cell, ctx.kept[i], table, g, out, ctx.shape[0])
+                return lmu_steps.backward(cell, ctx.kept[i], w, g, gm[lo:hi], out, to)
+            return lmu_chunks.backward(cell, ctx.kept[i], table, g, gm[lo:hi], out, to, ctx.shape[0])
 
         parts = over(len(cut), part)
         sums = [torch.stack(shares).sum(0) for shares in zip(*parts, strict=True)]
         found = Weights(*sums) if table is None else lmu_chunks.gradients(cell, w, lmu_chunks.Sums(*sums))
-        wanted = ctx.needs_input_grad[5:]
-        return None, None, None, None, gx, *(g if want else None for g, want in zip(found, wanted, strict=True))
+        wanted = ctx.needs_input_grad[7:]
+        gh, gm = (None, None) if before is None else before
+        return None, None, None, None, gx, gh, gm, *(g if want else None for g, want in zip(found, wanted, strict=True))
 
 
 def _shapes(cell: Cell, w: Weights) -> tuple[tuple[int, int, int], ...]:
@@ -89,11 +93,12 @@ _apply: Callable[..., tuple[Tensor, ...]] = _Scan.apply
 
 def scan(
     cell: Cell, start: Start, x: Tensor, weights: tuple[Tensor, ...], last: int, watched: bool = False
-) -> tuple[Tensor, End]:
-    """The `last` final hidden states (last, B, H), with gradients; and, without, the memory's states after every step
-    where they are `watched`, else after the last, what the memory holds back, and both carries.
+) -> tuple[Tensor, Tensor, End]:
+    """The `last` final hidden states (last, B, H) and the memory's last state (B, K d), with gradients, those of the
+    start's h and m too; and, without, the memory's states after every step where they are `watched`, else after the
+    last, what the memory holds back, and both carries.
 
     weights: those of `Weights`, in that order.
     """
-    y, *end = _apply(cell, start, last, watched, x, *weights)
-    return y, End(*end)
+    y, m, *end = _apply(cell, start, last, watched, x, start.h, start.m, *weights)
+    return y, m, End(*end)

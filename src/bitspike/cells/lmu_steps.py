@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bitspike.cells import lmu_loops as loops
-from bitspike.cells.lmu_cell import BLOCK, Cell, End, Start, Total, Weights
+from bitspike.cells.lmu_cell import BLOCK, Before, Cell, End, Start, Total, Weights
 from bitspike.kernels.cpu.buffers import empty
 from bitspike.kernels.cpu.half import array
 
@@ -98,8 +98,11 @@ def forward(cell: Cell, start: Start, w: Weights, x: Tensor, y: Tensor, watched:
     return End(m_now if watched else m_now[-1:].clone(), held, v_m, v_h), Kept(x, h_low, m_low, slope, inside)
 
 
-def backward(cell: Cell, kept: Kept, w: Weights, gy: Tensor, gx: Tensor | None) -> Weights:
-    """The weights' gradients of this slice from gy (last, b, H). Fills gx (T, b, F), the input's, unless None."""
+def backward(
+    cell: Cell, kept: Kept, w: Weights, gy: Tensor, g_end: Tensor, gx: Tensor | None, before: Before | None
+) -> Weights:
+    """The weights' gradients of this slice from gy (last, b, H), and g_end (b, K d) of the memory behind the last step.
+    Fills gx (T, b, F), the input's, and those of the start, unless None."""
     x, h, m, slope, inside = kept
     steps, batch, inputs = x.shape
     hidden, (signals, units) = len(w.bias), w.e_m.shape
@@ -110,7 +113,7 @@ def backward(cell: Cell, kept: Kept, w: Weights, gy: Tensor, gx: Tensor | None) 
     gm, ga = torch.empty(batch, units, dtype=dtype), torch.empty(BLOCK, batch, hidden, dtype=dtype)
     gm_low = gm if same else torch.empty(batch, units, dtype=low)
     ga_low = ga if same else torch.empty(BLOCK, batch, hidden, dtype=low)
-    by_a, by_m = (torch.zeros(batch, units, dtype=low) for _ in range(2))
+    by_a, by_m = torch.zeros(batch, units, dtype=low), torch.empty(batch, units, dtype=low).copy_(g_end)
     by_next, nothing = torch.zeros(batch, hidden, dtype=low), torch.zeros(batch, hidden, dtype=dtype)
     n_by_a, n_by_m, n_by_next, n_nothing = array(by_a), array(by_m), array(by_next), array(nothing)
     n_gm, n_ga, n_none = array(gm), array(ga), array(torch.empty(0, 0, dtype=low))
@@ -146,6 +149,11 @@ def backward(cell: Cell, kept: Kept, w: Weights, gy: Tensor, gx: Tensor | None) 
             total_em.add(u_low, m[part].flatten(0, 1))
             if gx is not None:
                 gx[part] = (rows @ w.w_x + u_rows @ w.e_x).view(count, batch, inputs)
+    if before is not None:
+        torch.mm(each[0], w_h, out=by_next)
+        torch.mm(gm_low.view(-1, d), a, out=by_m.view(-1, d))
+        before.h.copy_(by_next).addmm_(gu[0], w.e_h)
+        before.m.copy_(by_m).addmm_(gu[0], w.e_m)
     return Weights(
         total_u.sum.t(), total_eh.sum, total_em.sum, total_x.sum[:-1].t(), total_h.sum, total_m.sum, total_x.sum[-1]
     )
