@@ -13,6 +13,7 @@ import bitspike
 from bitspike.cli.app import app
 from bitspike.energy import estimate_energy
 from bitspike.errors import BitspikeError
+from bitspike.reports.early import Early
 from bitspike.studies.early import NEVER, Answers, choose
 
 OLD = Path(__file__).parents[1] / "run" / "old_runs"
@@ -80,6 +81,13 @@ def test_mixed_stops_cost_what_each_group_costs(run: bitspike.Run) -> None:
         network = estimate_energy(run.model, events).network
         joules += float((stops == step).double().mean()) * (network.joules_compute + network.joules_neurons)
     assert found["cost"]["network"] == pytest.approx(joules, rel=1e-6)
+
+
+def test_a_threshold_that_nobody_reaches_is_not_written_down_as_one_that_certain_answers_do(run: bitspike.Run) -> None:
+    found = bitspike.evaluate_early(run, "test")
+    assert (found["curve"][-1]["threshold"], found["curve"][-1]["mean_steps"]) == (NEVER, 4.0)
+    assert f"(where the answer is {found['threshold']:.3f} sure)" in next(Early().lines(found))
+    assert "(no earlier stop keeps to the loss)" in next(Early().lines(found | {"threshold": NEVER}))
 
 
 def test_command_and_page(run: bitspike.Run) -> None:

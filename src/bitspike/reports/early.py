@@ -39,10 +39,11 @@ class Early(Measurement):
 
     def lines(self, found: dict[str, Any]) -> Iterator[str]:
         """Steps, accuracy beside that of whole presentations, energy beside networks without spikes."""
-        whole, difference = found["whole"], found["difference"]
+        whole, difference, threshold = found["whole"], found["difference"], found["threshold"]
+        where = f"where the answer is {threshold:.3f} sure" if threshold <= 1 else "no earlier stop keeps to the loss"
         yield (
             f"{found['examples']:,} {found['split']} examples, stopped after {found['mean_steps']:.2f} of "
-            f"{found['steps']} steps on average (where the answer is {found['threshold']:.3f} sure)"
+            f"{found['steps']} steps on average ({where})"
         )
         ends = " to ".join(f"{100 * difference[end]:+.2f}" for end in ("low", "high"))
         said = f"{100 * difference['mean']:+.2f} points, {ends}"

@@ -91,7 +91,8 @@ def evaluate_early(
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Plain values, as early.json holds them, of a split; loss: of accuracy on validation, a standard
-    error included. threshold: use this one instead of one that is chosen there."""
+    error included. threshold: use this one instead of one that is chosen there. One above 1 was chosen
+    where only whole presentations keep to the loss: an answer may be certain, and wrong."""
     _check(run)
     held = answers_of(run, run.batches(run.split("validation", data)))
     if len(held.over_time) < 2:
@@ -111,7 +112,7 @@ def evaluate_early(
         "examples": len(targets),
         "steps": len(answers.over_time),
         "loss": loss,
-        "threshold": min(threshold, 1.0),
+        "threshold": threshold,
         "mean_steps": float(stops.double().mean()) + 1,
         "stopped_at": (torch.bincount(stops, minlength=len(answers.over_time)) / len(stops)).tolist(),
         **summary("classification", answers.at(stops), targets, bins),
@@ -152,7 +153,7 @@ def _curve(answers: Answers) -> list[dict[str, float]]:
         steps = float(stops.double().mean()) + 1
         if not rows or threshold == NEVER or steps >= APART * rows[-1]["mean_steps"]:
             accuracy = float(answers.right(stops).mean())
-            rows.append({"threshold": min(threshold, 1.0), "mean_steps": steps, "accuracy": accuracy})
+            rows.append({"threshold": threshold, "mean_steps": steps, "accuracy": accuracy})
     return rows
 
 
