@@ -12,6 +12,7 @@ from bitspike.cells.legendre import all_states, discrete
 from bitspike.energy import LevelCollector
 from bitspike.errors import BitspikeError
 from bitspike.neurons import TemporalQuantiser, redraw_carry, set_step
+from bitspike.neurons.quantiser import QuantiserState
 
 from ..nearness import FEW, off
 from .lmu_cells import gradients, made
@@ -87,6 +88,25 @@ def test_gradients_pass_through_the_state_from_slice_to_slice(hybrid: bool, step
         assert a is not None
         assert b is not None
         assert off(b, a) < FEW[torch.float64]
+
+
+@pytest.mark.parametrize("back_end", ["reference", "cpu"])
+def test_a_state_of_other_units_or_another_mode_is_refused(back_end: str) -> None:
+    cell, x = made(back_end, torch.float32, True), torch.zeros(4, 3, 3)
+    whole, state = cell.run(x)
+    for part, wrong, message in (
+        ("h", state.h[:1], r"lmu state h: got \(1, 12\), wanted \(3, 12\)"),
+        ("memory", QuantiserState(state.memory.v[:1]), r"lmu state memory: got \(1, 16\), wanted \(3, 16\)"),
+        ("hidden", QuantiserState(state.hidden.v[:, :2]), r"lmu state hidden: got \(3, 2\), wanted \(3, 12\)"),
+        ("memory", None, "lmu state memory: got NoneType, wanted QuantiserState"),
+    ):
+        with pytest.raises(BitspikeError, match=message):
+            cell.run(x, state._replace(**{part: wrong}))
+    begin = cell.initial(x[0])
+    wide = begin._replace(
+        memory=QuantiserState(begin.memory.v.double()), hidden=QuantiserState(begin.hidden.v.double())
+    )
+    assert torch.equal(cell.run(x, wide)[0], whole)
 
 
 def test_pieces_of_a_sequence_are_the_whole() -> None:

@@ -44,6 +44,7 @@ from bitspike.errors import refuse
 from bitspike.kernels.dtypes import computing, computing_dtype, given_back
 from bitspike.kernels.run import Choice
 from bitspike.neurons.quantiser import QuantiserState, TemporalQuantiser
+from bitspike.neurons.quantiser_draws import DrawState
 from bitspike.neurons.recordings import Note, Undo
 
 
@@ -213,7 +214,9 @@ class LMU(nn.Module):
         for name, part, size in (("h", state.h, self.hidden), ("m", state.m, units), ("held", state.held, units)):
             if part.shape != (batch, size):
                 refuse(f"lmu state {name}", tuple(part.shape), f"({batch}, {size})")
-        return LMUState(state.h.to(x), state.m.to(x), state.held.to(x), state.memory, state.hidden)
+        memory = _carried("memory", self.memory, state.memory, state.m.to(x))
+        hidden = _carried("hidden", self.spikes, state.hidden, state.h.to(x))
+        return LMUState(state.h.to(x), state.m.to(x), state.held.to(x), memory, hidden)
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
@@ -341,6 +344,18 @@ class LMU(nn.Module):
         for watcher in self.watchers:
             watcher(x, torch.stack(memories), torch.stack(outputs))
         return torch.stack(outputs[len(x) - last :]), LMUState(h, m, held, inner, outer)
+
+
+def _carried(name: str, quantiser: TemporalQuantiser | None, state: Any, like: Tensor) -> Any:
+    """A quantiser's state for units `like` (B, N), in their dtype; refuses one of other units or another mode."""
+    kind = QuantiserState if quantiser is None or quantiser.mode == "carry" else DrawState
+    if not isinstance(state, kind):
+        refuse(f"lmu state {name}", type(state).__name__, kind.__name__)
+    if not isinstance(state, QuantiserState):
+        return state
+    if state.v.shape != like.shape:
+        refuse(f"lmu state {name}", tuple(state.v.shape), str(tuple(like.shape)))
+    return QuantiserState(state.v.to(like))
 
 
 def train_feed_forward(model: nn.Module, on: bool) -> None:
