@@ -79,6 +79,23 @@ def test_calls_are_joined_in_time_until_it_is_cleared() -> None:
     assert monitor[""].states == {}
 
 
+@torch.no_grad()
+def test_a_module_that_stands_twice_in_a_chain_is_recorded_at_both_places() -> None:
+    neuron, x = LIF(), currents(6, 2, 5)
+    net = nn.Sequential(nn.Linear(5, 4), neuron, nn.Linear(4, 3), neuron).eval()
+    first = neuron(net[0](x))
+    found = bitspike.record(net, x)
+    assert list(found) == ["1", "3"]
+    assert torch.equal(found["1"].spikes, first)
+    assert torch.equal(found["3"].spikes, net(x))
+    assert found["3"].states["v"].shape == (6, 2, 3)
+    with bitspike.Monitor(net, states=False) as monitor:
+        for part in x.split(3):
+            net(part)
+    assert torch.equal(monitor["1"].spikes[:3], first[:3])
+    assert (monitor["1"].spikes.shape, monitor["3"].spikes.shape) == ((6, 2, 4), (6, 2, 3))
+
+
 def test_states_carry_gradients() -> None:
     neuron, x = LIF(tau=3.0, learn=("tau",)), currents(5, 2, 4).requires_grad_()
     bitspike.record(neuron, x)[""].states["v"].square().mean().backward()

@@ -72,6 +72,28 @@ def test_a_run_comes_back_by_its_import_path_or_with_its_module(run: Any, tmp_pa
     assert torch.equal(bitspike.load(moved, model=Net()).predict(x), handed.predict(x))
 
 
+class Shared(nn.Module):
+    """One neuron module behind two layers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 8), nn.Linear(8, width), nn.Linear(width, 3)
+        self.neuron = LIF()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.neuron(self.second(self.neuron(self.first(x)))))
+        return y
+
+
+@pytest.mark.parametrize("width", [5, 8])
+def test_one_neuron_module_behind_two_layers_does_not_end_a_run(tmp_path: Path, width: int) -> None:
+    run = bitspike.fit(Shared(width), waves(), tmp_path / "run", **{**FAST, "epochs": 1})
+    with np.load(run.path / "predictions.npz") as kept:
+        assert "raster_events" in kept
+        # Its spikes at two places are no layer's.
+        assert "raster_1" not in kept
+
+
 def test_verbs_of_the_command_find_the_module_or_say_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ A module says how it is watched (`watch`); that of a layer comes before those of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -109,6 +110,7 @@ class Monitor(Mapping[str, Recording]):
     """Records the layers of `model` while it is entered; then a mapping from their names to `Recording`s.
 
     Calls one after the other are joined in time, as a network run a slice at a time makes them; `clear` begins anew.
+    A module that stands several times in one chain is recorded at each place, by the path of that place.
     Tensors carry their gradients, where they have any. states: False leaves them out and saves their time. only: which
     modules.
     """
@@ -124,11 +126,13 @@ class Monitor(Mapping[str, Recording]):
     def __enter__(self) -> Self:
         """Begin to record."""
         covered: set[nn.Module] = set()
+        # Units have names of their own.
+        repeated = {} if hasattr(self.model, "units") else _repeated(self.model)
         for name, module in self._layers():
             watch: Callable[[Note], Undo | None] | None = getattr(module, "watch", None)
             if module in covered or watch is None or not (self.only is None or self.only(module)):
                 continue
-            undo = watch(self._note(name))
+            undo = watch(self._note(repeated.get(module, [name])))
             if undo is not None:
                 self._undo.append(undo)
                 covered |= set(module.modules())
@@ -141,11 +145,12 @@ class Monitor(Mapping[str, Recording]):
         units: Any = getattr(self.model, "units", None)
         yield from units().items() if callable(units) else self.model.named_modules()
 
-    def _note(self, name: str) -> Note:
-        seen = self._seen.setdefault(name, [])
+    def _note(self, places: Sequence[str]) -> Note:
+        """What is told of the calls of a module, which come from `places` in turn."""
+        turns = cycle([self._seen.setdefault(name, []) for name in places])
 
         def note(spikes: Tensor, states: Callable[[], States]) -> None:
-            seen.append(Recording(spikes, states() if self.states else {}))
+            next(turns).append(Recording(spikes, states() if self.states else {}))
 
         return note
 
@@ -176,6 +181,20 @@ class Monitor(Mapping[str, Recording]):
     def __len__(self) -> int:
         """How many ran."""
         return sum(bool(seen) for seen in self._seen.values())
+
+
+def _repeated(model: nn.Module) -> dict[nn.Module, list[str]]:
+    """Modules that stand several times in a chain, which calls them in turn, and in no other: their paths in order."""
+    found: dict[nn.Module, list[list[str]]] = {}
+    for prefix, chain in model.named_modules():
+        if isinstance(chain, nn.Sequential):
+            here: dict[nn.Module, list[str]] = {}
+            for name, module in chain._modules.items():
+                if module is not None:
+                    here.setdefault(module, []).append(f"{prefix}.{name}" if prefix else name)
+            for module, paths in here.items():
+                found.setdefault(module, []).append(paths)
+    return {module: chains[0] for module, chains in found.items() if len(chains) == 1 and len(chains[0]) > 1}
 
 
 def _joined(parts: Sequence[Recording], dimension: int) -> Recording:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from bitspike import metrics
 from bitspike.data import DataSet, restore
 from bitspike.energy import Energy, bits, estimate_energy
+from bitspike.errors import BitspikeError
 from bitspike.learners import Learner
 from bitspike.models.own import uncounted
 from bitspike.neurons.recordings import Monitor, spiking
@@ -171,7 +173,12 @@ class Evaluation:
             return (kept != 0).to(torch.uint8).numpy()
 
         self.arrays["raster_events"] = thin(events)
-        for number, layer in enumerate(monitor.values(), 1):
+        layers = []
+        for name in monitor:
+            # No picture is worth a run: calls of one module from two places may be no recording of a layer.
+            with suppress(BitspikeError):
+                layers += [monitor[name]] if len(monitor[name].spikes) <= len(events) else []
+        for number, layer in enumerate(layers, 1):
             self.arrays[f"raster_{number}"] = thin(layer.spikes)
         if self.task != "classification" or targets.ndim == 1:
             self.arrays["raster_targets"] = targets.cpu().numpy()
