@@ -128,8 +128,9 @@ def test_what_a_stream_is_fed_is_checked(runs):
     stream.feed(torch.zeros(2, 3, 8))
     with pytest.raises(BitspikeError, match=r"stream slice: got \(2, 4, 8\), wanted \(T, 3, 8\)"):
         stream.feed(torch.zeros(2, 4, 8))
-    with pytest.raises(BitspikeError, match="stream samples: got -1"):
-        runs("digits-rows-hybrid").stream(samples=-1)
+    for wrong in (-1, 1.0, True, "1"):
+        with pytest.raises(BitspikeError, match=f"stream samples: got {wrong}, wanted 0"):
+            runs("digits-rows-hybrid").stream(samples=wrong)
 
 
 def test_show_prints_the_network(runs, tmp_path):

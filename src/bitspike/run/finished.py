@@ -124,7 +124,7 @@ class Run:
         """Draws asked for, or those that are shipped; weights that are not drawn have no more than one."""
         if samples is None:
             return self.draws
-        if samples < 0:
+        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
             refuse(field, samples, "0 (MAP) or more draws")
         if samples > 1 and not self.learner.bayesian:
             refuse(field, samples, "it left out, or 1: this network's weights are not drawn")
