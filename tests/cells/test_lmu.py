@@ -51,6 +51,14 @@ def test_gradients_are_those_of_finite_differences_where_nothing_is_quantised() 
     assert torch.autograd.gradcheck(outputs, (x, *weights))
 
 
+def test_long_sequences_of_another_dtype_run_in_inference_mode() -> None:
+    cell = made("cpu", torch.float32, False)
+    x = torch.randn(200, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+    with torch.inference_mode():
+        found = cell(x)
+    assert torch.equal(found, cell(x))
+
+
 def test_a_static_memory_is_the_legendre_memory_of_its_signal() -> None:
     cell = LMU(1, 4, 8, 20.0)
     x = torch.rand(40, 3, 1, generator=torch.Generator().manual_seed(2))

@@ -58,7 +58,7 @@ class Kept(NamedTuple):
     states: Tensor
 
 
-_recent: list[tuple[Tensor, Tensor, int, Responses]] = []
+_recent: list[tuple[Tensor, Tensor, tuple[int, int], Responses]] = []
 
 
 def serves(cell: Cell, steps: int, batch: int) -> bool:
@@ -70,8 +70,10 @@ def serves(cell: Cell, steps: int, batch: int) -> bool:
 
 def responses(a: Tensor, b: Tensor) -> Responses:
     """Powers of Abar, from float64; those of the last few memories are kept."""
-    for known, of_b, version, found in _recent:
-        if known is a and of_b is b and version == a._version:
+    # Nobody knows whether a tensor of inference mode has changed.
+    versions = None if a.is_inference() or b.is_inference() else (a._version, b._version)
+    for known, of_b, then, found in _recent:
+        if known is a and of_b is b and then == versions:
             return found
     power, column = a.double(), b.double()
     powers, impulse = [power], [column]
@@ -80,8 +82,9 @@ def responses(a: Tensor, b: Tensor) -> Responses:
         impulse.append(power @ impulse[-1])
     carried = torch.stack([p.t() for p in powers], 1)
     found = Responses(carried.to(a.dtype).contiguous(), torch.stack(impulse).to(a.dtype))
-    _recent.insert(0, (a, b, a._version, found))
-    del _recent[4:]
+    if versions is not None:
+        _recent.insert(0, (a, b, versions, found))
+        del _recent[4:]
     return found
 
 
