@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -257,6 +259,17 @@ def test_modules_of_ones_own_have_plans(kind):
         if name in made:
             assert near(made[name], seen, 1e-12)
     assert not model.training
+
+
+def test_a_plan_that_ran_can_be_copied_and_pickled():
+    torch.manual_seed(0)
+    layers = [nn.Linear(4, 4), LIF(), Recurrent(4, AdaptiveLIF()), TemporalQuantiser(2.0, "tanh", limit=3)]
+    plan = plan_of(nn.Sequential(*layers), (4,))
+    x = drawn(6, BATCH, 4) * 2
+    y, state = plan.run(x)
+    for other in (copy.deepcopy(plan), pickle.loads(pickle.dumps(plan))):
+        assert torch.equal(other.run(x)[0], y)
+        assert torch.equal(other.run(x, state)[0], plan.run(x, state)[0])
 
 
 def test_a_graph_of_calls_is_followed():

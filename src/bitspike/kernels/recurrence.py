@@ -43,6 +43,10 @@ class Recurrence:
                     f"neuron {what}", f"a {type(part).__name__}, which has no hash", "a function, or frozen dataclass"
                 )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: a trace, whose nodes are no values, is made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "traced"}
+
     @cached_property
     def traced(self) -> Trace:
         """The step's assignments. Raises Untraceable with the reason."""
