@@ -75,16 +75,9 @@ class _Scan(torch.autograd.Function):
         sums = [torch.stack(shares).sum(0) for shares in zip(*parts, strict=True)]
         found = Weights(*sums) if table is None else lmu_chunks.gradients(cell, w, lmu_chunks.Sums(*sums))
         wanted = ctx.needs_input_grad[7:]
-        of_start = (None, None) if before is None else before
-        return (
-            None,
-            None,
-            None,
-            None,
-            gx,
-            *of_start,
-            *(g if want else None for g, want in zip(found, wanted, strict=True)),
-        )
+        of_start: tuple[Tensor | None, ...] = (None, None) if before is None else before
+        of_weights = (g if want else None for g, want in zip(found, wanted, strict=True))
+        return None, None, None, None, gx, *of_start, *of_weights
 
 
 def _shapes(cell: Cell, w: Weights) -> tuple[tuple[int, int, int], ...]:

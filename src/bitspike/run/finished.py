@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,11 @@ class Run:
         """Draws asked for, or those that are shipped; weights that are not drawn have no more than one."""
         if samples is None:
             return self.draws
-        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
+        if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 0:
             refuse(field, samples, "0 (MAP) or more draws")
         if samples > 1 and not self.learner.bayesian:
             refuse(field, samples, "it left out, or 1: this network's weights are not drawn")
-        return samples
+        return int(samples)
 
     def prepare(self, source: Path | str) -> tuple[Any, list[str]]:
         """New examples from a file, a folder of files or "-" (CSV on standard input), as the run's data set reads them.
