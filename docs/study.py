@@ -40,20 +40,22 @@ def federated(recipe: str, out: Path, overrides: Sequence[str], seed: int = 0) -
 
 
 def _made(make: Callable[..., Any], recipe: str, out: Path, overrides: Sequence[str], seed: int) -> Any:
-    if (out / "result.json").exists():
-        return bitspike.load(out)
-    resume = (out / "checkpoints" / "last.json").exists()
-    print(f"{out}: {'going on' if resume else 'training'}", flush=True)
-    return make(recipe, out, overrides=overrides, seed=seed, resume=resume, overwrite=not resume)
+    return _gone_on(make, recipe, out, (out / "checkpoints" / "last.json").exists(), overrides=overrides, seed=seed)
+
+
+def _gone_on(make: Callable[..., Any], recipe: str, out: Path, begun: bool, **more: Any) -> Any:
+    """A finished run is resumed too: that reads it, and refuses one of another recipe, seed or data."""
+    finished = (out / "result.json").exists()
+    if not finished:
+        print(f"{out}: {'going on' if begun else 'begun'}", flush=True)
+    resume = finished or begun
+    return make(recipe, out, resume=resume, overwrite=not resume, **more)
 
 
 def evolved(recipe: str, out: Path, overrides: Sequence[str], seed: int = 0) -> Any:
     """The same of a population, whose turns this process takes."""
-    if (out / "result.json").exists():
-        return bitspike.load(out)
-    resume = any((out / "population").glob("*.json"))
-    print(f"{out}: {'going on' if resume else 'evolving'}", flush=True)
-    return bitspike.tune(recipe, out, overrides=overrides, seed=seed, workers=1, resume=resume, overwrite=not resume)
+    begun = any((out / "population").glob("*.json"))
+    return _gone_on(bitspike.tune, recipe, out, begun, overrides=overrides, seed=seed, workers=1)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import bitspike
+from bitspike.errors import BitspikeError
 
 DOCS = Path(__file__).parents[1] / "docs"
 TOLD = ["training.epochs=1", "model.layers=['8']"]
@@ -50,6 +51,24 @@ def test_a_record_of_another_recipe_or_seed_is_not_taken(tmp_path, study, change
 
     study.measured(asked, "digits-full", out, [*TOLD, *changes], seed, None, records)
     assert study.measured(None, "digits-full", out, [*TOLD, *changes], seed, None, records).result["seconds"] > 0
+
+
+@pytest.mark.parametrize(("changes", "seed", "said"), [(["training.batch=16"], 3, "training.batch"), ([], 4, "seed")])
+def test_a_finished_run_of_another_recipe_or_seed_is_not_taken_for_this_one(tmp_path, study, changes, seed, said):
+    out, records = tmp_path / "some-study" / "one", tmp_path / "records"
+    run = study.trained("digits-full", out, TOLD, 3)
+    assert study.trained("digits-full", out, TOLD, 3).result == run.result
+    with pytest.raises(BitspikeError, match=f"another recipe.*{said}"):
+        study.measured(study.trained, "digits-full", out, [*TOLD, *changes], seed, None, records)
+    assert not records.exists()
+
+
+def test_a_finished_population_of_another_seed_is_not_taken_for_this_one(tmp_path, study):
+    told = [*TOLD, "population.size=2", "population.every=10", "population.burn_in=0"]
+    run = study.evolved("tune-digits", tmp_path / "one", told, 3)
+    assert study.evolved("tune-digits", tmp_path / "one", told, 3).result == run.result
+    with pytest.raises(BitspikeError, match="population of another recipe"):
+        study.evolved("tune-digits", tmp_path / "one", told, 4)
 
 
 def test_what_is_kept_is_of_what_was_asked(tmp_path, study):
