@@ -10,7 +10,8 @@
 A pair has one seed: the same first values, members, updates and measurements, only that nobody copies in random search.
 Where the rate is searched it is constant between copies; random search under the recipe's own schedule of rates stands
 beside it ("scheduled"), since a person would have that for nothing. Scores are the winners' mean log-probability of the
-right class (value) on validation, more being better; `test` is what the same networks reach as they are shipped. Then
+right class (value) on validation, more being better; `test` is what the same networks reach as they are shipped, and
+what is to be believed: copies are chosen on validation again and again, random search's winner once. Then
 each population's schedule is trained from scratch with a seed that it was not chosen for, and so are the values that it
 ended with, held constant. Writes population-mnist-bayes.json, population-hybrid.json and population-own-data.json; goes
 on where it was stopped, from records in results/studies where runs are gone. Three hours of one core; wants
@@ -29,6 +30,7 @@ import spike_tables
 import study
 
 import bitspike
+from bitspike.run.checkpoint import write_json
 
 Dimension = tuple[str, float, float]
 RATES: dict[str, Dimension] = {
@@ -92,8 +94,18 @@ def pairs(recipe: str, work: Path, runs: int, overrides: list[str], scheduled: l
         "test": tests | {"difference": study.gain(tests["pbt"], tests["random"])},
         "schedule": schedule | {"difference": study.gain(schedule["replayed"], schedule["held"])},
         "schedules": [one["schedule"] for one in found],
+        "seeds": list(range(runs)),
+        "recipe": bitspike.load_recipe(recipe, [*overrides, *names_of_files(recipe)]).resolved(),
+        "data": found[0]["data"],
         "environment": found[0]["environment"],
     }
+
+
+def names_of_files(recipe: str) -> list[str]:
+    """Overrides that leave a recipe of own data the names of its files, which are the same on every machine."""
+    options = bitspike.load_recipe(recipe).resolved()["data"]["options"]
+    paths = {key: options[key] for key in ("path", "test_path") if options.get(key)}
+    return [f"data.options.{key}='{Path(path).name}'" for key, path in paths.items()]
 
 
 def pair(recipe: str, work: Path, arms: dict[str, list[str]], seed: int) -> dict[str, Any]:
@@ -109,10 +121,11 @@ def pair(recipe: str, work: Path, arms: dict[str, list[str]], seed: int) -> dict
             "replayed": tested(replayed),
             "held": tested(study.trained(str(best.path / "recipe.toml"), held, [], seed + FRESH)),
             "schedule": json.loads((best.path / "population.json").read_text()).get("schedule"),
+            "data": best.environment["data"]["digests"],
             "environment": study.environment_of(best),
         }
 
-    hashes = {arm: study.hash_of(recipe, told, seed) for arm, told in arms.items()}
+    hashes = {arm: study.hash_of(recipe, [*told, *names_of_files(recipe)], seed) for arm, told in arms.items()}
     return study.kept_in(study.RECORDS / "own-nets" / f"{work.name}-{seed}.json", {"recipe_hashes": hashes}, made)
 
 
@@ -123,7 +136,8 @@ def said(name: str, found: dict[str, Any]) -> str:
     words += f"search's {middle['random']:.4g}, difference {within(found['difference'])}"
     if "ahead_of_scheduled" in found:
         words += f"; against random search under the recipe's own schedule {within(found['ahead_of_scheduled'])}"
-    return f"{words}; schedule against its last values held, on test: {within(found['schedule']['difference'])}"
+    words += f"; on test, against random search {within(found['test']['difference'])}"
+    return f"{words}, schedule against its last values held {within(found['schedule']['difference'])}"
 
 
 def within(difference: dict[str, Any]) -> str:
@@ -161,18 +175,18 @@ def own_data(runs: int, work: Path) -> dict[str, Any]:
         recipe = own_data_table.written(name, work)
         sets[name] = pairs(str(recipe), work / name, runs, [population(OWN, 25, 125)], None)
         print(said(name, sets[name]), flush=True)
-    both = {arm: [sum(values) / len(sets) for values in zip(*(one[arm] for one in sets.values()), strict=True)]
-            for arm in ("pbt", "random")}  # fmt: skip
-    schedule = {arm: [sum(values) / len(sets)
-                      for values in zip(*(one["schedule"][arm] for one in sets.values()), strict=True)]
-                for arm in ("replayed", "held")}  # fmt: skip
-    whole: dict[str, Any] = {
-        **both,
-        "difference": study.gain(both["pbt"], both["random"]),
-        "schedule": schedule | {"difference": study.gain(schedule["replayed"], schedule["held"])},
-        "sets": sets,
-    }
+    both = means(list(sets.values()), "pbt", "random")
+    tests = means([one["test"] for one in sets.values()], "pbt", "random")
+    schedule = means([one["schedule"] for one in sets.values()], "replayed", "held")
+    whole = both | {"test": tests, "schedule": schedule, "seeds": list(range(runs)), "sets": sets}
     return finished(f"mean of {', '.join(sets)}, recipes of init", whole)
+
+
+def means(found: list[dict[str, Any]], one: str, other: str) -> dict[str, Any]:
+    """Means over sets, seed by seed, of what stands under two names, and the difference of these."""
+    both = {name: [sum(values) / len(found) for values in zip(*(each[name] for each in found), strict=True)]
+            for name in (one, other)}  # fmt: skip
+    return both | {"difference": study.gain(both[one], both[other])}
 
 
 STUDIES = {"mnist-bayes": mnist_bayes, "hybrid": hybrid, "own-data": own_data}
@@ -189,7 +203,7 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     for name in asked.studies:
         found = STUDIES[name](asked.runs, asked.work / name)
-        (asked.out / f"population-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        write_json(asked.out / f"population-{name}.json", found)
         print(found["headline"], flush=True)
 
 
