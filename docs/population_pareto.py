@@ -17,8 +17,10 @@ from typing import Any
 
 import study
 
+import bitspike
 from bitspike.population.front import hypervolume
 from bitspike.reports.totals import totals
+from bitspike.run.checkpoint import write_json
 
 LEAST = 6  # networks of a front
 RANDOM = ["population.strategy=random", "population.exploit={}", "population.burn_in=0"]
@@ -53,6 +55,7 @@ def tuned(recipe: str, out: Path, overrides: list[str], seed: int) -> dict[str, 
         tested = [(r["test"]["nll"], totals(r["energy"])["network"]) for r in results]
         return front | {"test": hypervolume(tested, front["reference"]), "tested": tested,
                         "accuracy": [result["test"]["accuracy"] for result in results],
+                        "data": run.environment["data"]["digests"],
                         "environment": study.environment_of(run)}  # fmt: skip
 
     asked = {"recipe_hash": study.hash_of(recipe, overrides, seed), "seed": seed}
@@ -75,6 +78,9 @@ def of_set(name: str, runs: int, work: Path) -> dict[str, Any]:
         "networks": {strategy: [len(front["networks"]) for front in fronts] for strategy, fronts in found.items()},
         "test": tests | {"difference": study.gain(tests["pbt"], tests["random"])},
         "reference": found["pbt"][0]["reference"],
+        "seeds": list(range(runs)),
+        "recipe": bitspike.load_recipe(recipe, more).resolved(),
+        "data": found["pbt"][0]["data"],
         "environment": found["pbt"][0]["environment"],
         "fronts": {strategy: [
             [{"validation": row["point"], "test": list(point), "accuracy": accuracy}
@@ -85,10 +91,12 @@ def of_set(name: str, runs: int, work: Path) -> dict[str, Any]:
 
 def record(found: dict[str, Any]) -> dict[str, Any]:
     """The study's file; `pbt`, `random` and `difference` are of digits."""
+    # `holds` counts pairs; whether they differ beyond chance is what the interval says.
     enough = {name: min(one["networks"]["pbt"]) >= LEAST for name, one in found.items()}
     ahead = {name: one["ahead"] >= 0.8 * len(one["pbt"]) for name, one in found.items()}
     said = "; ".join(
-        f"{name}: hypervolume ahead of random search's in {one['ahead']} of {len(one['pbt'])} pairs, "
+        f"{name}: hypervolume ahead of random search's in {one['ahead']} of {len(one['pbt'])} pairs, by "
+        f"{within(one['difference'])}, on test {within(one['test']['difference'])}, "
         f"{min(one['networks']['pbt'])} to {max(one['networks']['pbt'])} networks on a front"
         for name, one in found.items()
     )
@@ -103,6 +111,12 @@ def record(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def within(difference: dict[str, Any]) -> str:
+    """A difference with its interval, which one pair has not."""
+    mean, low, high = (difference[key] for key in ("mean", "low", "high"))
+    return f"{mean:+.3g} (one pair)" if low is None else f"{mean:+.3g} ({low:+.3g} to {high:+.3g})"
+
+
 def main() -> None:
     """See the module."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,7 +127,7 @@ def main() -> None:
     asked = options.parse_args()
     found = record({name: of_set(name, asked.runs, asked.work) for name in asked.sets})
     asked.out.mkdir(parents=True, exist_ok=True)
-    (asked.out / "population-pareto.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_json(asked.out / "population-pareto.json", found)
     print(found["headline"])
 
 
