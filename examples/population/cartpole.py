@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from domain import Member, command, conclude, evolved, options
+from domain import Member, command, conclude, evolved, machine, options
 from torch import Tensor, nn
 
 from bitspike.draws import generator
@@ -164,7 +164,8 @@ def main() -> None:
     asked = asking.parse_args()
     player = Player(asked.task, asked.seed)
     result = evolved(player, SPACE, asked)
-    conclude(asked.out, result | {"test": player.returns(100, "test")})
+    tested = {"test": player.returns(100, "test"), "environment": machine("gymnasium")}
+    conclude(asked.out, result | tested)
 
 
 if __name__ == "__main__":

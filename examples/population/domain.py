@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
+import os
+import platform
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,10 @@ from bitspike.errors import BitspikeError
 from bitspike.population.lineage import schedule
 from bitspike.population.local import evolve
 from bitspike.population.turn import Turn
+from bitspike.run.checkpoint import read_json, write_json
 from bitspike.run.signals import Interrupted
 from bitspike.tables.population import Population
+from bitspike.version import __version__
 
 
 class Member:
@@ -106,20 +110,22 @@ def options(about: str, updates: int, every: int) -> argparse.ArgumentParser:
 def evolved(member: Member, space: dict[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
     """Evolve in the folder that was asked for, or read what came of it; the best member is then loaded.
 
-    Whom a member copies: it draws another, and copies it if that is ahead (with four members the paper's worst and best
-    fifth are one each).
+    Whom a member copies: the worst fifth copies the best (truncation), which of four members is one each.
     """
     out: Path = asked.out
-    how = {name: str(value) for name, value in sorted(vars(asked).items()) if name != "out"}
-    out.mkdir(parents=True, exist_ok=True)
-    if (out / "asked.json").exists() and json.loads((out / "asked.json").read_text()) != how:
-        raise SystemExit(f"--out: '{out}' holds a population that was asked for otherwise, wanted another folder")
-    (out / "asked.json").write_text(json.dumps(how) + "\n")
     strategy = {"population": "pbt", "random": "random"}[asked.strategy]
     chosen: dict[str, Any] = {"metric": "score", "size": asked.population, "every": asked.every, "space": space}
     chosen |= {"mode": "synchronous", "strategy": strategy}
     if strategy == "pbt":
         chosen["explore"] = {"kind": "perturb", "resample": 0.1}
+    how: dict[str, Any] = {name: str(value) for name, value in sorted(vars(asked).items()) if name != "out"}
+    how |= {"chosen": chosen, "version": __version__}
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / "asked.json").exists():
+        if read_json(out / "asked.json") != how:
+            raise SystemExit(f"--out: '{out}' holds a population that was asked for otherwise, wanted another folder")
+    else:
+        write_json(out / "asked.json", how)
     started = time.monotonic()
 
     def watch(turn: Turn) -> None:
@@ -147,10 +153,17 @@ def evolved(member: Member, space: dict[str, Any], asked: argparse.Namespace) ->
     }
 
 
+def machine(*packages: str) -> dict[str, Any]:
+    """What a result was measured with and on; packages: those that a domain stands on."""
+    found: dict[str, Any] = {"version": __version__, "python": platform.python_version()}
+    found |= {"platform": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    return found | {name: version(name) for name in ("torch", "numpy", *packages)}
+
+
 def conclude(out: Path, result: dict[str, Any]) -> None:
     """Write and print what came out."""
-    (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-    shown = {name: result[name] for name in result if name not in ("asked", "schedule", "curve")}
+    write_json(out / "result.json", result)
+    shown = {name: result[name] for name in result if name not in ("asked", "schedule", "curve", "data", "environment")}
     print("\n".join(f"{name}: {value}" for name, value in shown.items()))
 
 

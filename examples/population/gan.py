@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from domain import Member, command, conclude, evolved, options
+from domain import Member, command, conclude, evolved, machine, options
 from torch import Tensor, nn
 
 import bitspike
@@ -124,8 +124,8 @@ def main() -> None:
     data = classifier.dataset()
     painter = Painter(data.train.x, classifier, asked.seed)
     result = evolved(painter, SPACE, asked)
-    real = painter.score(data.test.x[:SCORED])
-    conclude(asked.out, result | {"test": painter.score(painter.paint(5000, "test")), "real": real})
+    tested = {"test": painter.score(painter.paint(5000, "test")), "real": painter.score(data.test.x[:SCORED])}
+    conclude(asked.out, result | tested | {"data": dict(data.digests), "environment": machine()})
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ again, stretched to more updates, and prints BLEU on the test sentences over the
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from domain import Member, command, conclude, evolved, options
+from domain import Member, command, conclude, evolved, machine, options
 from torch import Tensor, nn
 
 SPACE = {
@@ -159,6 +160,12 @@ class Translator(Member):
         return float(sacrebleu.corpus_bleu(said, [english]).score)
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of sentences."""
+    names = [f"{part}.{language}.gz" for part in ("train", "val", "test_2016_flickr") for language in ("de", "en")]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
 def padded(rows: list[list[int]]) -> Tensor:
     """(B, longest)."""
     return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=PAD)
@@ -185,7 +192,8 @@ def main() -> None:
     asked = asking.parse_args()
     member = Translator(Path(os.environ.get("BITSPIKE_DATA", ".")) / "multi30k", asked.seed)
     result = evolved(member, SPACE, asked)
-    result |= {"test": member.bleu("test_2016_flickr")}
+    result |= {"test": member.bleu("test_2016_flickr"), "data": digests(member.folder)}
+    result |= {"environment": machine("sacrebleu", "sentencepiece")}
     if asked.replay:
         result |= {"replay": replayed(member, result["schedule"], asked.replay)}
     conclude(asked.out, result)
