@@ -50,5 +50,16 @@ def test_shown_commands_are_understood(page: Path) -> None:
         load_recipe(str(recipe), sets, None)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_is_fenced_ends_where_a_line_says_so(page: Path) -> None:
+    fenced = False
+    for line in page.read_text(encoding="utf-8").splitlines():
+        assert line.startswith("```") or "```" not in line
+        if line.startswith("```"):
+            assert not fenced or line == "```"
+            fenced = not fenced
+    assert not fenced
+
+
 def test_it_sees_commands() -> None:
     assert sum(len(list(commands(page))) for page in PAGES) > 50
