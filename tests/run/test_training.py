@@ -223,6 +223,40 @@ def test_folders_are_protected(run, tmp_path):
         bitspike.load(tmp_path)
 
 
+def test_a_folder_with_a_recipe_of_ones_own_is_no_run_folder(run, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "recipe.toml").write_text("# mine\n" + (run.path / "recipe.toml").read_text())
+    for more in ([], ["notes.txt"]):
+        for name in more:
+            (mine / name).write_text("x")
+        for how in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(BitspikeError, match="exists and is not a run folder; nothing was changed"):
+                bitspike.train("digits-bayes", mine, overrides=FAST, **how)
+    assert (mine / "recipe.toml").read_text().startswith("# mine")
+    assert (mine / "notes.txt").read_text() == "x"
+    begun = tmp_path / "begun"  # killed before its first checkpoint
+    (begun / "checkpoints").mkdir(parents=True)
+    (begun / "checkpoints" / "last-0123456789ab.safetensors").write_text("half")
+    for name in ("recipe.toml", "environment.json", "split.npz"):
+        (begun / name).write_bytes((run.path / name).read_bytes())
+    (begun / "notes.txt").write_text("x")
+    with pytest.raises(BitspikeError, match="is not a run folder"):
+        bitspike.train("digits-bayes", begun, overrides=FAST)
+    (begun / "notes.txt").unlink()
+    again = bitspike.train("digits-bayes", begun, overrides=FAST)
+    assert without_seconds(again.result) == without_seconds(run.result)
+
+
+def test_a_run_behind_a_link_is_replaced_where_it_lies(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "there")
+    (tmp_path / "here").symlink_to("there")
+    bitspike.train("digits-st", tmp_path / "here", overrides=FAST[1:], overwrite=True)
+    assert (tmp_path / "here").is_symlink()
+    assert bitspike.load(tmp_path / "there").recipe.name == "digits-st"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"]
+
+
 def test_a_folder_in_use_is_refused(run):
     from bitspike.run.folder import RunFolder
 

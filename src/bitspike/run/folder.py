@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,11 @@ from bitspike.run.checkpoint import read_json, write_atomic, write_json
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import parse_recipe, print_recipe
 from bitspike.version import __version__
+
+# What a run that saved no checkpoint leaves, and what is in its `checkpoints`.
+BEGUN = {"recipe.toml", "checkpoints", "environment.json", "split.npz", "metrics.jsonl", "tensorboard", "population",
+         "federation.json", "shares.npz", "clients", "join"}  # fmt: skip
+UNNAMED = re.compile(r".*-[0-9a-f]{12}\.safetensors|\..*\.part")
 
 
 class RunFolder:
@@ -79,7 +85,7 @@ class RunFolder:
                 f"run: '{self.path}' already holds a run; --resume goes on with it, --overwrite replaces it, "
                 "--out DIR writes elsewhere"
             )
-        elif self.path.exists() and not (self.path / "recipe.toml").exists() and not _only_leftovers(self.path):
+        elif self.path.exists() and not self.started and not _only_leftovers(self.path):
             raise BitspikeError(f"--out: '{self.path}' exists and is not a run folder; nothing was changed")
 
     def create(self, recipe: Recipe, resume: bool, overwrite: bool) -> None:
@@ -91,20 +97,23 @@ class RunFolder:
                 self.lock()
             if taken and not (self.started and resume):
                 self.unlock()
-                # Out of the way in one step: a kill while deleting leaves no half run under this name.
-                old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")
-                self.path.rename(old)
+                # Out of the way in one step: a kill while deleting leaves no half run under this name. A link stays.
+                whole = self.path.resolve()
+                old = whole.with_name(f".{whole.name}.{os.getpid()}.old")
+                whole.rename(old)
+                whole.mkdir()
                 shutil.rmtree(old)
             self.path.mkdir(parents=True, exist_ok=True)
             for leftover in self.path.glob("**/.*.part"):
                 leftover.unlink()
+            # First: a recipe.toml without it is a person's own, see `_only_leftovers`.
+            self.checkpoints.mkdir(exist_ok=True)
             if not (self.path / "recipe.toml").exists():
                 write_atomic(self.path / "recipe.toml", print_recipe(recipe).encode())
-            self.checkpoints.mkdir(exist_ok=True)
             if self._held is None:
                 self.lock()
         except OSError as error:
-            raise BitspikeError(f"run folder '{self.path}': cannot be written ({error.strerror})") from None
+            raise BitspikeError(f"run folder '{self.path}': cannot be written ({error.strerror or error})") from None
 
     def lock(self) -> None:
         """Hold the folder while this process lives; a folder that another process trains in is refused."""
@@ -194,8 +203,15 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
 
 
 def _only_leftovers(path: Path) -> bool:
-    """True for a folder with nothing in it but what a kill at the very start leaves."""
-    return path.is_dir() and all(entry.name.endswith((".part", ".lock")) for entry in path.iterdir())
+    """True for a folder with nothing in it but what a run leaves that was killed before it saved anything.
+
+    Somebody's own files are none of that, nor is a recipe.toml that no run has put there.
+    """
+    if not path.is_dir():
+        return False
+    saved = path / "checkpoints"
+    known = BEGUN if saved.is_dir() and all(UNNAMED.fullmatch(entry.name) for entry in saved.iterdir()) else ()
+    return all(entry.name in known or entry.name.endswith((".part", ".lock")) for entry in path.iterdir())
 
 
 def _processor() -> str:
