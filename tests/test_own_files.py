@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -77,3 +78,39 @@ def test_a_run_whose_files_are_gone_says_so_in_one_line(home: Path) -> None:
         commands(["evaluate", "runs/own", "--plugins", "elsewhere"], cwd=home)
     finally:
         shutil.move(home / "elsewhere", home / "own")
+
+
+CUT = """
+import os
+import signal
+from pathlib import Path
+
+import bitspike
+from bitspike.data import load
+
+
+@bitspike.register("data", "cut")
+def cut(seed: int):
+    if not Path("was-cut").exists():
+        Path("was-cut").touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+    return load("digits")
+"""
+SMALL = """
+name = "cut"
+data.set = "cut"
+encoder.steps = 2
+model.layers = ["8"]
+training.epochs = 1
+"""
+
+
+def test_what_a_stopped_training_prints_goes_on_with_own_files_and_all_seeds(tmp_path: Path) -> None:
+    (tmp_path / "own files").mkdir()
+    (tmp_path / "own files" / "cut.py").write_text(CUT)
+    (tmp_path / "cut.toml").write_text(SMALL)
+    (stopped,) = commands(["--plugins", "own files", "train", "cut.toml", "--seeds", "2"], cwd=tmp_path, codes=[143])
+    words = shlex.split(stopped.stderr.splitlines()[-1].partition("to go on: ")[2])
+    assert words[:3] == ["bitspike", "--plugins", "own files"]
+    commands(words[1:], cwd=tmp_path)
+    assert sorted(path.parent.name for path in tmp_path.glob("runs/*/result.json")) == ["cut-seed-0", "cut-seed-1"]

@@ -22,6 +22,7 @@ GROUP = "bitspike.plugins"
 
 _folders: dict[str, str | None] = {}  # a folder that was asked for -> None, or why it was not read
 _files: dict[str, str] = {}  # SHA-256 of a file's text -> its path
+_asked: dict[str, None] = {}  # folders that were given beside the variable, in their order
 _state = {"entries": False, "variable": ""}
 
 
@@ -30,6 +31,7 @@ def add(folder: Path | str) -> None:
     path = home(folder, "--plugins")
     if not is_folder(path, "--plugins"):
         refuse("--plugins", f"'{folder}'", "an existing folder of .py files")
+    _asked[str(path)] = None
     entries = [entry for entry in os.environ.get(VARIABLE, "").split(":") if entry]
     if str(path.resolve()) not in entries:
         os.environ[VARIABLE] = ":".join([*entries, str(path.resolve())])
@@ -45,6 +47,11 @@ def recall(folders: list[str]) -> None:
                 _read_folder(folder)
             else:
                 _folders[folder] = "missing"
+
+
+def asked() -> list[str]:
+    """The folders that were given to `add`, as they were."""
+    return list(_asked)
 
 
 def used() -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 import typer
+
+from bitspike.cli.again import again
 
 EXAMPLE = "Example: bitspike federate federated-digits --set federation.rounds=5"
 
@@ -46,14 +47,14 @@ def federate(
     try:
         run = start(checked, folder, quiet=as_json, **given)  # type: ignore[arg-type]
     except (Interrupted, Stopped) as stop:
-        words = ["bitspike", "federate", recipe, "--out", str(folder), "--seed", str(checked.seed), "--resume"]
+        words = ["federate", recipe, "--out", str(folder), "--seed", str(checked.seed), "--resume"]
         words += [word for entry in sets for word in ("--set", entry)]
         words += ["--data", str(data)] if data else []
         words += ["--engine", engine] if engine != "local" else []
         words += ["--device", device] if device != "cpu" else []
         words += ["--threads", str(threads)] if threads else []
         said = str(stop) if isinstance(stop, Interrupted) else "stopped; the rounds that were saved stand"
-        typer.echo(f"bitspike: {said}; to go on: {shlex.join(words)}", err=True)
+        typer.echo(f"bitspike: {said}; to go on: {again(words)}", err=True)
         raise typer.Exit(128 + stop.number) from None
     from bitspike.reports import report
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import typer
+
+from bitspike.cli.again import again
 
 SERVE_EXAMPLE = "Example: bitspike federate serve federated-digits --set federation.clients=3 --out runs/three"
 JOIN_EXAMPLE = "Example: bitspike federate join --bundle runs/three/join --client 0"
@@ -49,7 +50,7 @@ def serve(
             quiet=False, deployment=how,
         )  # fmt: skip
     except Interrupted as stop:
-        words = ["bitspike", "federate", "serve", recipe, "--out", str(folder), "--seed", str(checked.seed), "--resume"]
+        words = ["federate", "serve", recipe, "--out", str(folder), "--seed", str(checked.seed), "--resume"]
         words += ["--address", address, *(word for name in names for word in ("--name", name))]
         words += [word for entry in sets for word in ("--set", entry)]
         words += ["--own-data"] if own_data else []
@@ -57,7 +58,7 @@ def serve(
         words += ["--wait", f"{wait:g}"] if wait != 600 else []
         words += ["--device", device] if device != "cpu" else []
         words += ["--threads", str(threads)] if threads else []
-        typer.echo(f"bitspike: {stop}; to go on: {shlex.join(words)}", err=True)
+        typer.echo(f"bitspike: {stop}; to go on: {again(words)}", err=True)
         raise typer.Exit(128 + stop.number) from None
     from bitspike.cli.table import show_shipped, show_table
     from bitspike.reports import report

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 import typer
+
+from bitspike.cli.again import again
 
 EXAMPLE = "Example: bitspike train digits-st --epochs 5 --out runs/short"
 
@@ -76,8 +77,9 @@ def train(
                 device=device, processes=processes, precision=precision, quiet=as_json, tensorboard=tensorboard,
             )  # fmt: skip
         except (Interrupted, Stopped) as stop:
-            where = base if folds else folder
-            words = ["bitspike", "train", recipe, "--out", str(where), "--seed", str(number), "--resume"]
+            where = base if folds or seeds else folder
+            words = ["train", recipe, "--out", str(where), "--resume"]
+            words += ["--seeds", str(seeds)] if seeds else ["--seed", str(number)]
             words += [word for entry in changes for word in ("--set", entry)]
             words += ["--folds", str(folds)] if folds else []
             words += ["--data", str(data)] if data else []
@@ -87,7 +89,7 @@ def train(
             words += ["--threads", str(threads)] if threads else []
             words += ["--tensorboard"] if tensorboard else []
             said = str(stop) if isinstance(stop, Interrupted) else "stopped; what was saved last stands"
-            typer.echo(f"bitspike: {said}; to go on: {shlex.join(words)}", err=True)
+            typer.echo(f"bitspike: {said}; to go on: {again(words)}", err=True)
             raise typer.Exit(128 + stop.number) from None
         finished.append(run)
         if run.rank == 0:

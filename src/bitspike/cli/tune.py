@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
 import typer
+
+from bitspike.cli.again import again
 
 EXAMPLE = "Example: bitspike tune tune-digits --population 4; then: bitspike tune replay runs/tune-digits"
 
@@ -128,7 +129,7 @@ def _start(
     try:
         return start(checked, folder, quiet=quiet, data=data, device=device, threads=threads, **given)
     except (Interrupted, Stopped) as stop:
-        words = ["bitspike", "tune", recipe, "--out", str(folder), "--seed", str(checked.seed), "--resume"]
+        words = ["tune", recipe, "--out", str(folder), "--seed", str(checked.seed), "--resume"]
         words += [word for entry in sets for word in ("--set", entry)]
         words += ["--data", str(data)] if data else []
         words += ["--device", device] if device != "cpu" else []
@@ -137,5 +138,5 @@ def _start(
         words += ["--engine", given["engine"]] if given["engine"] != "local" else []
         words += ["--address", given["address"]] if given["address"] else []
         said = str(stop) if isinstance(stop, Interrupted) else "stopped; the turns that were published stand"
-        typer.echo(f"bitspike: {said}; to go on: {shlex.join(words)}", err=True)
+        typer.echo(f"bitspike: {said}; to go on: {again(words)}", err=True)
         raise typer.Exit(128 + stop.number) from None
