@@ -34,6 +34,8 @@ HYBRID = 'name = "lmu"\n[data]\nset = "digits"\n[encoder]\nname = "pixels"\n[mod
         (("weights.precision=bayesian",), "weights.clip=0.5", "weights.precision 'bayesian'"),
         (("weights.precision=bayesian",), "weights.temperature=0.5", "hard draws"),
         ((), "schedule.warmup=0.1", "schedule.kind 'constant'"),
+        (("data.options.validation=0.2",), "data.validation=0.3", "data.options.validation beside it"),
+        (("data.options.test=0.2",), "data.test=0.3", "data.options.test beside it"),
         (("schedule.kind=cosine",), "schedule.halvings=2", "schedule.kind 'cosine'"),
         (("schedule.kind=step",), "schedule.drop=0.5", "schedule.kind 'step'"),
         (("model.norm=bias",), "model.norm_at=hidden", "model.norm 'bias'"),

@@ -66,7 +66,9 @@ class DataPart(Options):
     """Options of the data set itself, such as `path` of a folder or `train_size`."""
 
     def unread(self, recipe: Any) -> Iterator[Unread]:
-        """How data are split that are drawn anew for each seed."""
+        """How data are split that are drawn anew for each seed; what is said twice."""
+        for key in {"validation", "test"} & self.options.keys():
+            yield (key,), f"data.options.{key} beside it"
         if trait("data", self.set, "generated", False):
             yield ("split_seed",), f"data.set '{self.set}', which the recipe's seed draws"
 
