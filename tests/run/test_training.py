@@ -19,6 +19,8 @@ from bitspike.run.batches import Batches
 from bitspike.run.results import collect
 from bitspike.run.trainer import Interrupted, Trainer
 
+from ..commands import commands
+
 OWN = str(Path(__file__).parents[2] / "examples" / "own_data.toml")
 FAST = ["training.epochs=2", "model.layers=['32']", "evaluation.draws=3", "encoder.steps=4"]
 FAST += ["evaluation.ship='ensemble'"]
@@ -290,6 +292,8 @@ def test_regression_measures_in_the_datas_units(tmp_path):
         assert run.result["test"]["rmse"] == pytest.approx(float(np.sqrt((residual**2).mean())), rel=1e-4)
         nll = 0.5 * np.log(2 * np.pi * spread**2) + residual**2 / (2 * spread**2)
     assert run.result["test"]["nll"] == pytest.approx(float(nll.mean()), rel=1e-3)
+    (raw,) = commands(["predict", run.path, "-", "--raw"], codes=[2])
+    assert raw.stderr.startswith("bitspike: --raw: got it for values, wanted it left out")
 
 
 def test_sorted_data_gives_the_same_network_as_shuffled_data(tmp_path):

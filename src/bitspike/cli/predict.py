@@ -23,6 +23,7 @@ def predict(
     as_json: bool = typer.Option(False, "--json", help="One JSON object per input, with every class."),
 ) -> None:
     """Class and probability of new inputs."""
+    from bitspike.errors import refuse
     from bitspike.paths import finished_run
 
     finished_run(run)
@@ -34,6 +35,8 @@ def predict(
     from bitspike.run.finished import load
 
     ready = load(run)
+    if raw and ready.form.task == "regression":
+        refuse("--raw", "it for values", "it left out: only probabilities have a temperature")
     x, names = ready.prepare(source if source == "-" else Path(source))
     ready.check_seen(x, names)
     outputs = ready.predict(x, samples=draws, scaled=not raw)
