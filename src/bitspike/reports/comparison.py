@@ -45,8 +45,11 @@ WAITED = "The answer of each network if it is stopped after so many time steps, 
 def compare(runs: Sequence[Path], out: Path) -> Path:
     """Write a page that draws the runs over one another to `out` and return its path.
 
-    Refuses no runs, the same run twice, and classification mixed with regression.
+    Refuses no runs, the same run twice, classification mixed with regression, and a page that is called as none is:
+    it would take the place of a recipe or of results.
     """
+    if Path(out).suffix.lower() not in (".html", ".htm"):
+        refuse("--out", f"'{out}'", "a path that ends in .html")
     found = [read_run(Path(path)) for path in runs]
     if not found:
         refuse("compare", "no runs", "one or more run folders")
