@@ -19,6 +19,8 @@ def doctor(
 ) -> None:
     """What this installation has, what it lacks, and which kernels it takes."""
     if kernel:
+        if recipe:
+            refuse("--recipe", "--kernel as well", "one of the two")
         if as_json:
             refuse("--json", "it with --kernel", "it left out: equations and source are text")
         print_kernel(kernel)

@@ -16,8 +16,13 @@ def recipes(
     as_json: bool = typer.Option(False, "--json", help="Machine-readable output."),
 ) -> None:
     """List the recipes, or print one."""
+    from bitspike.errors import refuse
     from bitspike.run.recipe_files import load_recipe, print_recipe, recipe_names, recipe_text
 
+    if explain and resolved:
+        refuse("--resolved", "--explain as well", "one of the two")
+    if (explain or resolved) and not name:
+        refuse("--explain" if explain else "--resolved", "no recipe", "the name of one before it")
     if name:
         recipe = load_recipe(name)
         if explain:
