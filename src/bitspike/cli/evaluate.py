@@ -111,6 +111,9 @@ def evaluate(
     if account is not None:
         from bitspike.reports.measurement import energy_lines
 
+        other = found.learner.bayesian and draws not in (None, found.draws)
+        if other or (time is not None and time < len(found.result["over_time"])):
+            typer.echo("  what an answer costs as it is shipped, after all time steps:")
         for line in energy_lines(account):
             typer.echo(f"  {line}")
         typer.echo("  `bitspike report` has the whole account")

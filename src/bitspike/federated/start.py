@@ -23,7 +23,7 @@ from bitspike.federated.record import content
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
 from bitspike.paths import run_name
-from bitspike.run.assemble import load_data
+from bitspike.run.assemble import check_data, load_data
 from bitspike.run.checkpoint import load_checkpoint
 from bitspike.run.conclude import check_ground, conclude, describe
 from bitspike.run.finished import Run
@@ -32,7 +32,7 @@ from bitspike.run.progress import Progress
 from bitspike.run.recipe import Recipe
 from bitspike.run.session import Place
 from bitspike.run.signals import Handled, Interrupted
-from bitspike.run.start import check_data, place_on, recipe_asked
+from bitspike.run.start import place_on, recipe_asked
 
 ENGINES = ("local", "flower-simulation", "flower")
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from bitspike.data import DataSet
 from bitspike.errors import refuse
 from bitspike.kernels.cpu.works import on_threads
-from bitspike.paths import home, is_folder, named_beside, read_text
+from bitspike.paths import named_beside, read_text
 from bitspike.population.federation import Federating, member_of
 from bitspike.population.lineage import ancestors, schedule
 from bitspike.population.member import Learning, plain
 from bitspike.population.record import read
 from bitspike.population.start import ASKED, finish
 from bitspike.population.turn import Turn
-from bitspike.run.assemble import load_data
+from bitspike.run.assemble import check_data, load_data
 from bitspike.run.finished import Run
 from bitspike.run.folder import RunFolder
 from bitspike.run.progress import Progress
@@ -60,8 +60,7 @@ def replay(
         refuse("--member", member, f"one whose learning did not break ({line[-1].broken})")
     ending = "-replay" if seed is None else f"-replay-seed-{seed}"
     folder = RunFolder(Path(out) if out is not None else named_beside(source.path, ending))
-    if data is not None and not is_folder(home(data, "--data"), "--data"):
-        refuse("--data", f"'{data}'", "an existing folder")
+    check_data(data)
     last = line[-1]
     target = plain(recipe, last.values)
     folder.check(target, False, overwrite)

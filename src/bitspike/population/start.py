@@ -20,7 +20,7 @@ from bitspike.population.record import content
 from bitspike.population.store import Folder
 from bitspike.population.turn import Evolution, Turn, best, front_of
 from bitspike.population.workers import Workers, cores, how_many
-from bitspike.run.assemble import load_data
+from bitspike.run.assemble import check_data, load_data
 from bitspike.run.checkpoint import write_atomic
 from bitspike.run.conclude import describe
 from bitspike.run.finished import Run
@@ -30,7 +30,7 @@ from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import parse_recipe, print_recipe
 from bitspike.run.session import Place
 from bitspike.run.signals import Handled, Interrupted
-from bitspike.run.start import check_data, place_on, recipe_asked
+from bitspike.run.start import place_on, recipe_asked
 
 ENGINES = ("local", "ray")
 MOST_WORKERS = 256

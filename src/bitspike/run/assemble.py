@@ -17,6 +17,7 @@ from bitspike.learners import Learner, Optimisation, Schedule
 from bitspike.learners.optimisation import OptimiserChoice
 from bitspike.models import LocalNetwork
 from bitspike.models.setting import Setting
+from bitspike.paths import home, is_folder
 from bitspike.run.augment import check_augmentation, seen, seen_shape
 from bitspike.run.recipe import OptimizerPart, Recipe
 from bitspike.weights import drawn_each_step, latent_parameters, quantise
@@ -39,10 +40,17 @@ class Form:
         return len(self.classes) if self.task == "classification" else self.values
 
 
+def check_data(data: Path | str | None) -> None:
+    """Refuse a data folder that is not there, also for a set that would not look into it."""
+    if data is not None and not is_folder(home(data, "--data"), "--data"):
+        refuse("--data", f"'{data}'", "an existing folder")
+
+
 def load_data(recipe: Recipe, folder: Path | None = None) -> Any:
     """The recipe's data set."""
     from bitspike import data
 
+    check_data(folder)
     part = recipe.data
     options = dict(part.options)
     for key in ("name", "folder", "seed"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bitspike.errors import BitspikeError, refuse
+from bitspike.paths import run_name
 from bitspike.run.checkpoint import write_json
 from bitspike.run.finished import Run
 from bitspike.run.recipe import Recipe
@@ -68,7 +69,7 @@ def cross_validate(
         recipe = load_recipe(str(recipe), overrides, seed)
     elif overrides or seed is not None:
         refuse("cross_validate", "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
-    base = Path(out) if out is not None else Path("runs") / recipe.name
+    base = Path(out) if out is not None else Path("runs") / run_name(recipe.name)
     runs = [train(in_fold(recipe, k, folds), fold_path(base, k), **options) for k in range(1, folds + 1)]
     return summarised(runs, base)
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from bitspike.data import DataSet
 from bitspike.errors import BitspikeError, check_name, refuse
-from bitspike.paths import home, is_folder
+from bitspike.paths import run_name
 from bitspike.run import several
+from bitspike.run.assemble import check_data
 from bitspike.run.finished import Run
 from bitspike.run.folder import RunFolder
 from bitspike.run.recipe import Recipe
@@ -30,12 +31,6 @@ def recipe_asked(verb: str, recipe: Recipe | str | Path, overrides: Iterable[str
     if overrides or seed is not None:
         refuse(verb, "overrides or a seed beside a Recipe object", "a recipe's name or path with them")
     return recipe
-
-
-def check_data(data: Path | str | None) -> None:
-    """Refuse a data folder that is not there."""
-    if data is not None and not is_folder(home(data, "--data"), "--data"):
-        refuse("--data", f"'{data}'", "an existing folder")
 
 
 def train(
@@ -68,7 +63,7 @@ def train(
         refuse(f"recipe '{recipe.name}'", "a table [federation]", "`bitspike federate`, which learns with clients")
     if recipe.population is not None:
         refuse(f"recipe '{recipe.name}'", "a table [population]", "`bitspike tune`, which learns with members")
-    folder = RunFolder(Path(out) if out is not None else Path("runs") / recipe.name)
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / run_name(recipe.name))
     check_data(data)
     if not 1 <= processes <= recipe.training.batch:
         refuse("--processes", processes, f"1 to training.batch = {recipe.training.batch}, one example each at least")
