@@ -45,13 +45,14 @@ def test_help_imports_nothing_heavy():
 
 
 def test_every_verb(home):
-    names, own, resolved, evaluated, compared, reported, collected, checked = (
+    names, own, resolved, evaluated, early, compared, reported, collected, checked = (
         done.stdout
         for done in commands(
             ["recipes"],
             ["recipes", "digits-st"],
             ["recipes", "digits-st", "--resolved"],
             ["evaluate", "runs/digits-bayes", "--json", "--time", 2],
+            ["evaluate", "runs/digits-st", "--time", 2],
             ["compare", "runs/digits-st", "runs/digits-bayes"],
             ["report", "runs/digits-st"],
             ["results", "runs/digits-st", "--out", "results"],
@@ -64,6 +65,7 @@ def test_every_verb(home):
     assert "[evaluation]" in resolved
     result = json.loads((home / "runs/digits-bayes/result.json").read_text())
     assert json.loads(evaluated)["accuracy"] == result["over_time"][1]["accuracy"]
+    assert early.index("after all time steps:") < early.index("  energy  ")
     assert f"{result['test']['accuracy']:.2%}" in compared
     assert "analytic, not measured" in compared
     assert "95 % interval" in compared
@@ -176,6 +178,12 @@ MISTAKES = [
     (["tran"], "No such command 'tran'"),
     (["train", "digits-st", "--resume", "--overwrite"], "--resume: got --overwrite as well"),
     (["compare", "runs/digits-st", "runs/digits-st"], "runs/digits-st"),
+    (["compare", "runs/digits-st", "--out", "own.toml"], "--out: got 'own.toml', wanted a path that ends in .html"),
+    (["compare", "runs/digits-st", "--out", "x.html", "--json"], "--out: got 'x.html' with --json"),
+    (["recipes", "--explain"], "--explain: got no recipe"),
+    (["recipes", "digits-st", "--explain", "--resolved"], "--resolved: got --explain as well"),
+    (["doctor", "--kernel", "lif", "--recipe", "digits-st"], "--recipe: got --kernel as well"),
+    (["evaluate", "runs/digits-st", "--data", "nowhere"], "--data: got 'nowhere', wanted an existing folder"),
 ]
 
 
@@ -207,6 +215,34 @@ def test_runs_on_different_data_are_told_apart(home, tmp_path):
     np.savez(tmp_path / "fold/predictions.npz", **{**arrays, "index": arrays["index"] + 1})
     folds, _ = commands(["compare", first, tmp_path / "fold"], ["compare", first], cwd=tmp_path)
     assert "these runs were tested on different examples of digits: their figures do not compare" in folds.stderr
+
+
+def test_a_table_is_whole_however_long_its_names_and_narrow_the_terminal(home, tmp_path):
+    import shutil
+    import termios
+    from pty import openpty
+
+    result = json.loads((home / "runs/digits-st/result.json").read_text())
+    wanted = [f"{result['test']['accuracy']:.2%}", f"{result['bits']['weights_stored']:,.0f}"]
+    named = "a-name-of-a-run-" * 12
+    shutil.copytree(home / "runs/digits-st", tmp_path / named)
+    piped, _ = commands(["compare", tmp_path / named], ["compare", tmp_path / named, "--json"], cwd=tmp_path)
+    assert {named, *wanted} <= set(piped.stdout.split())
+    outer, inner = openpty()
+    termios.tcsetwinsize(inner, (24, 50))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    words = [COMMAND, "compare", "runs/digits-st", "--out", str(tmp_path / "page.html")]
+    with subprocess.Popen(words, cwd=home, stdout=inner, stderr=inner, stdin=inner, env=environment) as run:
+        os.close(inner)
+        shown = b""
+        try:
+            while part := os.read(outer, 4096):
+                shown += part
+        except OSError:  # Linux: the other end is closed
+            pass
+    os.close(outer)
+    assert run.returncode == 0
+    assert {"digits-st", *wanted} <= set(shown.decode().split())
 
 
 def test_a_damaged_run_is_one_line(home, tmp_path):

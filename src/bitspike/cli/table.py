@@ -10,6 +10,7 @@ import typer
 
 from bitspike.share import wilson
 
+WIDEST = 10_000
 # Where a column's number stands in result.json, and how it is written beside the number of test examples.
 COLUMNS: dict[str, tuple[str, Callable[[Any, int], str]]] = {
     "accuracy": ("test accuracy", lambda share, _: f"{share:.2%}"),
@@ -72,9 +73,8 @@ def show_table(paths: Sequence[Path]) -> bool:
         table.add_column(titles[i], justify="left" if i == 0 else "right", no_wrap=True)
     for cells in rows:
         table.add_row(*(cells[i] for i in kept))
-    console = Console(highlight=False)
-    # A pipe has no width: let no cell be cut.
-    console.width = max(console.width, 140) if not console.is_terminal else console.width
+    # As wide as it comes to: no cell is cut, neither in a pipe nor on a narrow terminal, which wraps its lines.
+    console = Console(highlight=False, width=WIDEST)
     console.print(table)
     console.print("test set; interval: Wilson, of this many examples", end="; ", style="dim")
     console.print("energy: 45 nm estimate of arithmetic and neurons, analytic, not measured", style="dim")
