@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import bitspike
+from bitspike import metrics
 from bitspike.data.base import DataSet, Split
 from bitspike.errors import BitspikeError
 from bitspike.run.baselines import baselines
@@ -95,6 +96,21 @@ def dataset(x, y, kind="classification", classes=("a", "b")):
     parts = [Split(x[part], y[part], rows[part]) for part in (rows % 2 == 0, rows % 4 == 1, rows % 4 == 3)]
     return DataSet("toy", kind, *parts, classes=classes, shape=tuple(x.shape[1:]), steps=None, digests={},
                    input="vector", normalisation={"kind": "none"})  # fmt: skip
+
+
+def test_a_probability_that_single_precision_rounds_to_nothing_leaves_a_temperature_its_work(tmp_path):
+    """Read-outs added up over many steps lie further apart than e^-104, the least that float32 holds."""
+    sums = ["learner.decoder=sum-logit", "encoder.steps=300", "optimizer.lr=0.02", "training.epochs=2"]
+    run = bitspike.train("digits-full", tmp_path / "run", overrides=[*sums, "model.layers=['16']"])
+    with np.load(run.path / "predictions.npz") as kept:
+        stored, y = torch.from_numpy(kept["probabilities"][-1]), torch.from_numpy(kept["targets"])
+    assert int((stored < 1e-37).sum()) > 100
+    test = run.result["test"]
+    assert test["scaled"]["temperature"] > 2
+    assert test["scaled"]["nll"] < test["nll"] / 2
+    again = metrics.classification(metrics.apply_temperature(stored, test["scaled"]["temperature"]), y)
+    assert again["nll"] == pytest.approx(test["scaled"]["nll"], rel=1e-5)
+    assert torch.equal(run.predict(run.dataset().test.x), metrics.apply_temperature(stored, run.temperature))
 
 
 def test_baselines_of_classes_and_the_line_of_a_network_at_chance():

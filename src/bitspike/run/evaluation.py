@@ -34,7 +34,7 @@ def predictions(learner: Learner, batches: Batches, samples: int, most: int | No
     """
     parts, targets = [], []
     for events, y in batches.evaluation(most):
-        parts.append(learner.predict(events, samples).cpu().double())
+        parts.append(_in_double(learner.predict(events, samples).cpu(), learner.task))
         targets.append(y.cpu())
     outputs, wanted = torch.cat(parts, 1), torch.cat(targets)
     if learner.task == "regression":
@@ -43,6 +43,17 @@ def predictions(learner: Learner, batches: Batches, samples: int, most: int | No
         some = wanted >= 0
         return outputs.transpose(0, 1)[some].unsqueeze(0), wanted[some]
     return outputs, wanted
+
+
+def _in_double(outputs: Tensor, task: str) -> Tensor:
+    """Outputs in float64; of probabilities that their own precision rounded to 0, its smallest normal number.
+
+    Double precision would take such a 0 for what it calls one itself: `metrics.apply_temperature` of what is stored
+    and `Run.predict` would not give what was measured, and no temperature would mend e^-104 taken for e^-708.
+    """
+    if task == "classification":
+        outputs = outputs.clamp_min(torch.finfo(outputs.dtype).tiny)
+    return outputs.double()
 
 
 def validate(recipe: Recipe, learner: Learner, batches: Batches) -> dict[str, float]:
