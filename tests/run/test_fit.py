@@ -309,6 +309,7 @@ def from_function(function: Callable[[Net, Tensor], Any]) -> nn.Module:
         (Net, {"learner": "online"}, r"learner.rule: got 'online' with model.kind 'module', wanted 'backprop'"),
         (Net, {"learner": {"lsos": "final"}}, r"fit: unknown key 'learner.lsos'; did you mean 'loss'"),
         (Net, {"training": {"epochs": 3}}, r"training.epochs: got 3 and 12, wanted it once"),
+        (Net, {"encoder": {"name": "sequence", "steps": 6}, "steps": 5}, r"encoder.steps: got 6 and 5, wanted it once"),
         (Net, {"updates": 20}, r"fit: training: epochs = 12 beside updates = 20"),
         (Net, {"schedule": 3}, r"schedule: got 3, wanted a dict of the recipe's table 'schedule' or a word"),
         (Net, {"encoder": "direct"}, r"encoder|model"),

@@ -124,6 +124,8 @@ def _encoder(part: dict[str, Any] | None, dataset: DataSet, steps: int | None) -
     if part is None and dataset.steps is None:
         refuse("encoder", f"none, for the data '{dataset.name}' without time steps", "'direct', 'rate' or another")
     part = {"name": "sequence"} if part is None else part
+    if steps is not None and "steps" in part:
+        refuse("encoder.steps", f"{part['steps']} and {steps}", "it once")
     given_steps = dataset.steps if steps is None else steps
     return part if given_steps is None or "steps" in part else {**part, "steps": given_steps}
 
