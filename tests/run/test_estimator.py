@@ -135,10 +135,26 @@ def test_any_key_of_a_recipe_can_be_said_and_mistakes_are_value_errors() -> None
         ({"precision": "ternary"}, r"precision: got 'ternary', wanted one of bayesian, straight-through, full"),
         ({"hidden_layer_sizes": (0,)}, r"layer"),
         ({"batch_size": 1}, r"training.batch"),
+        ({"updates": 3, "overrides": {"training.updates": 4}}, r"overrides: got 'training.updates' = 4, which is 3 al"),
+        ({"overrides": {"latent_optimizer": None}}, r"overrides: got 'latent_optimizer' = None, wanted a value"),
+        ({"learning_rate": object()}, r"parameters: got <object .*, wanted what a recipe can hold"),
         ({"validation_fraction": 200}, r"validation share"),
     ):
         with pytest.raises(ValueError, match=message):
             SpikingClassifier(**more).fit(X, Y)
+
+
+def test_the_best_is_kept_of_many_measurements() -> None:
+    asked = {"training.keep": "best", "training.patience": 2, "latent_optimizer.lr_sum": 5e4, "optimizer.lr": 0.5}
+    stopped = SpikingClassifier(updates=200, random_state=0, overrides=asked).fit(X, Y)
+    assert stopped.recipe_.training.validate_every is None
+    assert stopped.n_iter_ < 200  # it got no better
+
+
+def test_parameters_may_be_numpys_numbers() -> None:
+    given = {"updates": np.int64(4), "learning_rate": np.float32(0.5), "overrides": {"training.batch": np.int32(10)}}
+    recipe = SpikingClassifier(random_state=np.int64(3), **given).fit(X, Y).recipe_
+    assert (recipe.training.updates, recipe.optimizer.lr, recipe.training.batch, recipe.seed) == (4, 0.5, 10, 3)
 
 
 def test_values_far_from_zero_keep_their_digits() -> None:

@@ -103,16 +103,24 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"precision: got {self.precision!r}, wanted one of {', '.join(get_args(Precision))}")
         precision: Any = self.precision
         made = [c for c in choices(facts, precision) if not c.key.startswith("data.") or c.key == "data.class_weights"]
-        made = [Choice("data.set", "given"), Choice("training.validate_every", 10**9), *made]
+        overrides = dict(self.overrides or {})
+        # Nobody looks at measurements on the way, unless the best of them is kept.
+        rarely = [Choice("training.validate_every", 10**9)] if overrides.get("training.keep") != "best" else []
+        made = [Choice("data.set", "given"), *rarely, *made]
         layers = None if self.hidden_layer_sizes is None else [str(n) for n in self.hidden_layer_sizes]
         asked = {
             "model.layers": layers, "training.updates": self.updates, "training.batch": self.batch_size,
-            "optimizer.lr": self.learning_rate, "seed": seed, **(self.overrides or {}),
+            "optimizer.lr": self.learning_rate,
         }  # fmt: skip
-        if of_data := [key for key in self.overrides or {} if key.startswith("data.") and key != "data.class_weights"]:
+        for key, value in overrides.items():
+            if value is None or asked.get(key) is not None:
+                came = f"{key!r} = {value}" + ("" if value is None else f", which is {asked[key]} already")
+                raise ValueError(f"overrides: got {came}, wanted a value, said once")
+        asked |= {"seed": seed, **overrides}
+        if of_data := [key for key in overrides if key.startswith("data.") and key != "data.class_weights"]:
             wanted = "another key of a recipe: the data are X and y, their split random_state and validation_fraction"
             raise ValueError(f"overrides: got {of_data[0]!r}, wanted {wanted}")
-        given = [f"{key}={json.dumps(value)}" for key, value in asked.items() if value is not None]
+        given = [f"{key}={json.dumps(value, default=_plain)}" for key, value in asked.items() if value is not None]
         return parse_recipe(recipe_toml(name, "", made, ""), name, given)
 
     def _ship(self, session: Session) -> Shipped:
@@ -241,6 +249,13 @@ class SpikingRegressor(RegressorMixin, _Spiking):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers, as grids of parameters hold them, as Python's."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise ValueError(f"parameters: got {value!r}, wanted what a recipe can hold: numbers, words, true or false, lists")
 
 
 @contextmanager
