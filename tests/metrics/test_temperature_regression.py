@@ -138,3 +138,12 @@ def test_wrong_regression_input_is_refused() -> None:
         regression(one, -one, one)
     with pytest.raises(BitspikeError, match="regression targets: got a value that is not finite"):
         regression(one, one, one * math.nan)
+
+
+def test_scores_before_a_softmax_are_no_probabilities() -> None:
+    for scores in (torch.tensor([[3.0, 7.0]]), torch.tensor([[-1.0, 2.0]]), torch.tensor([[torch.nan, 1.0]])):
+        with pytest.raises(BitspikeError, match=r"^probabilities: got"):
+            apply_temperature(scores, 2.0)
+    with pytest.raises(BitspikeError, match=r"^probabilities: got list without real values"):
+        apply_temperature([[0.5, 0.5]], 2.0)  # type: ignore[arg-type]
+    assert apply_temperature(torch.empty(3, 0, 2), 2.0).shape == (3, 0, 2)

@@ -28,22 +28,32 @@ TINY = torch.finfo(torch.float32).tiny
 
 def checked(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The two as float64 (N, C) and int64 (N,) on the CPU; refused if they are anything else."""
-    if not isinstance(probabilities, Tensor) or probabilities.is_complex() or probabilities.device.type == "meta":
-        came = f"{type(probabilities).__name__} without real values"
-        refuse("probabilities", came, "a tensor (N, C) of numbers from 0 to 1")
+    check_real(probabilities)
     if probabilities.ndim != 2 or probabilities.shape[0] == 0 or probabilities.shape[1] < 2:
         refuse("probabilities", f"shape {tuple(probabilities.shape)}", "(N, C) with N >= 1 and C >= 2")
     y = class_targets("targets", targets, *probabilities.shape).cpu()
-    p = probabilities.detach().cpu().double()
+    check_shares(probabilities)
+    # A mean of float32 softmaxes can exceed 1 by a rounding.
+    return probabilities.detach().cpu().double().clamp(0, 1), y
+
+
+def check_real(probabilities: Tensor) -> None:
+    """Refuse what holds no real numbers."""
+    if not isinstance(probabilities, Tensor) or probabilities.is_complex() or probabilities.device.type == "meta":
+        came = f"{type(probabilities).__name__} without real values"
+        refuse("probabilities", came, "a tensor (N, C) of numbers from 0 to 1")
+
+
+def check_shares(probabilities: Tensor) -> None:
+    """Refuse values (..., C) that are no numbers from 0 to 1 with a sum of 1, such as scores before a softmax."""
+    p = probabilities.detach().double()
     if not torch.isfinite(p).all():
         refuse("probabilities", "a value that is not finite", "numbers from 0 to 1")
-    off = max(-p.min().item(), p.max().item() - 1, (p.sum(1) - 1).abs().max().item())
+    off = max(-p.min().item(), p.max().item() - 1, (p.sum(-1) - 1).abs().max().item()) if p.numel() else 0.0
     # Half precision keeps two or three decimal digits.
     kept = torch.finfo(probabilities.dtype).eps if probabilities.is_floating_point() else 0.0
     if off > max(1e-3, kept):
         refuse("probabilities", f"rows that are off by {off:.3g}", "numbers from 0 to 1 that sum to 1")
-    # A mean of float32 softmaxes can exceed 1 by a rounding.
-    return p.clamp(0, 1), y
 
 
 def mean_nll(p: Tensor, y: Tensor) -> float:

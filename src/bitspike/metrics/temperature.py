@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bitspike.draws import generator
 from bitspike.errors import refuse
-from bitspike.metrics.classification import TINY, checked
+from bitspike.metrics.classification import TINY, check_real, check_shares, checked
 
 BOUNDS = (1 / 100, 100.0)
 FOLDS = 10
@@ -76,11 +76,16 @@ def choose_temperature(probabilities: Tensor, targets: Tensor) -> Temperature:
 
 
 def apply_temperature(probabilities: Tensor, temperature: float) -> Tensor:
-    """softmax(ln p / T) along the last dimension; same shape and dtype as probabilities (..., C)."""
-    if not (math.isfinite(temperature) and temperature > 0):
+    """softmax(ln p / T) along the last dimension; same shape and dtype as probabilities (..., C).
+
+    Refuses what is no probabilities, such as scores before a softmax: these are divided by T themselves.
+    """
+    if not isinstance(temperature, int | float) or not (math.isfinite(temperature) and temperature > 0):
         refuse("temperature", temperature, "a positive number")
+    check_real(probabilities)
     if not probabilities.is_floating_point():
         refuse("probabilities", str(probabilities.dtype), "floating-point numbers from 0 to 1")
+    check_shares(probabilities)
     logs = probabilities.double().clamp_min(_tiny(probabilities)).log()
     return (logs / temperature).softmax(-1).to(probabilities.dtype)
 
