@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -171,3 +172,9 @@ def test_a_set_that_is_not_downloaded_says_what_to_put_where(tmp_path: Path, mon
         load("fashion-mnist")
     with pytest.raises(BitspikeError, match=rf"put Train/DIGIT/\*.bin and .* into {tmp_path}/nmnist$"):
         load("nmnist", folder=tmp_path)
+
+
+def test_a_seed_is_a_whole_number_of_python_or_numpy():
+    assert torch.equal(load("two-moons", seed=np.int64(3)).train.x, load("two-moons", seed=3).train.x)
+    with pytest.raises(BitspikeError, match=r"^data seed: got 3\.0, wanted a whole number"):
+        load("two-moons", seed=3.0)

@@ -9,6 +9,7 @@ where it has parameters of these names, to a `DataSet` (a class: by its method `
 from __future__ import annotations
 
 import inspect
+import operator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,10 @@ def load(
     whose examples are all equal.
     """
     table, made = registry.options("data", name, FIELD), registry.find("data", name)
+    try:
+        seed = operator.index(seed)  # draws tell NumPy's 1 from 1
+    except TypeError:
+        refuse("data seed", repr(seed), "a whole number")
     loader: Any = getattr(made, "load", made)
     if fold is not None:
         number, folds = fold
