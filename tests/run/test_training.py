@@ -210,6 +210,30 @@ def test_records_every_few_epochs_go_on(tmp_path, monkeypatch):
     assert (parts.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
 
 
+def test_a_run_that_goes_on_with_other_threads_says_so(tmp_path, monkeypatch, capsys):
+    overrides = [*FAST[1:], "training.epochs=3", "training.checkpoint_seconds=0"]
+
+    def cut(epoch, **how):
+        monkeypatch.setattr(Trainer, "_any_process", lambda self, _: self.session.epoch == epoch)
+        with pytest.raises(Interrupted):
+            bitspike.train("digits-st", tmp_path / "run", overrides=overrides, **how)
+        monkeypatch.undo()
+
+    threads = torch.get_num_threads()
+    cut(0)
+    cut(1, resume=True)
+    assert "earlier" not in json.loads((tmp_path / "run/environment.json").read_text())
+    torch.set_num_threads(threads + 1)
+    try:
+        monkeypatch.setattr(notices, "always", True)
+        run = bitspike.train("digits-st", tmp_path / "run", overrides=overrides, resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    assert f"--resume: threads {threads + 1} in place of {threads}: it goes on, but may end" in capsys.readouterr().err
+    assert run.environment["threads"] == threads + 1
+    assert [stretch["threads"] for stretch in run.environment["earlier"]] == [threads]
+
+
 def test_folders_are_protected(run, tmp_path):
     with pytest.raises(BitspikeError, match="already holds a run; --resume goes on with it, --overwrite replaces it"):
         bitspike.train("digits-bayes", run.path, overrides=FAST)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bitspike.errors import BitspikeError, refuse
+from bitspike.notices import notice
 from bitspike.run.checkpoint import save_checkpoint
 from bitspike.run.evaluation import Evaluation
 from bitspike.run.folder import RunFolder, environment
@@ -18,6 +19,8 @@ from bitspike.run.stored import HISTOGRAM_BINS, PARTS, check_split
 from bitspike.weights import histograms
 
 STATISTICS_BATCHES = 40
+# What sums come out by, in their last bits; a run may go on where they are others, and then says so.
+ROUNDED_BY = ("version", "torch", "processor", "device", "threads")
 
 
 def describe(session: Session, folder: RunFolder, resumed: bool = False) -> None:
@@ -27,7 +30,11 @@ def describe(session: Session, folder: RunFolder, resumed: bool = False) -> None
     """
     if session.place.rank != 0:
         return
-    described = check_ground(session, folder) if resumed else _described(session)
+    described = _described(session)
+    if resumed:
+        before = folder.read("environment.json")
+        described = check_ground(session, folder)
+        described |= _went_on(before, described)
     folder.write("environment.json", described)
     folder.write_arrays("split.npz", {part: getattr(session.dataset, part).index.numpy() for part in PARTS})
 
@@ -38,6 +45,17 @@ def check_ground(session: Session, folder: RunFolder) -> dict[str, Any]:
     _same_ground(folder.read("environment.json"), described)
     check_split(folder.path / "split.npz", session.dataset)
     return described
+
+
+def _went_on(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """`earlier`: what each stretch of a run stood on that went on elsewhere; and a line that says so."""
+    stood = {key: before[key] for key in ROUNDED_BY if key in before}
+    changed = [key for key, value in stood.items() if value != now[key]]
+    stretches = [*before.get("earlier", []), *([stood] if changed else [])]
+    if changed:
+        said = ", ".join(f"{key} {now[key]} in place of {stood[key]}" for key in changed)
+        notice(f"--resume: {said}: it goes on, but may end with other last bits than a run that was not cut")
+    return {"earlier": stretches} if stretches else {}
 
 
 def _described(session: Session) -> dict[str, Any]:
