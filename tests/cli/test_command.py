@@ -180,6 +180,8 @@ MISTAKES = [
     (["compare", "runs/digits-st", "runs/digits-st"], "runs/digits-st"),
     (["compare", "runs/digits-st", "--out", "own.toml"], "--out: got 'own.toml', wanted a path that ends in .html"),
     (["compare", "runs/digits-st", "--out", "x.html", "--json"], "--out: got 'x.html' with --json"),
+    (["train", "digits-st", "--seeds", "2", "--out", "some"], "--out: 'some-seed-1' exists and is not a run folder"),
+    (["train", "digits-st", "--folds", "3", "--out", "some"], "--out: 'some-fold-3' exists and is not a run folder"),
     (["recipes", "--explain"], "--explain: got no recipe"),
     (["recipes", "digits-st", "--explain", "--resolved"], "--resolved: got --explain as well"),
     (["doctor", "--kernel", "lif", "--recipe", "digits-st"], "--recipe: got --kernel as well"),
@@ -188,12 +190,15 @@ MISTAKES = [
 
 
 def test_mistakes_are_one_line_and_exit_code_2(home):
+    for mine in ("some-seed-1", "some-fold-3"):
+        (home / mine / "mine").mkdir(parents=True)
     found = commands(*(arguments for arguments, _ in MISTAKES), cwd=home, codes=[2] * len(MISTAKES))
     for done, (arguments, message) in zip(found, MISTAKES, strict=True):
         assert message in done.stderr, arguments
         assert done.stdout == "", arguments
         assert done.stderr.startswith("bitspike: "), arguments
         assert done.stderr.count("\n") == 1, arguments
+    assert sorted(path.name for path in home.glob("some-*")) == ["some-fold-3", "some-seed-1"]
 
 
 def test_runs_on_different_data_are_told_apart(home, tmp_path):

@@ -62,15 +62,21 @@ def train(
         plan = [(checked.seed, base)]
     import torch
 
+    from bitspike.run import several
+    from bitspike.run.folder import RunFolder
     from bitspike.run.signals import Interrupted, Stopped
     from bitspike.run.start import train as start
 
     if threads:
         torch.set_num_threads(threads)
+    in_fold = [[f"data.folds={folds}", f"data.fold={k}"] for k in range(1, folds + 1)] or [[]] * len(plan)
+    read = [load_recipe(recipe, [*changes, *more], number) for (number, _), more in zip(plan, in_fold, strict=True)]
+    if len(plan) > 1 and several.rank() == 0:
+        # Before the first is trained: the last one's folder may hold something else.
+        for resolved, (_, folder) in zip(read, plan, strict=True):
+            RunFolder(folder).check(resolved, resume, overwrite)
     finished = []
-    for place, (number, folder) in enumerate(plan, 1):
-        in_fold = [f"data.folds={folds}", f"data.fold={place}"] if folds else []
-        resolved = load_recipe(recipe, [*changes, *in_fold], number)
+    for resolved, (number, folder) in zip(read, plan, strict=True):
         try:
             run = start(
                 resolved, folder, data=data, resume=resume, overwrite=overwrite,
