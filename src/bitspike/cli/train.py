@@ -111,8 +111,8 @@ def train(
         summary = summarised(finished, base)
     if finished[0].rank == 0:
         if as_json:
-            several = [run.result for run in finished] if seeds or folds else finished[0].result
-            content = {"mean": summary.mean, "std": summary.std, "runs": several} if summary else several
+            found = [run.result for run in finished] if seeds or folds else finished[0].result
+            content = {"mean": summary.mean, "std": summary.std, "runs": found} if summary else found
             typer.echo(json.dumps(content))
         else:
             show_table([run.path for run in finished])
