@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ def apply_temperature(probabilities: Tensor, temperature: float) -> Tensor:
 
     Refuses what is no probabilities, such as scores before a softmax: these are divided by T themselves.
     """
-    if not isinstance(temperature, int | float) or not (math.isfinite(temperature) and temperature > 0):
+    if not isinstance(temperature, Real) or not (math.isfinite(temperature) and temperature > 0):
         refuse("temperature", temperature, "a positive number")
     check_real(probabilities)
     if not probabilities.is_floating_point():

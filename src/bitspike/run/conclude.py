@@ -30,11 +30,12 @@ def describe(session: Session, folder: RunFolder, resumed: bool = False) -> None
     """
     if session.place.rank != 0:
         return
-    described = _described(session)
     if resumed:
         before = folder.read("environment.json")
         described = check_ground(session, folder)
         described |= _went_on(before, described)
+    else:
+        described = _described(session)
     folder.write("environment.json", described)
     folder.write_arrays("split.npz", {part: getattr(session.dataset, part).index.numpy() for part in PARTS})
 
