@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import bitspike
 from bitspike.cli.app import app
+from bitspike.data.given import given
 from bitspike.errors import BitspikeError
 from bitspike.neurons import LIF
 from bitspike.weights import BayesianBinary, quantise
@@ -322,6 +323,21 @@ def test_what_cannot_be_trained_is_refused_by_name(
 ) -> None:
     with pytest.raises(BitspikeError, match=f"^{message}"):
         bitspike.fit(model, waves(), tmp_path / "run", **{**FAST, **more})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["train", "federate", "tune"])
+def test_a_module_that_a_recipe_names_is_looked_at_by_every_verb(verb: str, tmp_path: Path) -> None:
+    tables = {
+        "federate": ["federation={clients = 2, rounds = 1}"],
+        "tune": ["population={size = 2, space = {'optimizer.lr' = {kind = 'uniform', low = 0.01, high = 0.02}}}"],
+    }
+    file = tmp_path / "kept.toml"
+    file.write_text('name = "kept"\ndata.set = "given"\nencoder = {name = "sequence", steps = 6}\n'
+                    f'model = {{kind = "module", factory = "{__name__}:Kept"}}\n')  # fmt: skip
+    recipe = bitspike.load_recipe(str(file), tables.get(verb, []))
+    with pytest.raises(BitspikeError, match=r"^model: got another answer to the same batch the second time"):
+        getattr(bitspike, verb)(recipe, tmp_path / "run", dataset=given(waves(), time=True)[0])
     assert not (tmp_path / "run").exists()
 
 

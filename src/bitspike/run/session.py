@@ -25,6 +25,7 @@ from torch import nn
 from bitspike.draws import Key
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.kernels.cpu.works import Work, alone, side_by_side
+from bitspike.models.own import OwnNetwork, probe
 from bitspike.run import assemble
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_model_state, save_checkpoint
@@ -102,6 +103,8 @@ class Session:
         self.learner = assemble.build_learner(recipe, self.form, self.model, self.total_updates, weights, self.epochs)
         self.learner.key = self.key
         self.learner.start()
+        if notes is None and isinstance(self.model, OwnNetwork):
+            probe(self)
         self.epoch, self.batch = 0, 0
         self.sums: dict[str, float] = {}
         self.records: list[dict[str, Any]] = []

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitspike.models.own import probe
 from bitspike.run.assemble import build_model, form_of
 from bitspike.run.checkpoint import load_checkpoint
 from bitspike.run.conclude import check_ground, conclude, describe
@@ -37,8 +36,6 @@ class Trainer:
         model = None if own is None else build_model(recipe, form_of(dataset), own)
         self.session = Session(recipe, dataset, model=model, place=Place.of(fabric), data=data)
         self.own = own is not None
-        if self.own:
-            probe(self.session)
         self.writes = fabric.global_rank == 0
         self.quiet = quiet or not self.writes
         self.seconds = 0.0
