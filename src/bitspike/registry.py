@@ -201,6 +201,12 @@ def make(table: Options, **given: Any) -> Any:
     return called(made, fields_of(table), given)
 
 
+def takes(room: str, name: str, parameter: str) -> bool:
+    """Whether `make` hands `parameter` on to what `name` is made by."""
+    made = find(room, name)
+    return hasattr(made, "from_options") or parameter in inspect.signature(made).parameters
+
+
 def fields_of(table: Options) -> dict[str, Any]:
     """Its fields; options that are of something are that."""
     some = dict(table).items()

@@ -200,6 +200,10 @@ def build_learner(
     epochs: int = 1,
 ) -> Learner:
     """The learner around a model, for `total_updates` in `epochs`."""
+    rule = recipe.learner.rule
+    if class_weights is not None and not registry.takes("learner", rule, "class_weights"):
+        came = f"true with learner.rule '{rule}', whose __init__ takes none"
+        refuse("data.class_weights", came, "false, or a rule that weighs its loss by them")
     schedule = Schedule(**dict(recipe.schedule))
 
     def choice(part: OptimizerPart) -> OptimiserChoice:
@@ -211,3 +215,11 @@ def build_learner(
     given["optimisation"] = Optimisation(model, choice(recipe.optimizer), latent, schedule, total_updates)
     learner: Learner = registry.make(recipe.learner, model_options=recipe.model, epochs=epochs, **given)
     return learner
+
+
+def check_learner(recipe: Recipe, form: Form, learner: Learner) -> None:
+    """Refuse one that keeps its parent's task or seed: it would learn something else, or draw alike for all seeds."""
+    for name, wanted in (("task", form.task), ("seed", recipe.seed)):
+        if (came := getattr(learner, name)) != wanted:
+            field = f"learner.rule '{recipe.learner.rule}': its {name}"
+            refuse(field, came, f"{wanted}, which its __init__ is given and hands on to Learner's")

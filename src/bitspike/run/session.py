@@ -101,6 +101,7 @@ class Session:
         self.epochs, self.validate_every, self.total_updates = span
         weights = self.dataset.class_weights() if recipe.data.class_weights else None
         self.learner = assemble.build_learner(recipe, self.form, self.model, self.total_updates, weights, self.epochs)
+        assemble.check_learner(recipe, self.form, self.learner)
         self.learner.key = self.key
         self.learner.start()
         if notes is None and isinstance(self.model, OwnNetwork):
