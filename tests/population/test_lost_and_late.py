@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 import bitspike
+from bitspike import load_recipe
 from bitspike.errors import BitspikeError
+from bitspike.population.member import Learning
 from bitspike.population.record import content, read
 from bitspike.population.space import Space
 from bitspike.population.turn import Evolution, Turn, take_turn
@@ -98,6 +100,7 @@ def test_a_grid_of_whole_numbers_holds_each_once():
         ("evaluation.bins", "{kind = 'integer', low = 2, high = 60}", "changes how members learn"),
         ("weights.init", "{kind = 'uniform', low = 0.1, high = 1.0}", "changes how members learn"),
         ("optimizer.lr", "{kind = 'choice', of = [0.1, -5.0, 0.2]}", "optimizer.lr"),
+        ("model.norm_gain", "{kind = 'uniform', low = 1.0, high = 3.0}", "what 'norm_dense1.weight' begins with"),
     ],
 )
 def test_what_no_member_can_search_is_refused_before_one_learns(path, dimension, said, tmp_path):
@@ -105,6 +108,23 @@ def test_what_no_member_can_search_is_refused_before_one_learns(path, dimension,
     with pytest.raises(BitspikeError, match=said):
         bitspike.tune(recipe, tmp_path / "run", dataset=load_data(recipe))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "made"),
+    [("digits-full", "model.norm_gain", "norm_dense1.weight"), ("digits-rows-hybrid", "model.window", "cell.a")],
+)
+def test_what_a_copy_brings_along_is_searched_by_members_that_copy_nobody(name, path, made):
+    space = f"space = {{'{path}' = {{kind = 'uniform', low = 6.0, high = 9.0}}}}"
+    few = ["model.layers=['8']"] if name == "digits-full" else ["model.hidden=8"]
+    for strategy in ("random", "pbt"):
+        recipe = load_recipe(name, [*few, f"population={{size = 2, strategy = '{strategy}', {space}}}"])
+        member, searched = Learning(recipe, load_data(recipe)), Space(recipe.population.space)
+        if strategy == "random":
+            member.check(searched)
+            continue
+        with pytest.raises(BitspikeError, match=rf"^population.space: got '{path}', which says what '{made}' begins"):
+            member.check(searched)
 
 
 def test_the_log_says_on_how_many_threads_members_learned(tmp_path):

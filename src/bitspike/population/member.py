@@ -7,11 +7,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from bitspike.draws import Key
 from bitspike.energy import activation_bits
 from bitspike.errors import refuse
 from bitspike.population.space import Choice, Space, Values
 from bitspike.population.turn import State
+from bitspike.run import assemble
 from bitspike.run.conclude import conclude
 from bitspike.run.evaluation import energy_of
 from bitspike.run.folder import RunFolder
@@ -36,6 +39,7 @@ def checked(session: Session, recipe: Recipe, space: Space) -> None:
     """Refuse a metric that is not measured, and dimensions that a session cannot change on its way.
 
     Each is tried at both ends (a choice at each of its values), and choices in every combination, up to `MOST_TRIED`.
+    Where members copy one another, what a copy brings along in its tensors (initial gains, ranges) is refused too.
     """
     part = recipe.population
     classes = session.dataset.kind == "classification"
@@ -54,9 +58,22 @@ def checked(session: Session, recipe: Recipe, space: Space) -> None:
                 session.with_values({path: value})
             else:
                 plain(session.recipe, {path: value})
+        if part is not None and part.strategy == "pbt" and table in ("model", "weights"):
+            _not_begun_with(session, path, ends[path])
     several = [path for path, one in space.dimensions.items() if isinstance(one, Choice)]
     for point in itertools.islice(itertools.product(*(ends[path] for path in several)), MOST_TRIED):
         session.with_values({path: values[0] for path, values in ends.items()} | dict(zip(several, point, strict=True)))
+
+
+def _not_begun_with(session: Session, path: str, values: list[Any]) -> None:
+    """Refuse a dimension whose values stand in the tensors of a new network: one that is copied keeps its own."""
+    some = [assemble.build_model(plain(session.recipe, {path: value}), session.form) for value in values[:MOST_TRIED]]
+    first = some[0].state_dict()
+    for other in some[1:]:
+        for name, tensor in other.state_dict().items():
+            if not torch.equal(tensor, first[name]):
+                came = f"'{path}', which says what '{name}' begins with"
+                refuse("population.space", came, "one that changes how members learn, or strategy 'random' or 'grid'")
 
 
 def costs(session: Session, recipe: Recipe) -> dict[str, float]:
