@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+import bitspike
 from bitspike import load_recipe, registry
 from bitspike.data import Split
 from bitspike.errors import BitspikeError
-from bitspike.federated.partition import share_out
+from bitspike.federated.partition import Partition, share_out
 
 LABELS = torch.arange(10).repeat_interleave(30)[torch.randperm(300, generator=torch.Generator().manual_seed(0))]
 SPLIT = Split(torch.zeros(300, 1), LABELS, torch.arange(300) + 7)
@@ -107,6 +108,25 @@ def test_given_shares_are_checked():
     for wrong, said in ((twice, "each of the 300"), (none, "without an example"), (halves[:1], "1 shares")):
         with pytest.raises(BitspikeError, match=said):
             share_out(part(2), SPLIT, True, 0, wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda n, k: [torch.arange(n)] * k, "1800 rows, wanted each of the 300 training rows once"),
+        (lambda n, k: list(torch.arange(n // 2).tensor_split(k)), "150 rows, wanted each of the 300"),
+        (lambda n, k: list(torch.arange(n).tensor_split(2)), "2 shares, wanted 6, one for each"),
+        (lambda n, k: [torch.arange(n), *[torch.arange(0)] * (k - 1)], "client 1 without an example"),
+    ],
+)
+def test_shares_of_a_partition_of_ones_own_are_checked_too(given, said):
+    @bitspike.register("partition", "mine")
+    class Mine(Partition):
+        def shares(self, labels, numbers, clients, seed):
+            return given(len(numbers), clients)
+
+    with pytest.raises(BitspikeError, match=said):
+        shares(kind="mine")
 
 
 def test_classes_are_needed_where_shares_go_by_class():

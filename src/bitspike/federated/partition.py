@@ -171,13 +171,13 @@ def share_out(part: Any, split: Any, classification: bool, seed: int, given: Any
     clients = part.clients
     if clients > len(split):
         refuse("federation.clients", clients, f"no more than the {len(split)} training examples")
-    if given is not None:
-        if len(given) != clients:
-            refuse("federation shares", f"{len(given)} shares", f"{clients}, one for each of federation.clients")
-        return checked_shares(given, len(split))
-    labels = split.y if classification and split.y.ndim == 1 else None
-    found: Rows = registry.make(part.partition).shares(labels, split.index, clients, seed)
-    return found
+    if given is None:
+        labels = split.y if classification and split.y.ndim == 1 else None
+        given = registry.make(part.partition).shares(labels, split.index, clients, seed)
+    if len(given) != clients:
+        refuse("federation shares", f"{len(given)} shares", f"{clients}, one for each of federation.clients")
+    # Those of a partition of one's own too: a row that two clients have, or none, would tell in nothing but numbers.
+    return checked_shares(given, len(split))
 
 
 def _column(path: str, name: str, numbers: Tensor) -> list[str]:
