@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,17 @@ def seed_of(*keys: Key) -> int:
 def generator(*keys: Key, device: torch.device | str = "cpu") -> torch.Generator:
     """A `torch.Generator` seeded by the name `keys`."""
     return torch.Generator(device=device).manual_seed(seed_of(*keys))
+
+
+@contextmanager
+def global_draws(*keys: Key, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Inside, torch's global generator (what modules of one's own draw from) is seeded by the name `keys`.
+
+    Behind it stands where it stood before.
+    """
+    with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
+        torch.manual_seed(seed_of(*keys))
+        yield
 
 
 def uniform_per_example(

@@ -96,6 +96,11 @@ class Entry:
         return self.table
 
     @property
+    def is_own(self) -> bool:
+        """Whether it comes from an own file or an installed package, not with this one."""
+        return not self.home.startswith("bitspike.")
+
+    @property
     def found(self) -> Any:
         """The class or function itself."""
         if isinstance(self.of, str):
@@ -175,7 +180,7 @@ def about(room: str, name: str) -> str:
 def own() -> dict[str, str]:
     """What own files and installed packages registered: "ROOM NAME" to the class."""
     everything = (found for room in ROOMS for found in _ready(room).values())
-    return {f"{e.room} {e.name}": e.home for e in everything if not e.home.startswith("bitspike.")}
+    return {f"{e.room} {e.name}": e.home for e in everything if e.is_own}
 
 
 def trait(room: str, name: str, attribute: str, default: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bitspike import registry
 from bitspike.coding.decoding import ensemble_outputs
-from bitspike.draws import Key
+from bitspike.draws import Key, global_draws
 from bitspike.errors import BitspikeError, refuse
 from bitspike.kernels.cpu.works import Work
 from bitspike.layers.ends import ends_at, frozen, inside, lengths_of
@@ -125,7 +125,10 @@ class Learner(ABC):
         more: dict[str, Any] = {} if mask is None else {"mask": mask}
         if not reset:
             more["reset"] = reset
-        return self.fit_batch(events, targets, examples=examples, **more)
+        # What modules and learners of one's own draw from torch's global generator is named as all draws are, so that
+        # a run that was cut comes to the same end.
+        with global_draws(*self.keys, "learn", self.updates, device=events.device):
+            return self.fit_batch(events, targets, examples=examples, **more)
 
     @abstractmethod
     def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from bitspike import registry
-from bitspike.draws import seed_of
+from bitspike.draws import global_draws
 from bitspike.errors import BitspikeError, refuse
-from bitspike.models.setting import Setting
+from bitspike.models.setting import Setting, checked_answer
 from bitspike.neurons import Stochastic
 from bitspike.weights import binary_parametrizations
 
@@ -51,21 +51,11 @@ class OwnNetwork(nn.Module):
         """(T, B, *features) to (T, B, C)."""
         if not self.training:
             return self._checked(self.module(x), x)
-        devices = [x.device] if x.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed_of(*self.draws.next_keys()))
+        with global_draws(*self.draws.next_keys(), device=x.device):
             return self._checked(self.module(x), x)
 
     def _checked(self, answer: Any, x: Tensor) -> Tensor:
-        steps, batch = x.shape[:2]
-        wanted = f"({steps}, {batch}, {self.outputs}), or ({batch}, {self.outputs}) for one answer"
-        if not isinstance(answer, Tensor):
-            refuse(f"model answer to {tuple(x.shape)}", type(answer).__name__, f"one tensor {wanted}")
-        found = answer.unsqueeze(0) if answer.ndim == 2 else answer
-        fits = found.ndim == 3 and found.shape[0] in (1, steps) and found.shape[1] == batch
-        if not fits or found.shape[2] not in self.taken:
-            refuse(f"model answer to {tuple(x.shape)}", f"shape {tuple(answer.shape)}", wanted)
-        return found
+        return checked_answer(answer, x, self.taken)
 
 
 def path_of(model: Any) -> str:
@@ -99,8 +89,7 @@ def made(model: Any, seed: int) -> nn.Module:
         return model
     if not callable(model):
         refuse("model", type(model).__name__, "an nn.Module, or a class or function that makes one without arguments")
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed_of(seed, "own module"))
+    with global_draws(seed, "own module"):
         found = model()
     if not isinstance(found, nn.Module):
         refuse("model", f"a function that makes {type(found).__name__}", "one that makes an nn.Module")
