@@ -123,6 +123,7 @@ def _measure(run: Path, name: str, split: str, data: Path | None, options: dict[
     """Make a measurement (no name: the one that runs this network as spikes), store it, draw the page, print it."""
     from bitspike import registry
     from bitspike.options import read
+    from bitspike.reports.measurement import check_plain, file_of
     from bitspike.run.finished import load
     from bitspike.run.progress import shown_images
 
@@ -138,9 +139,11 @@ def _measure(run: Path, name: str, split: str, data: Path | None, options: dict[
                 came = value if isinstance(value, str | None) else f"{1000 * value:g} ms"
                 refuse(f"--{key.replace('_', '-')}", came, registry.trait(room, name, "alone", "it left out"))
     kind = registry.make(read(registry.options(room, name, "--measure"), options, name))
+    file = file_of(name)
     with shown_images(str(run), as_json) as progress:
         reading = kind.measure(found, split, data=data, progress=progress)
-    page = _redrawn(found, registry.trait(room, name, "file", f"{name}.json"), reading)
+    check_plain(name, reading)
+    page = _redrawn(found, file, reading)
     if as_json:
         typer.echo(json.dumps(reading))
         return

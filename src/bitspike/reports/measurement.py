@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bitspike import registry
+from bitspike.errors import refuse
 from bitspike.reports.rundata import RunData
 from bitspike.reports.sections import Section
 from bitspike.reports.totals import totals
 
+OF_A_RUN = ("environment.json", "result.json")
+FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.json")
 Progress = Callable[[int, int], None] | None
 
 
@@ -46,6 +52,26 @@ class Measurement:
     def sections(cls, run: RunData, found: dict[str, Any]) -> list[Section]:
         """What the page shows of it."""
         return []
+
+
+def file_of(name: str) -> str:
+    """The file that a measurement leaves; what would overwrite the run's own, or another measurement's, is refused."""
+    files = {k: registry.trait("measurement", k, "file", f"{k}.json") for k in registry.names("measurement")}
+    file = files.pop(name)
+    if not isinstance(file, str) or not FILE.fullmatch(file) or file in (*OF_A_RUN, *files.values()):
+        refuse(f"measurement '{name}' file", repr(file), "a name of its own that ends with .json, without a folder")
+    return file
+
+
+def check_plain(name: str, found: Any) -> None:
+    """Refuse what a JSON file cannot hold, and the command not print."""
+    wanted = "a dict of plain values: finite numbers, text, lists, dicts"
+    if not isinstance(found, dict):
+        refuse(f"measurement '{name}'", f"a {type(found).__name__}", wanted)
+    try:
+        json.dumps(found, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        refuse(f"measurement '{name}'", error, wanted)
 
 
 def reading(name: str, text: str) -> str:
