@@ -27,7 +27,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "own").mkdir()
     for path, content in files().items():
         (folder / path).write_text(content)
-    commands(["--plugins", "own", "train", "own.toml"], cwd=folder)
+    (trained,) = commands(["--plugins", "own", "train", "own.toml"], cwd=folder)
+    assert "Warning" not in trained.stderr
     return folder
 
 
@@ -78,6 +79,22 @@ def test_a_run_whose_files_are_gone_says_so_in_one_line(home: Path) -> None:
         commands(["evaluate", "runs/own", "--plugins", "elsewhere"], cwd=home)
     finally:
         shutil.move(home / "elsewhere", home / "own")
+
+
+def test_a_run_says_when_its_own_files_have_changed_or_were_passed_over(home: Path) -> None:
+    shutil.copytree(home / "own", home / "changed")
+    (home / "empty").mkdir()
+    step, silence = home / "changed/leaky.py", home / "changed/silence.py"
+    step.write_text(step.read_text().replace("p.leak * state.v + x", "p.leak * state.v - x"))
+    silence.write_text(silence.read_text() + "# of which the recipe knows nothing\n")
+    # A process each: what was read once stays read.
+    (as_made,) = commands(["evaluate", "runs/own"], cwd=home)
+    (changed,) = commands(["--plugins", "changed", "evaluate", "runs/own"], cwd=home)
+    (passed,) = commands(["--plugins", "empty", "evaluate", "runs/own"], cwd=home, codes=[2])
+    said = "not as it was when the run was made: the own file of neuron leaky; answers may be others"
+    assert said in changed.stderr
+    assert "the own file" not in as_made.stderr
+    assert passed.stderr.endswith("/own' were not read, as others are named (--plugins DIR)\n")
 
 
 CUT = """

@@ -22,6 +22,7 @@ GROUP = "bitspike.plugins"
 
 _folders: dict[str, str | None] = {}  # a folder that was asked for -> None, or why it was not read
 _files: dict[str, str] = {}  # SHA-256 of a file's text -> its path
+_modules: dict[str, str] = {}  # what a file was imported as -> the first digits of its SHA-256
 _asked: dict[str, None] = {}  # folders that were given beside the variable, in their order
 _state = {"entries": False, "variable": ""}
 
@@ -38,15 +39,16 @@ def add(folder: Path | str) -> None:
 
 
 def recall(folders: list[str]) -> None:
-    """Read the folders that a run was made with, unless others are named; one that is not there is remembered."""
-    if os.environ.get(VARIABLE):
-        return
+    """Read the folders that a run was made with, unless others are named; one that is not read is remembered."""
     for folder in folders:
-        if folder not in _folders:
-            if Path(folder).is_dir():
-                _read_folder(folder)
-            else:
-                _folders[folder] = "missing"
+        if _folders.get(folder, "") is None:
+            continue
+        if not Path(folder).is_dir():
+            _folders[folder] = "are not there"
+        elif os.environ.get(VARIABLE):
+            _folders[folder] = "were not read, as others are named"
+        else:
+            _read_folder(folder)
 
 
 def asked() -> list[str]:
@@ -60,9 +62,14 @@ def used() -> list[str]:
     return [folder for folder, state in _folders.items() if state is None]
 
 
-def missing() -> list[str]:
-    """The folders that a run was made with and that are not there."""
-    return [folder for folder, state in _folders.items() if state is not None]
+def unread() -> dict[str, str]:
+    """The folders that a run was made with and that were not read, and why."""
+    return {folder: why for folder, why in _folders.items() if why is not None}
+
+
+def digest_of(module: str) -> str | None:
+    """The first digits of the SHA-256 of the own file that was imported as `module`; None: it is no own file."""
+    return _modules.get(module)
 
 
 def ready() -> None:
@@ -111,16 +118,35 @@ def _read(path: Path) -> None:
         refuse("plug-in", f"'{path}'", "a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look modules up by name
-    _files[digest] = str(path)
+    _files[digest], _modules[name] = str(path), digest[:16]
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
-        del sys.modules[name], _files[digest]
+        del sys.modules[name], _files[digest], _modules[name]
         if isinstance(error, BitspikeError):
             raise BitspikeError(f"plug-in '{path}': {error}") from error
         if not isinstance(error, Exception):
             raise
         raise BitspikeError(f"plug-in '{path}'{_line(error, path)}: {_said(error)}") from error
+
+
+def blamed(error: BaseException) -> str:
+    """The line that says an error of an own file, or a method that its class lacks; "" for one that is not of these.
+
+    What breaks in this package, called from an own file, is not the file's: it stays a traceback.
+    """
+    own, ours = set(_files.values()), str(Path(__file__).parent)
+    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
+        made = type(frame.f_locals.get("self"))
+        if frame.f_code.co_filename in own:
+            return f"plug-in '{frame.f_code.co_filename}', line {number}: {_said(error)}"
+        if isinstance(error, NotImplementedError) and made.__module__ in _modules:
+            file = sys.modules[made.__module__].__file__
+            lacks = str(error) or f"{made.__name__} has no method '{frame.f_code.co_name}'"
+            return f"plug-in '{file}': {lacks}"
+        if frame.f_code.co_filename.startswith(ours):
+            break
+    return ""
 
 
 def _line(error: Exception, path: Path) -> str:

@@ -166,7 +166,7 @@ def wanted(room: str, name: str) -> str:
     """What would have been right in place of `name`, in words."""
     known = names(room)
     hint = did_you_mean(name, known)
-    gone = "".join(f"; the own files in '{folder}' are not there (--plugins DIR)" for folder in plugins.missing())
+    gone = "".join(f"; the own files in '{folder}' {why} (--plugins DIR)" for folder, why in plugins.unread().items())
     return f"one of {', '.join(map(repr, known)) or 'none that is registered'}{hint}{gone}"
 
 
@@ -181,6 +181,21 @@ def own() -> dict[str, str]:
     """What own files and installed packages registered: "ROOM NAME" to the class."""
     everything = (found for room in ROOMS for found in _ready(room).values())
     return {f"{e.room} {e.name}": e.home for e in everything if e.is_own}
+
+
+def own_files(asked: Any) -> dict[str, str]:
+    """Of the own things that a resolved recipe (nested tables) names: "ROOM NAME" to the digest of its file."""
+    texts = set(_texts(asked))
+    entries = [found for room in ROOMS for found in _ready(room).values() if found.name in texts]
+    digests = {f"{e.room} {e.name}": plugins.digest_of(e.home.partition(":")[0]) for e in entries}
+    return {what: digest for what, digest in digests.items() if digest is not None}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from _texts(part)
 
 
 def trait(room: str, name: str, attribute: str, default: Any) -> Any:

@@ -12,7 +12,7 @@ from bitspike.errors import BitspikeError, refuse
 from bitspike.notices import notice
 from bitspike.run.checkpoint import save_checkpoint
 from bitspike.run.evaluation import Evaluation
-from bitspike.run.folder import RunFolder, environment
+from bitspike.run.folder import RunFolder, environment, other_own_files
 from bitspike.run.session import Session
 from bitspike.run.shown import shown
 from bitspike.run.stored import HISTOGRAM_BINS, PARTS, check_split
@@ -34,6 +34,8 @@ def describe(session: Session, folder: RunFolder, resumed: bool = False) -> None
         before = folder.read("environment.json")
         described = check_ground(session, folder)
         described |= _went_on(before, described)
+        if changed := other_own_files(before, session.recipe):
+            notice(f"--resume: {changed}; it goes on with what stands there now")
     else:
         described = _described(session)
     folder.write("environment.json", described)

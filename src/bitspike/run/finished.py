@@ -26,12 +26,13 @@ from bitspike.learners import Learner
 from bitspike.models.own import made
 from bitspike.models.plan import Plan
 from bitspike.neurons.recordings import Monitor, Recording, beside
+from bitspike.notices import notice
 from bitspike.run.assemble import Form, build_encoder, build_learner, build_model, encode, form_of, load_data
 from bitspike.run.augment import seen_shape
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_checkpoint, load_model_state
 from bitspike.run.evaluation import predictions
-from bitspike.run.folder import RunFolder
+from bitspike.run.folder import RunFolder, other_own_files
 from bitspike.run.outputs import in_data_units, read_noise, summary, with_noise
 from bitspike.run.stored import PARTS, check_split, read_environment
 from bitspike.run.streaming import Stream, chosen, plan_of_run
@@ -46,6 +47,8 @@ class Run:
         self.path = self.folder.path
         self.recipe = self.folder.recipe()
         self.environment: dict[str, Any] = read_environment(self.path / "environment.json")
+        if changed := other_own_files(self.environment, self.recipe):
+            notice(f"'{self.path}': {changed}; answers may be others than those in result.json")
         self.result: dict[str, Any] = self.folder.result()
         data = self.environment["data"]
         self.form = form = Form(

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from bitspike import plugins
+from bitspike import plugins, registry
 from bitspike.errors import BitspikeError
 from bitspike.paths import finished_run, kind_of, read_text, run_folder
 from bitspike.run.checkpoint import read_json, write_atomic, write_json
@@ -184,6 +184,7 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
         **found,
         "compute": {**recipe.compute.model_dump(), "time_loops": loops, "processor_has": str(capabilities())},
         "plugins": plugins.used(),
+        "own_files": registry.own_files(recipe.resolved()),
         "seed": recipe.seed,
         "recipe_hash": recipe.recipe_hash(),
         "data": {
@@ -200,6 +201,13 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
             "notes": list(dataset.notes),
         },
     }
+
+
+def other_own_files(before: Mapping[str, Any], recipe: Recipe) -> str:
+    """What of a run's own files is not as it was when the run was made, in words; "" where all is, or nobody knows."""
+    stood, now = before.get("own_files"), registry.own_files(recipe.resolved())
+    changed = [what for what, digest in stood.items() if now.get(what) != digest] if isinstance(stood, dict) else []
+    return f"not as it was when the run was made: the own file of {', '.join(changed)}" if changed else ""
 
 
 def _only_leftovers(path: Path) -> bool:
