@@ -13,6 +13,8 @@ import bitspike
 from bitspike import plugins, registry
 from bitspike.errors import BitspikeError
 
+from .commands import here
+
 NEURON = '''
 import bitspike
 
@@ -116,6 +118,36 @@ def test_an_own_file_that_fails_is_one_line_each_time(tmp_path: Path, text: str,
         with pytest.raises(BitspikeError, match=said) as caught:
             registry.names("export")
         assert "\n" not in str(caught.value)
+
+
+BROKEN = """
+import bitspike
+
+
+@bitspike.register("data", "raises")
+def raises():
+    return 1 / 0
+
+
+@bitspike.register("data", "lacks")
+class Lacks(bitspike.Measurement):
+    def load(self):
+        return self.measure(None, "test")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("raises", ", line 7: ZeroDivisionError: division by zero"), ("lacks", ": Lacks has no method 'measure'")],
+)
+def test_an_own_file_that_breaks_while_it_works_is_one_line(
+    tmp_path: Path, name: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.py").write_text(BROKEN)
+    (tmp_path / "own.toml").write_text(f'name = "own"\ndata.set = "{name}"\nmodel.layers = ["8"]\n')
+    words = ["--plugins", tmp_path, "train", tmp_path / "own.toml", "--out", tmp_path / "run"]
+    (done,) = here(monkeypatch, capsys, words)
+    assert (done.code, done.stderr) == (2, f"bitspike: plug-in '{tmp_path / 'own.py'}'{said}\n")
 
 
 def test_the_registry_imports_nothing_heavy() -> None:

@@ -149,6 +149,8 @@ def _run() -> int:
     except Exception as error:
         # Mistakes on the command line itself; typer keeps their class in a module of its own that moves.
         if not hasattr(error, "format_message"):
+            if said := plugins.blamed(error):
+                return _say(said)
             raise
         return _say(f"{error.format_message()} (see bitspike --help)")
 
