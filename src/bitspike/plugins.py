@@ -130,7 +130,7 @@ def _read(path: Path) -> None:
         raise BitspikeError(f"plug-in '{path}'{_line(error, path)}: {_said(error)}") from error
 
 
-def blamed(error: BaseException) -> str:
+def blamed(error: Exception) -> str:
     """The line that says an error of an own file, or a method that its class lacks; "" for one that is not of these.
 
     What breaks in this package, called from an own file, is not the file's: it stays a traceback.
