@@ -95,7 +95,7 @@ def fedsnn(_: Sequence[str]) -> str:
     if found is None:
         return ""
     heads = [f"{label}, %" for label in SPIKING.values()]
-    lines = [["cell", *heads, "energy gain, papers' account", "µJ spiking", "µJ same layers"]]
+    lines = [["cell", *heads, "energy gain, papers' account", "µJ spiking", "µJ same layers, zeros skipped"]]
     for name, cell in found["cells"].items():
         right = ["broke" if "broke" in cell[n] else f"{100 * cell[n]['accuracy']:.1f}" for n in SPIKING]
         joules = ["" if "broke" in cell[n] else f"{1e6 * cell[n]['joules_compute']:.1f}" for n in ("snn", "ann")]
