@@ -14,7 +14,7 @@ from bitspike.reports.rundata import RunData
 from bitspike.reports.sections import Section
 from bitspike.reports.totals import totals
 
-OF_A_RUN = ("environment.json", "result.json", "population.json", "federation.json")
+OF_A_RUN = ("environment.json", "result.json")
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.json")
 Progress = Callable[[int, int], None] | None
 
