@@ -205,8 +205,11 @@ def environment(dataset: Any, recipe: Recipe, device: str, precision: str, proce
 
 def other_own_files(before: Mapping[str, Any], recipe: Recipe) -> str:
     """What of a run's own files is not as it was when the run was made, in words; "" where all is, or nobody knows."""
-    stood, now = before.get("own_files"), registry.own_files(recipe.resolved())
-    changed = [what for what, digest in stood.items() if now.get(what) != digest] if isinstance(stood, dict) else []
+    stood = before.get("own_files")
+    if not isinstance(stood, dict) or not stood:
+        return ""
+    now = registry.own_files(recipe.resolved())
+    changed = [what for what, digest in stood.items() if now.get(what) != digest]
     return f"not as it was when the run was made: the own file of {', '.join(changed)}" if changed else ""
 
 
