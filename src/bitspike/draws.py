@@ -32,8 +32,8 @@ PARITY = 0x1BD11BDA
 
 
 def seed_of(*keys: Key) -> int:
-    """A 63-bit seed from a name: BLAKE2b of the keys with their types."""
-    text = "\x1f".join(f"{type(key).__name__}:{key}" for key in keys)
+    """A 63-bit seed from a name: BLAKE2b of the keys with their types; NumPy's integers are integers."""
+    text = "\x1f".join(f"{'int' if isinstance(key, np.integer) else type(key).__name__}:{key}" for key in keys)
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 

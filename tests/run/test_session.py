@@ -106,6 +106,7 @@ def test_other_values_keep_weights_moments_and_position():
         ({"encoder.steps": 5}, "with_values: got another encoder, wanted it as it is"),
         ({"seed": 1}, "with_values: got another seed"),
         ({"model.layers": ["33"]}, "with_values: tensor '.*' has shape"),
+        ({"weights.init": 0.3}, "with_values: got 'weights.init', which says what"),
         ({"optimizer.name": "SGD"}, "with_values optimizer.name: got SGD, wanted Adam, whose moments there are"),
         ({"optimizer.rate": 1}, "with_values: unknown key 'optimizer.rate'"),
     ],

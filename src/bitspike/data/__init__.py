@@ -109,7 +109,7 @@ def load(
     """
     table, made = registry.options("data", name, FIELD), registry.find("data", name)
     try:
-        seed = operator.index(seed)  # draws tell NumPy's 1 from 1
+        seed = operator.index(seed)
     except TypeError:
         refuse("data seed", repr(seed), "a whole number")
     loader: Any = getattr(made, "load", made)

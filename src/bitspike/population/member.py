@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
-
-import torch
 
 from bitspike.draws import Key
 from bitspike.energy import activation_bits
@@ -19,15 +16,13 @@ from bitspike.run.conclude import conclude
 from bitspike.run.evaluation import energy_of
 from bitspike.run.folder import RunFolder
 from bitspike.run.recipe import Recipe
-from bitspike.run.recipe_files import parse_recipe, print_recipe
-from bitspike.run.session import Place, Session
+from bitspike.run.session import Place, Session, changed, going_on
 
 
 def plain(recipe: Recipe, values: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe of a member: without [population], with these hyperparameters."""
     alone = recipe.model_copy(update={"population": None})
-    given = [f"{path}={json.dumps(value)}" for path, value in (values or {}).items()]
-    return parse_recipe(print_recipe(alone), f"recipe '{recipe.name}' with population.space", given)
+    return changed(alone, values, f"recipe '{recipe.name}' with population.space")
 
 
 # What says how long members learn, by what they are measured, and with what they begin: the same for all.
@@ -55,25 +50,22 @@ def checked(session: Session, recipe: Recipe, space: Space) -> None:
         ends[path] = list(one.of) if isinstance(one, Choice) else [one.at(0.0), one.at(1.0)]
         for number, value in enumerate(ends[path]):
             if number < MOST_TRIED:
-                session.with_values({path: value})
+                going_on(session, {path: value})
             else:
                 plain(session.recipe, {path: value})
         if part is not None and part.strategy == "pbt" and table in ("model", "weights"):
             _not_begun_with(session, path, ends[path])
     several = [path for path, one in space.dimensions.items() if isinstance(one, Choice)]
     for point in itertools.islice(itertools.product(*(ends[path] for path in several)), MOST_TRIED):
-        session.with_values({path: values[0] for path, values in ends.items()} | dict(zip(several, point, strict=True)))
+        going_on(session, {path: values[0] for path, values in ends.items()} | dict(zip(several, point, strict=True)))
 
 
 def _not_begun_with(session: Session, path: str, values: list[Any]) -> None:
     """Refuse a dimension whose values stand in the tensors of a new network: one that is copied keeps its own."""
-    some = [assemble.build_model(plain(session.recipe, {path: value}), session.form) for value in values[:MOST_TRIED]]
-    first = some[0].state_dict()
-    for other in some[1:]:
-        for name, tensor in other.state_dict().items():
-            if not torch.equal(tensor, first[name]):
-                came = f"'{path}', which says what '{name}' begins with"
-                refuse("population.space", came, "one that changes how members learn, or strategy 'random' or 'grid'")
+    some = [plain(session.recipe, {path: value}) for value in values[:MOST_TRIED]]
+    if (tensor := assemble.begins_otherwise(some, session.form)) is not None:
+        came = f"'{path}', which says what '{tensor}' begins with"
+        refuse("population.space", came, "one that changes how members learn, or strategy 'random' or 'grid'")
 
 
 def costs(session: Session, recipe: Recipe) -> dict[str, float]:

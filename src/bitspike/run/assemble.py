@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -172,6 +174,16 @@ def build_model(recipe: Recipe, form: Form, own: nn.Module | None = None) -> nn.
     if drawn_each_step(model):
         _check_steps(model)
     return model
+
+
+def begins_otherwise(recipes: Sequence[Recipe], form: Form) -> str | None:
+    """The first tensor that new networks of these recipes begin with differently."""
+    first, *others = (build_model(recipe, form).state_dict() for recipe in recipes)
+    for other in others:
+        for name, tensor in other.items():
+            if name not in first or not torch.equal(tensor, first[name]):
+                return name
+    return None
 
 
 def _check_steps(model: nn.Module) -> None:

@@ -240,26 +240,44 @@ class Session:
         """A new session that goes on from here with other hyperparameters: same weights, moments and position.
 
         values: by the recipe's paths, such as {"optimizer.lr": 0.01, "learner.rho": 1e-4}. What they make of the model
-        and of the optimiser must fit the tensors there are. key: of the new session; None: as here.
+        and of the optimiser must fit the tensors there are, and must not be what these began with. key: of the new
+        session; None: as here.
         """
-        given = [f"{path}={json.dumps(value)}" for path, value in (values or {}).items()]
-        recipe = parse_recipe(print_recipe(self.recipe), "with_values", given) if given else self.recipe
-        own = None if self.own is None else copy.deepcopy(self.model)
-        new = Session(recipe, self.dataset, model=own, key=self.key if key is None else key, place=self.place)
-        for what in ("seed", "data", "encoder"):
-            if getattr(recipe, what) != getattr(self.recipe, what):
-                refuse("with_values", f"another {what}", "it as it is: a session of its own has it")
-        for table in ("optimizer", "latent_optimizer"):
-            kinds = [getattr(getattr(one, table), "name", None) for one in (recipe, self.recipe)]
-            if kinds[0] != kinds[1]:
-                refuse(f"with_values {table}.name", kinds[0], f"{kinds[1]}, whose moments there are")
-        if new.per_epoch != self.per_epoch:
-            refuse("with_values training.batch", recipe.training.batch, f"{self.per_epoch} batches an epoch, as here")
-        state = self.snapshot()
-        new._take(state, "with_values")
-        for name in CARRIED:
-            setattr(new, name, state[name])
+        new = going_on(self, values, key)
+        for path, value in (values or {}).items():
+            if self.own is None and path.partition(".")[0] in ("model", "weights"):
+                alone = changed(self.recipe, {path: value}, "with_values")
+                if (tensor := assemble.begins_otherwise([self.recipe, alone], self.form)) is not None:
+                    refuse("with_values", f"'{path}', which says what '{tensor}' begins with", "it as it is")
         return new
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any] | None, source: str) -> Recipe:
+    """A recipe with other values, by their paths."""
+    given = [f"{path}={json.dumps(value)}" for path, value in (values or {}).items()]
+    return parse_recipe(print_recipe(recipe), source, given) if given else recipe
+
+
+def going_on(session: Session, values: Mapping[str, Any] | None, key: tuple[Key, ...] | None = None) -> Session:
+    """`Session.with_values`, also where values say what tensors begin with, which stay as they are."""
+    recipe = changed(session.recipe, values, "with_values")
+    own = None if session.own is None else copy.deepcopy(session.model)
+    key = session.key if key is None else key
+    new = Session(recipe, session.dataset, model=own, key=key, place=session.place)
+    for what in ("seed", "data", "encoder"):
+        if getattr(recipe, what) != getattr(session.recipe, what):
+            refuse("with_values", f"another {what}", "it as it is: a session of its own has it")
+    for table in ("optimizer", "latent_optimizer"):
+        kinds = [getattr(getattr(one, table), "name", None) for one in (recipe, session.recipe)]
+        if kinds[0] != kinds[1]:
+            refuse(f"with_values {table}.name", kinds[0], f"{kinds[1]}, whose moments there are")
+    if new.per_epoch != session.per_epoch:
+        refuse("with_values training.batch", recipe.training.batch, f"{session.per_epoch} batches an epoch, as here")
+    state = session.snapshot()
+    new._take(state, "with_values")
+    for name in CARRIED:
+        setattr(new, name, state[name])
+    return new
 
 
 def advance_together(sessions: Sequence[Session], updates: int = 1) -> list[int]:
