@@ -17,6 +17,7 @@ from typing import Any
 import engine_tables
 import event_tables
 import federation_tables
+import population_tables
 import small_data_tables
 import spike_tables
 from derived import with_energy, with_readings
@@ -25,7 +26,7 @@ from bitspike.share import wilson
 
 ROOT = Path(__file__).parent.parent
 MAKERS = spike_tables.MAKERS | event_tables.MAKERS | engine_tables.MAKERS | federation_tables.MAKERS
-MAKERS |= small_data_tables.MAKERS
+MAKERS |= small_data_tables.MAKERS | population_tables.MAKERS
 PAGES = ("findings", "circuits", "federation", "fedsnn", "population")
 KINDS = "|".join(("results", "brief", "bits", "spikes", "energy", *MAKERS))
 BLOCK = re.compile(rf"(<!-- ({KINDS}): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)

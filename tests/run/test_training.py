@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +14,18 @@ import torch
 import bitspike
 from bitspike import notices
 from bitspike.errors import BitspikeError
-from bitspike.run.batches import Batches
 from bitspike.run.results import collect
 from bitspike.run.trainer import Interrupted, Trainer
 
 from ..commands import commands
+from .fast import FAST, without_seconds
 
 OWN = str(Path(__file__).parents[2] / "examples" / "own_data.toml")
-FAST = ["training.epochs=2", "model.layers=['32']", "evaluation.draws=3", "encoder.steps=4"]
-FAST += ["evaluation.ship='ensemble'"]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return bitspike.train("digits-bayes", tmp_path_factory.mktemp("runs") / "r", overrides=FAST)
-
-
-def without_seconds(result):
-    return {key: value for key, value in result.items() if key != "seconds"}
 
 
 def test_the_run_folder_is_complete(run):
@@ -99,201 +92,6 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(run, tmp_path):
     assert len(content["data"]["sha256"]) >= 1
     with pytest.raises(BitspikeError, match=r"results: got seeds \[0, 0\], wanted runs of different seeds"):
         collect([run.path, again.path])
-
-
-@pytest.mark.parametrize("recipe", ["digits-st", "digits-bayes", "two-moons-bayes"])
-def test_an_interrupted_run_resumes_to_the_bit(recipe, tmp_path, monkeypatch):
-    overrides = ["training.epochs=2", "training.checkpoint_seconds=0"]
-    if recipe.startswith("digits"):
-        overrides += FAST[1:]
-    else:
-        overrides += ["encoder.steps=14", "model.layers=['16', '16']"]
-    whole = bitspike.train(recipe, tmp_path / "whole", overrides=overrides)
-    calls = []
-
-    def stop_in_the_second_epoch(self, asked):
-        calls.append(1)
-        return int((self.session.epoch, self.session.batch) == (1, 3))
-
-    monkeypatch.setattr(Trainer, "_any_process", stop_in_the_second_epoch)
-    with pytest.raises(Interrupted, match="everything is saved in"):
-        bitspike.train(recipe, tmp_path / "parts", overrides=overrides)
-    stopped_after = len(calls)
-    monkeypatch.setattr(Trainer, "_any_process", lambda self, asked: calls.append(1) or 0)
-    parts = bitspike.train(recipe, tmp_path / "parts", overrides=overrides, resume=True)
-    assert without_seconds(parts.result) == without_seconds(whole.result)
-    assert (parts.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
-    # It went on where it stopped: together both parts did every batch once.
-    assert 0 < stopped_after < len(calls) == whole_batches(whole)
-
-
-def whole_batches(run):
-    from bitspike.run.assemble import load_data
-
-    split = load_data(run.recipe).train
-    return 2 * Batches(run.recipe, run.encoder, split, torch.device("cpu"), torch.float32).per_epoch()
-
-
-def test_ctrl_c_while_processes_exchange_signals_saves_and_stops_after_the_next_update(tmp_path, monkeypatch):
-    exchange, asked = Trainer._any_process, []
-
-    def interrupted(self, own):
-        agreed = exchange(self, own)
-        asked.append(own)
-        if len(asked) == 2:
-            signal.raise_signal(signal.SIGINT)
-        return agreed
-
-    monkeypatch.setattr(Trainer, "_any_process", interrupted)
-    with pytest.raises(Interrupted, match="stopped at epoch"):
-        bitspike.train("digits-st", tmp_path / "r", overrides=["training.epochs=1", "model.layers=['4']"])
-    assert asked == [0, 0, signal.SIGINT]
-    assert (tmp_path / "r" / "checkpoints" / "last.json").exists()
-
-
-def _go_on_with(path, tmp_path, change):
-    """Resume a copy of the run in `path` whose last.json was changed."""
-    shutil.rmtree(tmp_path / "copy", ignore_errors=True)
-    shutil.copytree(path, tmp_path / "copy")
-    last = tmp_path / "copy" / "checkpoints" / "last.json"
-    content = json.loads(last.read_text())
-    change(content["state"])
-    last.write_text(json.dumps(content))
-    bitspike.train("digits-bayes", tmp_path / "copy", overrides=FAST, resume=True)
-
-
-def test_a_damaged_checkpoint_is_one_line_when_it_is_loaded(run, tmp_path):
-    half = tmp_path / "half"
-    shutil.copytree(run.path, half)
-    (half / "result.json").unlink()
-
-    def histogram(state):
-        state["history"][0][1][3] = 10**300
-
-    def stranger(state):
-        state["learner"]["optimisation"]["real"]["state"]["__pairs__"][0][0] = "\ud800"
-
-    for change, message in (
-        (histogram, r"last.json' history.0.1.3: input should be less than or equal to"),
-        (lambda s: s["history"][1][1].pop(), "history, wanted 40 bins of 2 tensors at 2 measurements"),
-        (lambda s: s["history"].pop(), "history, wanted 40 bins of 2 tensors at 2 measurements"),
-        (lambda s: s["records"][0]["train"].update(loss={"__tensor__": "/model/w"}), "damaged"),
-        (lambda s: s["records"][0].update(note="a"), "records.0.note: extra inputs are not permitted"),
-        (lambda s: s["records"][0]["train"].update({"\ud800": 1.0}), "records.0.train"),
-        (lambda s: s["records"].pop(), "1 records of 2 epochs"),
-        (lambda s: s.update(batch=3), "sums that are not those of the batches since the last record"),
-        (lambda s: s.update(best_epoch=9), "a best epoch that is still to come"),
-        (lambda s: s["learner"].update(updates=2**60), "updates: got 1152921504606846976"),
-        (lambda s: s.update(key=3), r"last.json' key: got 3, wanted \[\]"),
-        (stranger, "real: moments of a parameter that is not there"),
-    ):
-        with pytest.raises(BitspikeError, match=message):
-            _go_on_with(half, tmp_path, change)
-    _go_on_with(half, tmp_path, lambda state: None)
-    shipped = tmp_path / "copy" / "checkpoints" / "shipped.json"
-    content = json.loads(shipped.read_text())
-    content["state"]["model"] = {}
-    shipped.write_text(json.dumps(content))
-    with pytest.raises(BitspikeError, match=r"^run '.*copy': damaged, or of another version \(StopIteration: \)"):
-        bitspike.load(tmp_path / "copy")
-
-
-def test_records_every_few_epochs_go_on(tmp_path, monkeypatch):
-    overrides = [*FAST[1:], "training.epochs=5", "training.validate_every=2", "training.checkpoint_seconds=0"]
-    whole = bitspike.train("digits-st", tmp_path / "whole", overrides=overrides)
-    monkeypatch.setattr(Trainer, "_any_process", lambda self, _: (self.session.epoch, self.session.batch) == (3, 2))
-    with pytest.raises(Interrupted):
-        bitspike.train("digits-st", tmp_path / "parts", overrides=overrides)
-    monkeypatch.undo()
-    parts = bitspike.train("digits-st", tmp_path / "parts", overrides=overrides, resume=True)
-    assert without_seconds(parts.result) == without_seconds(whole.result)
-    assert (parts.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
-
-
-def test_a_run_that_goes_on_with_other_threads_says_so(tmp_path, monkeypatch, capsys):
-    overrides = [*FAST[1:], "training.epochs=3", "training.checkpoint_seconds=0"]
-
-    def cut(epoch, **how):
-        monkeypatch.setattr(Trainer, "_any_process", lambda self, _: self.session.epoch == epoch)
-        with pytest.raises(Interrupted):
-            bitspike.train("digits-st", tmp_path / "run", overrides=overrides, **how)
-        monkeypatch.undo()
-
-    threads = torch.get_num_threads()
-    cut(0)
-    cut(1, resume=True)
-    assert "earlier" not in json.loads((tmp_path / "run/environment.json").read_text())
-    torch.set_num_threads(threads + 1)
-    try:
-        monkeypatch.setattr(notices, "always", True)
-        run = bitspike.train("digits-st", tmp_path / "run", overrides=overrides, resume=True)
-    finally:
-        torch.set_num_threads(threads)
-    assert f"--resume: threads {threads + 1} in place of {threads}: it goes on, but may end" in capsys.readouterr().err
-    assert run.environment["threads"] == threads + 1
-    assert [stretch["threads"] for stretch in run.environment["earlier"]] == [threads]
-
-
-def test_folders_are_protected(run, tmp_path):
-    with pytest.raises(BitspikeError, match="already holds a run; --resume goes on with it, --overwrite replaces it"):
-        bitspike.train("digits-bayes", run.path, overrides=FAST)
-    with pytest.raises(BitspikeError, match=r"holds a run of another recipe \(training.epochs: 2 there, 3 now\)"):
-        bitspike.train("digits-bayes", run.path, overrides=[*FAST, "training.epochs=3"], resume=True)
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "thesis.tex").write_text("x")
-    with pytest.raises(BitspikeError, match="exists and is not a run folder; nothing was changed"):
-        bitspike.train("digits-bayes", mine, overrides=FAST, overwrite=True)
-    assert (mine / "thesis.tex").read_text() == "x"
-    with pytest.raises(BitspikeError, match="is not a run folder"):
-        bitspike.load(tmp_path)
-
-
-def test_a_folder_with_a_recipe_of_ones_own_is_no_run_folder(run, tmp_path):
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "recipe.toml").write_text("# mine\n" + (run.path / "recipe.toml").read_text())
-    for more in ([], ["notes.txt"]):
-        for name in more:
-            (mine / name).write_text("x")
-        for how in ({}, {"resume": True}, {"overwrite": True}):
-            with pytest.raises(BitspikeError, match="exists and is not a run folder; nothing was changed"):
-                bitspike.train("digits-bayes", mine, overrides=FAST, **how)
-    assert (mine / "recipe.toml").read_text().startswith("# mine")
-    assert (mine / "notes.txt").read_text() == "x"
-    begun = tmp_path / "begun"  # killed before its first checkpoint
-    (begun / "checkpoints").mkdir(parents=True)
-    (begun / "checkpoints" / "last-0123456789ab.safetensors").write_text("half")
-    for name in ("recipe.toml", "environment.json", "split.npz"):
-        (begun / name).write_bytes((run.path / name).read_bytes())
-    (begun / "notes.txt").write_text("x")
-    with pytest.raises(BitspikeError, match="is not a run folder"):
-        bitspike.train("digits-bayes", begun, overrides=FAST)
-    (begun / "notes.txt").unlink()
-    again = bitspike.train("digits-bayes", begun, overrides=FAST)
-    assert without_seconds(again.result) == without_seconds(run.result)
-
-
-def test_a_run_behind_a_link_is_replaced_where_it_lies(run, tmp_path):
-    shutil.copytree(run.path, tmp_path / "there")
-    (tmp_path / "here").symlink_to("there")
-    bitspike.train("digits-st", tmp_path / "here", overrides=FAST[1:], overwrite=True)
-    assert (tmp_path / "here").is_symlink()
-    assert bitspike.load(tmp_path / "there").recipe.name == "digits-st"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"]
-
-
-def test_a_folder_in_use_is_refused(run):
-    from bitspike.run.folder import RunFolder
-
-    holder = RunFolder(run.path)
-    holder.lock()
-    with pytest.raises(BitspikeError, match="another process is training in it"):
-        bitspike.train("digits-bayes", run.path, overrides=FAST, resume=True)
-    with pytest.raises(BitspikeError, match="another process is training in it"):
-        bitspike.train("digits-bayes", run.path, overrides=FAST, overwrite=True)
-    holder.unlock()
-    assert bitspike.train("digits-bayes", run.path, overrides=FAST, resume=True).result == run.result
 
 
 def test_a_wrong_encoder_or_device_is_one_line(tmp_path):
@@ -410,24 +208,6 @@ def test_predict_refuses_what_it_cannot_read(run):
             loaded.predict(x)
     with pytest.raises(BitspikeError, match=r"predict samples: got -1, wanted 0 \(MAP\) or more draws"):
         loaded.predict(good, samples=-1)
-
-
-def test_a_refused_start_leaves_no_folder(tmp_path):
-    for override, message in (
-        ("data.shift=5", r"data.shift: got 5 on examples of \(1, 8, 8\)"),
-        ("model.layers=['32c3s0']", r"model layers\[0\]: got '32c3s0'"),
-        ("optimizer.name='LBFGS'", "optimizer name: got 'LBFGS'"),
-        ("data.options.colour=3", "digits option colour: got 3"),
-    ):
-        with pytest.raises(BitspikeError, match=message):
-            bitspike.train("digits-st", tmp_path / "r", overrides=[*FAST, override])
-        assert not (tmp_path / "r").exists()
-    with pytest.raises(BitspikeError, match=r"learner.burn_in: got 100, wanted fewer than the 100 time steps"):
-        bitspike.train("two-moons-st", tmp_path / "r", overrides=["learner.burn_in=100"])
-    with pytest.raises(BitspikeError, match="--precision: got 'bf16-true', wanted one of 32-true"):
-        bitspike.train("digits-st", tmp_path / "r", precision="bf16-true")
-    with pytest.raises(BitspikeError, match="--resume: got --overwrite as well, wanted one of the two"):
-        bitspike.train("digits-st", tmp_path / "r", resume=True, overwrite=True)
 
 
 def test_the_online_rule_learns_images_through_convolutions(tmp_path):
