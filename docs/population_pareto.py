@@ -5,8 +5,7 @@
 Pairs of one seed: population and random search have the same first values, members, updates and reference, and both
 hand back their front. Hypervolume is measured on validation, where the front was found, and again on test, of the same
 networks as they are shipped. How often members may copy was chosen on seeds 10 to 12, which are not among these.
-Writes population-pareto.json; goes on where it was stopped, from records in
-results/studies where runs are gone.
+Writes population-pareto.json; goes on where it was stopped, from records in results/studies where runs are gone.
 """
 
 from __future__ import annotations

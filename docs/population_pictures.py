@@ -27,7 +27,7 @@ def draw(name: str, panels: Sequence[Panel]) -> None:
     """Write a picture of one row of panels with one legend below; none without panels."""
     if not panels:
         return
-    with plt.rc_context({**RC, "svg.hashsalt": name, "figure.facecolor": "white"}):
+    with plt.rc_context({**RC, "text.parse_math": True, "svg.hashsalt": name, "figure.facecolor": "white"}):
         figure, axes = plt.subplots(1, len(panels), figsize=(4.0 * len(panels), 3.5), squeeze=False)
         for panel, axis in zip(panels, axes[0], strict=True):
             panel(axis)

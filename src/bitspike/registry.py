@@ -33,31 +33,33 @@ class Room(NamedTuple):
     """key: of a recipe's table, says which thing of the room the table is of ("": no table does); usual: its default.
 
     table, by: "module:name" of the options, and of the class made of name and options, that all of the room share.
+    like: "module:Class" whose methods each of the room has.
     """
 
     key: str = ""
     usual: str = ""
     table: str = ""
     by: str = ""
+    like: str = ""
 
 
 ROOMS = {
-    "neuron": Room("kind", "lif"),
+    "neuron": Room("kind", "lif", like="torch.nn:Module"),
     "surrogate": Room("name", "triangle", "bitspike.tables.surrogate:Usual", "bitspike.neurons.surrogate:Surrogate"),
-    "precision": Room("precision", "full"),
-    "encoder": Room("name", "direct"),
+    "precision": Room("precision", "full", like="bitspike.weights:Precision"),
+    "encoder": Room("name", "direct", like="bitspike.coding:Encoder"),
     "norm": Room(usual="batch"),
     "model": Room("kind", "feedforward"),
-    "learner": Room("rule", "backprop"),
+    "learner": Room("rule", "backprop", like="bitspike.learners:Learner"),
     "data": Room(),
-    "events": Room(),
-    "measurement": Room(),
+    "events": Room(like="bitspike.data.formats:Format"),
+    "measurement": Room(like="bitspike:Measurement"),
     "export": Room(),
-    "partition": Room("kind", "iid"),
-    "aggregator": Room("kind", "weighted-mean"),
-    "codec": Room("kind", "full"),
-    "dimension": Room("kind", "uniform"),
-    "exploit": Room("kind", "truncation"),
+    "partition": Room("kind", "iid", like="bitspike.federated.partition:Partition"),
+    "aggregator": Room("kind", "weighted-mean", like="bitspike.federated.aggregators:Aggregator"),
+    "codec": Room("kind", "full", like="bitspike.federated.codecs.base:Codec"),
+    "dimension": Room("kind", "uniform", like="bitspike.population.space:Dimension"),
+    "exploit": Room("kind", "truncation", like="bitspike.population.exploit:Exploit"),
     "explore": Room("kind", "perturb"),
 }
 # What is not read from options but given by the caller, where options are derived from parameters.
@@ -107,6 +109,17 @@ class Entry:
             self.of = imported(self.of)
         return self.of
 
+    def check(self, made: Any) -> Any:
+        """`made`, a class or what came of it; refused where an own one lacks a method that its room asks for."""
+        if self.is_own and (like := ROOMS[self.room].like):
+            asked, kind = imported(like), made if isinstance(made, type) else type(made)
+            public = (name for name in (*vars(asked), *dir(asked)) if not name.startswith("_"))
+            lacks = [name for name in public if callable(getattr(asked, name)) and not hasattr(made, name)]
+            if lacks and not issubclass(kind, asked):
+                came = f"{kind.__name__} without '{lacks[0]}'"
+                refuse(f"{self.room} '{self.name}'", came, f"a {like.replace(':', '.')}")
+        return made
+
 
 _entries: dict[str, dict[str, Entry]] = {room: {} for room in ROOMS}
 _declared: set[str] = set()
@@ -146,7 +159,8 @@ def classes(room: str) -> dict[str, Any]:
 
 def find(room: str, name: str, field: str = "") -> Any:
     """The class called `name`; refuses a name that the room has not, with the nearest one. field: as in a recipe."""
-    return entry(room, name, field).found
+    known = entry(room, name, field)
+    return known.check(known.found) if isinstance(known.found, type) else known.found
 
 
 def options(room: str, name: str, field: str = "") -> type[Options]:
@@ -215,10 +229,10 @@ def make(table: Options, **given: Any) -> Any:
     room, key, name, _ = table.named
     if by := ROOMS[room].by:
         return imported(by)(**{key: name}, **dict(table))
-    made = find(room, name)
+    made, known = find(room, name), entry(room, name)
     if (from_options := getattr(made, "from_options", None)) is not None:
-        return from_options(table, **given)
-    return called(made, fields_of(table), given)
+        return known.check(from_options(table, **given))
+    return known.check(called(made, fields_of(table), given))
 
 
 def takes(room: str, name: str, parameter: str) -> bool:

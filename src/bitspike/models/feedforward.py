@@ -158,6 +158,10 @@ def feedforward(
         if not bias and (norm_at == "all" or name.startswith(NORMED[norm_at])):
             given = {"channels": channels, "start": fan_in**-0.5, "steps": steps}
             normed = registry.called(make_norm, {}, given)
+            if not isinstance(getattr(normed, "weight", None), Tensor):
+                refuse(
+                    f"model norm '{norm}'", f"a {type(normed).__name__}", "a torch.nn.Module with a `weight` of gains"
+                )
             if name != "readout":
                 normed.weight.data.mul_(norm_gain)
             parts[f"norm_{name}"] = normed

@@ -14,6 +14,7 @@ Boxcar, triangle and slayer have unit area at height 1, arctan too; fast-sigmoid
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,9 @@ class Surrogate:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        registry.entry("surrogate", self.name)
+        derivative = registry.find("surrogate", self.name)
+        if isinstance(derivative, type) or len(inspect.signature(derivative).parameters) != 2:
+            refuse(f"surrogate '{self.name}'", derivative.__name__, "a function of u and width")
         if not 0 < self.width < math.inf:
             refuse("surrogate width", self.width, "a positive number")
         if not math.isfinite(self.height):

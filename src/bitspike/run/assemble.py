@@ -131,7 +131,7 @@ def build_encoder(recipe: Recipe, form: Form) -> Encoder:
     """The encoder, checked against what the data set gives."""
     name = recipe.encoder.name
     given = "events" if form.input == "events" else "sequence" if form.steps else "values"
-    takes = {known: getattr(registry.find("encoder", known), "takes", "values") for known in registry.names("encoder")}
+    takes = {known: getattr(made, "takes", "values") for known, made in registry.classes("encoder").items()}
     if takes[name] != given:
         fitting = [repr(known) for known, what in takes.items() if what == given]
         refuse("encoder.name", f"'{name}' for data with {given}", f"one of {', '.join(fitting)}")
