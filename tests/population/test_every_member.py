@@ -32,9 +32,16 @@ SOME = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SOME)
-def test_a_member_of_any_kind_evolves_and_is_replayed(name, tmp_path):
-    more, every, path, dimension = SOME[name]
+# What says how much circuits carry from step to step.
+CARRIED = {
+    "digits-glm": (*SOME["digits-glm"][:2], "learner.kappa", "{kind = 'uniform', low = 0.1, high = 0.9}"),
+    "digits-vowel": (*SOME["digits-vowel"][:2], "learner.baseline", "{kind = 'choice', of = ['none', 'before']}"),
+}
+
+
+@pytest.mark.parametrize(("name", "of"), [*((name, SOME) for name in SOME), *((name, CARRIED) for name in CARRIED)])
+def test_a_member_of_any_kind_evolves_and_is_replayed(name, of, tmp_path):
+    more, every, path, dimension = of[name]
     population = f"population={{size = 3, every = {every}, exploit = {{fraction = 0.4}}, mode = 'synchronous', "
     population += f"space = {{'{path}' = {dimension}}}}}"
     recipe = load_recipe(name, [*more, *TINY, population])

@@ -175,6 +175,38 @@ def test_what_a_stream_carries_is_saved_and_taken_up() -> None:
             again.load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        (Vowel, {"kappa": 0.2}, {"kappa": 0.7}),
+        (Vowel, {"kappa": 0.7}, {"kappa": 0.2}),
+        (GLM, {"kappa": 0.7}, {"kappa": 0.0}),
+        (Vowel, {"baseline": "none"}, {"baseline": "before"}),
+        (GLM, {"baseline": "none"}, {"baseline": "with", "kappa": 0.5}),
+        (Vowel, {"baseline": "with"}, {"baseline": "none"}),
+    ],
+)
+def test_what_a_stream_carries_is_taken_up_by_another_rule(
+    kind: type[CircuitLearner], before: dict[str, object], after: dict[str, object]
+) -> None:
+    made, then = learner(kind, **before), learner(kind, **after)
+    x, classes = stream(2)
+    other = network()
+    other.load_state_dict(made.model.state_dict())
+    words, state = [key_words(*made.keys, "circuits", b) for b in range(2)], plain.begin(other, 2)
+    plain.learn(other, state, x, made.clamped(classes, len(x)), words, made.rule())
+    if made.baseline == "none":  # the oracle keeps averages for all rules
+        for part in (*state.parts["n"], *state.parts["m"]):
+            part.zero_()
+    plain.learn(other, state, x, made.clamped(classes, len(x)), words, then.rule())
+    made.fit_batch(x, classes)
+    then.model.load_state_dict(made.model.state_dict())
+    then.load_state_dict(made.state_dict())
+    then.fit_batch(x, classes, reset=False)
+    assert torch.allclose(then.model.weight, other.weight, atol=1e-7, rtol=0)
+    assert torch.allclose(then.model.own, other.own, atol=1e-7, rtol=0)
+
+
 def test_the_gap_empties_filters_and_nothing_else() -> None:
     x, classes = stream(1)
     made = learner(GLM)

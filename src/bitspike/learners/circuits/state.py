@@ -30,6 +30,7 @@ class LoopState:
         columns, hidden = model.circuits * model.symbols, model.hidden * model.symbols
         dtype = model.arrays()[0].dtype
         self.streams, self.limit, self.taps = streams, limit, model.taps
+        self.columns, self.hidden, self.kept = columns, hidden, (averages, filtered)
         mask = np.repeat(model.mask.numpy(), model.symbols, 1).astype(dtype)
         self.synapses = mask, mask.all(1)  # which columns have a unit as a source, and whether all have
         width = columns + hidden * (2 * averages + filtered)
@@ -67,7 +68,8 @@ class LoopState:
         return {name: torch.from_numpy(_signed(array).copy()) for name, array in self.arrays.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up `state_dict()`."""
+        """Take up `state_dict()`, of a rule with another kappa or control variate too (a population changes them)."""
+        state = self._in_own_form(state)
         for name, array in self.arrays.items():
             found = state.get(name)
             want = _signed(array)
@@ -75,6 +77,36 @@ class LoopState:
                 refuse(f"learner state {name}", "it missing or of another form", f"{want.dtype} {tuple(want.shape)}")
             array[...] = found.numpy().view(array.dtype)
         _check(self.arrays, self.limit, self.taps)
+
+    def _in_own_form(self, state: dict[str, Any]) -> dict[str, Any]:
+        """`state` with the ring, silent steps and traces of this rule; what is damaged is left as it came."""
+        state = dict(state)
+        history, quiet = state.get("history"), state.get("quiet")
+        if isinstance(history, Tensor) and isinstance(quiet, Tensor) and history.ndim == 3:
+            before = history.shape[1] - 2
+            if before >= 1 and before != self.limit and not quiet.is_floating_point():
+                # Between two calls no row that does not rest is behind, so that nothing of the ring is read again.
+                state["history"] = history.new_zeros(len(history), self.limit + 2, history.shape[2])
+                part = quiet * self.limit // before  # of the way to rest
+                state["quiet"] = torch.where(quiet < before, part, quiet - before + self.limit)
+        for name in ("traces", "own_traces"):
+            if isinstance(found := state.get(name), Tensor) and found.ndim == 1:
+                state[name] = self._with_parts(found, len(self.arrays[name]))
+        return state
+
+    def _with_parts(self, found: Tensor, length: int) -> Tensor:
+        """Traces with the averages (n, m) and filtered updates (d) that this rule keeps; what it did not have is 0."""
+        averages, filtered = self.kept
+        rows = length // (self.columns + self.hidden * (2 * averages + filtered))
+        part = rows * self.hidden
+        several, rest = divmod(len(found) - rows * self.columns, part) if part else (0, 0)
+        if not part or len(found) == length or rest or not 0 <= several <= 3:
+            return found
+        e, others = found[: rows * self.columns], found[rows * self.columns :]
+        nothing = found.new_zeros(2 * part)
+        n_m = others[: 2 * part] if several >= 2 else nothing
+        d = others[-part:] if several % 2 else nothing[:part]
+        return torch.cat([e, *([n_m] if averages else []), *([d] if filtered else [])])
 
 
 def _signed(array: Array) -> Array:
