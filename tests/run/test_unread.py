@@ -42,6 +42,12 @@ HYBRID = 'name = "lmu"\n[data]\nset = "digits"\n[encoder]\nname = "pixels"\n[mod
         (("model.deviations=[1.0, 1.0]",), "model.xavier=2.0", "model.deviations"),
         (("weights.precision=bayesian",), "model.xavier=2.0", "weights.precision 'bayesian', whose `init` says it"),
         (("data.set=two-moons",), "data.split_seed=3", "data.set 'two-moons', which the recipe's seed draws"),
+        (ONLINE, "compute.products=fast", "learner.rule 'online', which has loops of its own"),
+        (
+            ("model.kind=circuits", "model.hidden=2", "learner.rule=glm"),
+            "compute.back_end=reference",
+            "learner.rule 'glm', which has loops of its own",
+        ),
         ((), "latent_optimizer.lr=0.1", "weights.precision 'full'"),
     ],
 )

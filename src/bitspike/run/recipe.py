@@ -193,6 +193,11 @@ class ComputePart(Options):
     factor of two; fast: reduced precision in the backward pass, and bfloat16 in the loops of recurrent cells where the
     processor has it; float32: plain."""
 
+    def unread(self, recipe: Any) -> Iterator[Unread]:
+        """Local rules step their own layers and loops."""
+        if trait("learner", recipe.learner.rule, "own_loops", False):
+            yield type(self).model_fields, f"learner.rule '{recipe.learner.rule}', which has loops of its own"
+
 
 class Recipe(Options):
     """One experiment."""

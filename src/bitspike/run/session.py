@@ -26,6 +26,7 @@ from bitspike.draws import Key
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.kernels.cpu.works import Work, alone, side_by_side
 from bitspike.models.own import OwnNetwork, probe
+from bitspike.registry import trait
 from bitspike.run import assemble
 from bitspike.run.batches import Batches
 from bitspike.run.checkpoint import load_model_state, save_checkpoint
@@ -102,6 +103,9 @@ class Session:
         weights = self.dataset.class_weights() if recipe.data.class_weights else None
         self.learner = assemble.build_learner(recipe, self.form, self.model, self.total_updates, weights, self.epochs)
         assemble.check_learner(recipe, self.form, self.learner)
+        if "mixed" in self.place.precision and trait("learner", recipe.learner.rule, "alone", False):
+            came = f"'{self.place.precision}' with learner.rule '{recipe.learner.rule}'"
+            refuse("--precision", came, "'32-true' or '64-true', in which its loops compute")
         self.learner.key = self.key
         self.learner.start()
         if notes is None and isinstance(self.model, OwnNetwork):

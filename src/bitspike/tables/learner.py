@@ -55,6 +55,8 @@ class Online(Usual):
     ignores: ClassVar[tuple[str, ...]] = ("norm", "norm_gain", "norm_at", "deviations", "xavier")
     # It goes on in the middle of a stream (`fit_batch(reset=False)`).
     slices: ClassVar[bool] = True
+    # Neither back ends nor ways to multiply are chosen for its layers.
+    own_loops: ClassVar[bool] = True
     stacks: ClassVar[bool] = True
     has_logits: ClassVar[bool] = True
     loss: Literal["final", "cross-entropy", "smooth-l1"] = "final"
@@ -70,6 +72,7 @@ class Local(Options):
     own_rate: ClassVar[bool] = True
     single: ClassVar[bool] = True
     slices: ClassVar[bool] = True
+    own_loops: ClassVar[bool] = True
     alone: ClassVar[bool] = True
     """It learns in loops that take one thread and no interpreter (`fitting`): those of several run at a time."""
     rate: Positive = 0.005

@@ -82,6 +82,12 @@ def test_decoders_give_probabilities_of_classes(run: Path, decoder: str) -> None
     assert (answers[-1].argmax(-1) == split.y[:200]).double().mean() > 0.5
 
 
+def test_a_dtype_that_the_loops_do_not_compute_in_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(bitspike.BitspikeError, match=r"^--precision: got 'bf16-mixed' with learner.rule 'vowel'"):
+        bitspike.train("digits-vowel", tmp_path / "run", overrides=SMALL, precision="bf16-mixed")
+    assert not (tmp_path / "run").exists()
+
+
 def test_turns_and_snapshots_come_to_the_same_end() -> None:
     recipe = load_recipe("digits-vowel", [*SMALL, "training.epochs=1", "data.test=0.9"])
     whole = Session(recipe)
