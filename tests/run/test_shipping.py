@@ -209,3 +209,14 @@ def test_the_last_epoch_is_always_measured(tmp_path):
     assert epochs == [3, 4]
     with np.load(run.path / "history.npz") as history:
         assert history["epochs"].tolist() == [3, 4]
+
+
+def test_a_run_answers_as_it_was_measured_where_quantisers_begin_at_the_read_out(tmp_path):
+    small = ["encoder.group=8", "model.hidden=8", "model.order=16", "model.window=8.0", "training.epochs=1"]
+    small += ["data.set=digits", "data.validation=0.1", "data.shift=0", "compute.products=exact", "model.read=2"]
+    run = bitspike.train("psmnist-parallel", tmp_path / "run", overrides=small)
+    found, measured = run.evaluate(), run.result["test"]
+    assert {name: found[name] for name in ("accuracy", "nll")} == {name: measured[name] for name in ("accuracy", "nll")}
+    stored = torch.from_numpy(np.load(run.path / "predictions.npz")["probabilities"])[-1]
+    assert torch.allclose(run.predict(run.split("test").x, scaled=False), stored, atol=1e-6)
+    assert run.result["bits"]["levels"]["layers"]

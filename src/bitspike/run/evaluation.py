@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bitspike import metrics
 from bitspike.data import DataSet, restore
-from bitspike.energy import Energy, bits, estimate_energy
+from bitspike.energy import Energy, Levels, bits, estimate_energy
 from bitspike.errors import BitspikeError
 from bitspike.learners import Learner
 from bitspike.models.own import uncounted
@@ -98,9 +98,7 @@ class Evaluation:
         last = {name: outputs[-1] for name, (outputs, _) in held.items()}
         each_step = drawn_each_step(self.learner.model)
         self.shipped = choose_answer(self.task, last, held_targets, samples, bins, each_step)
-        with watched(self.learner) as collector:
-            outputs, targets = predictions(self.learner, self.test, self.shipped.samples)
-        levels = None if collector is None else collector.levels()
+        outputs, targets, levels = self._tested()
         result: dict[str, Any] = {"test": self._reading(outputs, targets), "shipped": self.shipped.to_dict()}
         if self.learner.bayesian:
             result["divergence"] = self.learner.divergence()
@@ -125,6 +123,17 @@ class Evaluation:
         self.arrays[f"validation_{name}"] = self._kept(last[self.shipped.answer])
         self.arrays["validation_targets"] = held_targets.numpy()
         return result
+
+    def _tested(self) -> tuple[Tensor, Tensor, Levels | None]:
+        """Outputs on test, their targets and the levels of quantisers on the way, if there are any."""
+        # Watched, such a cell runs all steps, not those alone that are read: `predict` would draw other carries.
+        apart = any(getattr(module, "begins_where_read", False) for module in self.learner.model.modules())
+        with nullcontext() if apart else watched(self.learner) as collector:
+            outputs, targets = predictions(self.learner, self.test, self.shipped.samples)
+        if apart:
+            with watched(self.learner) as collector:
+                predictions(self.learner, self.test, self.shipped.samples)
+        return outputs, targets, None if collector is None else collector.levels()
 
     def _other_answers(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         """Readings of an ensemble, of MAP weights and of one draw; one of the first two is shipped."""
