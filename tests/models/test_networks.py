@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import bitspike
 from bitspike.errors import BitspikeError
 from bitspike.models import feedforward, local_network
 from bitspike.neurons import LIF, Static
@@ -93,6 +94,26 @@ def test_local_network_of_two_moons_and_of_images():
     # The refractory state keeps the un-pooled spikes.
     assert states[0].refractory.S.shape == (1, 64, 26, 26)
     assert spikes[0].shape == (1, 64, 13, 13)
+
+
+def test_a_local_network_is_called_measured_and_recorded_like_any_other():
+    net = local_network((6,), 3, ["5", "4"])
+    x = (torch.rand(7, 2, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    states, fired, last = net.initial(2), [], []
+    with torch.no_grad():
+        for now in x:
+            logits, spikes, states = net(now, states)
+            last.append(logits[-1])
+            fired.append(spikes[0])
+        assert torch.equal(net(x), torch.stack(last))
+        recorded = bitspike.record(net, x)
+    assert torch.equal(recorded["layers.0"].spikes, torch.stack(fired))
+    account = bitspike.estimate_energy(net, x)
+    readout = next(layer for layer in account.counts.layers if layer.kind == "readout")
+    assert readout.ac == pytest.approx(float(torch.stack(fired).sum()) * 3 / 2)
+    bitspike.explain_backend(net, x)
+    with pytest.raises(BitspikeError, match=r"local network input: got \(2, 6\), wanted \(T, B, \*features\)"):
+        net(x[0])
 
 
 @pytest.mark.parametrize(

@@ -192,15 +192,8 @@ class OnlineLearner(Learner):
 
     def readouts(self, events: Tensor) -> Tensor:
         """The last layer's read-out (T, B, O) from rest, with the weights as they are set now."""
-        states = self.model.initial(events.shape[1])
-        over_time = []
-        anew = drawn_each_step(self.model)
-        for step, x in enumerate(events.unbind(0)):
-            if anew:
-                at_step(self.model, step)
-            logits, _, states = self.model(x, states)
-            over_time.append(logits[-1])
-        return torch.stack(over_time)
+        over_time: Tensor = self.model(events)
+        return over_time
 
     def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:
         """Decoded read-outs of the last layer after each step."""

@@ -25,7 +25,7 @@ from bitspike.models.feedforward import LAYER
 from bitspike.neurons.bisnn import BiSNNConstants, Refractory, Traces, decays, fire_step, trace_step
 from bitspike.neurons.recordings import Note, States, Undo, fields
 from bitspike.neurons.surrogate import Surrogate
-from bitspike.weights import stored_dtype
+from bitspike.weights import at_step, drawn_each_step, stored_dtype
 
 
 class LocalState(NamedTuple):
@@ -120,13 +120,29 @@ class LocalNetwork(nn.Module):
         """Resting state of every layer."""
         return [layer.initial(batch) for layer in self.layers if isinstance(layer, LocalLayer)]
 
-    def forward(self, x: Tensor, states: list[LocalState]) -> tuple[list[Tensor], list[Tensor], list[LocalState]]:
-        """One step of every layer: read-outs, spikes and states, first layer first."""
+    def forward(self, x: Tensor, states: list[LocalState] | None = None) -> Any:
+        """One step of every layer: read-outs, spikes and states, first layer first.
+
+        Without states, as every network: x (T, B, *features) from rest to the last layer's read-out (T, B, O).
+        """
+        if states is None:
+            return self._over_time(x)
         made: list[tuple[Tensor, Tensor, LocalState]] = []
         for layer, state in zip(self.layers, states, strict=True):
             made.append(layer(x, state))
             x = made[-1][1].detach()
         return [logits for logits, _, _ in made], [spikes for _, spikes, _ in made], [after for _, _, after in made]
+
+    def _over_time(self, x: Tensor) -> Tensor:
+        if x.ndim < 3 or len(x) == 0:
+            refuse("local network input", tuple(x.shape), "(T, B, *features) with at least one step, or states as well")
+        states, anew, over_time = self.initial(x.shape[1]), drawn_each_step(self), []
+        for step, now in enumerate(x.unbind(0)):
+            if anew:
+                at_step(self, step)
+            logits, _, states = self.forward(now, states)
+            over_time.append(logits[-1])
+        return torch.stack(over_time)
 
 
 def local_network(
