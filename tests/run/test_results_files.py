@@ -128,6 +128,7 @@ def test_a_finished_run_is_resumed_on_what_it_began_with(run: bitspike.Run, tmp_
         (["--measure", "early", "--draws", "7"], "--draws: got 7, wanted it left out with --measure early"),
         (["--measure", "early", "--time", "1"], "--time: got 1, wanted it left out with --measure early"),
         (["--spiking", "--measure", "early"], "--measure: got early, wanted it left out with --spiking"),
+        (["--spiking", "--synapse", "none", "--tau-s", "3"], "--tau-s: got 3, wanted it left out with --synapse none"),
         (["--spiking", "--set", "bogus=1"], "--set: got bogus=1, wanted it left out with --spiking"),
         (["--draws", "3"], "evaluate samples: got 3, wanted it left out, or 1: this network's weights are not drawn"),
     ],

@@ -72,6 +72,8 @@ def evaluate(
                 options[name] /= 1000
         given = {name: value for name, value in options.items() if value is not None}
         if synapse == "none":
+            if tau_s is not None:
+                refuse("--tau-s", f"{tau_s:g}", "it left out with --synapse none")
             given["synapse"] = None
         given |= {"time": (200 if time is None else time) / 1000, "reset": reset}
         _measure(run, "", split or "validation", data, given, as_json)
