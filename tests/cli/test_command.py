@@ -201,6 +201,19 @@ def test_mistakes_are_one_line_and_exit_code_2(home):
     assert sorted(path.name for path in home.glob("some-*")) == ["some-fold-3", "some-seed-1"]
 
 
+def test_seeds_of_a_set_that_they_draw_themselves_are_no_mistake(tmp_path):
+    moons = ["train", "two-moons-full", "--epochs", "1", "--set", "model.layers=['4']", "--set", "encoder.steps=12"]
+    both, mixed = commands(
+        [*moons, "--seeds", "2", "--out", "a"],
+        [*moons, "--set", "data.options.noise=0.3", "--out", "b"],
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert "data that its own seed drew, two-moons (2,000 test examples): they differ by their data too" in both.stderr
+    assert "do not compare" not in both.stderr + mixed.stderr
+    (apart,) = commands(["compare", "a-seed-0", "b"], cwd=tmp_path)
+    assert "two-moons (2,000 test examples): their figures do not compare" in apart.stderr
+
+
 def test_runs_on_different_data_are_told_apart(home, tmp_path):
     import shutil
 

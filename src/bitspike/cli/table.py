@@ -45,6 +45,15 @@ def measured_on(path: Path) -> tuple[str, Any, int]:
         raise BitspikeError(f"'{path / 'environment.json'}': incomplete ({error})") from None
 
 
+def drawn_anew(paths: Sequence[Path]) -> bool:
+    """Whether the runs are of one data set, with the same options, that each recipe's seed draws."""
+    from bitspike.registry import trait
+    from bitspike.run.folder import RunFolder
+
+    first, *others = (RunFolder(path).recipe().data for path in paths)
+    return all(other == first for other in others) and bool(trait("data", first.set, "generated", False))
+
+
 def row(path: Path, data: str, examples: int) -> list[str]:
     """A run's cells: name, data and COLUMNS; a dash where a number does not apply."""
     from bitspike.run.folder import RunFolder
@@ -79,8 +88,13 @@ def show_table(paths: Sequence[Path]) -> bool:
     console.print("test set; interval: Wilson, of this many examples", end="; ", style="dim")
     console.print("energy: 45 nm estimate of arithmetic and neurons, analytic, not measured", style="dim")
     if mixed:
-        names = ", ".join(dict.fromkeys(f"{name} ({examples:,} test examples)" for name, _, examples in found))
-        typer.echo(f"these runs were measured on different data, {names}: their figures do not compare", err=True)
+        names = dict.fromkeys(f"{name} ({examples:,} test examples)" for name, _, examples in found)
+        if len(names) == 1 and drawn_anew(paths):
+            said = "each of these runs was measured on data that its own seed drew"
+            typer.echo(f"{said}, {next(iter(names))}: they differ by their data too", err=True)
+        else:
+            said = f"these runs were measured on different data, {', '.join(names)}"
+            typer.echo(f"{said}: their figures do not compare", err=True)
     return mixed
 
 
