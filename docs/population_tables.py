@@ -24,7 +24,7 @@ DOMAINS = {
 
 def against_random(names: Sequence[str]) -> str:
     """Scores of both, their paired difference on what members were measured on, and on test."""
-    lines = [["", "pairs", "population", "random search", "difference", "on test", "ahead"]]
+    lines = [["", "pairs", "population", "random search", "difference", "on test", "ahead beyond the interval"]]
     for name in names:
         if (found := named(name)) is not None:
             digits = 3 if name in OWN else 1
@@ -47,11 +47,13 @@ def parts(name: str, found: Any) -> list[tuple[str, Any]]:
 
 
 def row(label: str, found: Any, digits: int) -> list[str]:
-    """One line; ahead says whether the interval lies above 0."""
+    """One line; the last cell says on which examples the interval lies above 0."""
     middle = [f"{sum(found[arm]) / len(found[arm]):.{digits}f}" for arm in ("pbt", "random")]
     differences = [found["difference"], found["test"]["difference"]]
     cells = [within(one, f"+.{digits}f") for one in differences]
-    return [label, str(len(found["pbt"])), *middle, *cells, "yes" if found["difference"]["low"] > 0 else "not shown"]
+    where = zip(("validation", "test"), differences, strict=True)
+    ahead = [name for name, one in where if one["low"] > 0]
+    return [label, str(len(found["pbt"])), *middle, *cells, " and ".join(ahead) or "not shown"]
 
 
 def schedules(names: Sequence[str]) -> str:
