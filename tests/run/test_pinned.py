@@ -1,7 +1,7 @@
 """What may never change without a word: the hash of every recipe, and every default of what comes with the package.
 
-`pinned.json` was written when these were first pinned; what comes new is added to it, nothing in it is altered without a
-line in CHANGELOG.md.
+`pinned.json` was written when these were first pinned; what comes new is added to it, and nothing in it is altered
+without a line in CHANGELOG.md.
 """
 
 from __future__ import annotations
