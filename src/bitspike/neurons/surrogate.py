@@ -64,7 +64,12 @@ class Surrogate:
 
     def __post_init__(self) -> None:
         derivative = registry.find("surrogate", self.name)
-        if isinstance(derivative, type) or len(inspect.signature(derivative).parameters) != 2:
+        try:
+            inspect.signature(derivative).bind("u", "width")
+            fits = not isinstance(derivative, type)
+        except TypeError:
+            fits = False
+        if not fits:
             refuse(f"surrogate '{self.name}'", derivative.__name__, "a function of u and width")
         if not 0 < self.width < math.inf:
             refuse("surrogate width", self.width, "a positive number")

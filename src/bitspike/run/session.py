@@ -248,11 +248,11 @@ class Session:
         session; None: as here.
         """
         new = going_on(self, values, key)
-        for path, value in (values or {}).items():
-            if self.own is None and path.partition(".")[0] in ("model", "weights"):
-                alone = changed(self.recipe, {path: value}, "with_values")
-                if (tensor := assemble.begins_otherwise([self.recipe, alone], self.form)) is not None:
-                    refuse("with_values", f"'{path}', which says what '{tensor}' begins with", "it as it is")
+        built = [f"'{path}'" for path in values or {} if path.partition(".")[0] in ("model", "weights")]
+        if built and self.own is None:
+            tensor = assemble.begins_otherwise([self.recipe, new.recipe], self.form)
+            if tensor is not None:
+                refuse("with_values", f"{', '.join(built)}, which says what '{tensor}' begins with", "it as it is")
         return new
 
 
