@@ -14,8 +14,8 @@ right class (value) on validation, more being better; `test` is what the same ne
 what is to be believed: copies are chosen on validation again and again, random search's winner once. Then
 each population's schedule is trained from scratch with a seed that it was not chosen for, and so are the values that it
 ended with, held constant. Writes population-mnist-bayes.json, population-hybrid.json and population-own-data.json; goes
-on where it was stopped, from records in results/studies where runs are gone. Three hours of one core; wants
-BITSPIKE_DATA with MNIST and the folder series.
+on where it was stopped, from records in results/studies where runs are gone. Three hours of one core, five where it has
+no AVX-512 (four of them MNIST); wants BITSPIKE_DATA with MNIST and the folder series.
 """
 
 from __future__ import annotations
