@@ -95,7 +95,7 @@ def test_gradients_pass_through_the_state_from_slice_to_slice(hybrid: bool, step
     for a, b in zip(*found, strict=True):
         assert a is not None
         assert b is not None
-        assert off(b, a) < FEW[torch.float64]
+        assert off(b, a) < FEW[torch.float64] * steps / 12  # as many more roundings in a row
 
 
 @pytest.mark.parametrize("back_end", ["reference", "cpu"])

@@ -21,6 +21,8 @@ from bitspike.models import LocalNetwork, feedforward, local_network
 from bitspike.models.sequence import Gated, SequenceNetwork
 from bitspike.neurons import LIF, SoftNeuron, Static, TemporalQuantiser
 
+from ..nearness import FEW, off
+
 
 def currents(*shape: int, seed: int = 3, size: float = 1.5) -> Tensor:
     return size * torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
@@ -54,7 +56,8 @@ def test_a_chain_run_as_one_is_recorded_as_its_layers_are_and_stays_as_it_was() 
     assert torch.equal(apart[:3](x), monitor["spikes1"].spikes)
     assert 0.01 < float(monitor["spikes1"].spikes.mean()) < 0.9
     _, last = apart[2].run(apart[:2](x))
-    assert torch.equal(monitor["spikes1"].states["v"][-1], last.v)
+    # Products of the same numbers at other addresses may round otherwise.
+    assert off(monitor["spikes1"].states["v"][-1], last.v) < FEW[torch.float32]
     assert monitor["spikes1"].spikes.shape == (9, 3, 6, 8, 8)
 
 
@@ -113,7 +116,7 @@ def test_of_feedback_and_of_what_is_computed_again_the_neurons_states_are_record
         found = bitspike.record(layer, x)
         assert list(found) == [""]
         assert torch.equal(found[""].spikes, layer(x))
-        assert torch.equal(found[""].states["v"][-1], last.v)
+        assert off(found[""].states["v"][-1], last.v) < FEW[torch.float32]
 
 
 @torch.no_grad()
