@@ -13,15 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from panels import PICTURES, draw
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from bitspike.reports.style import CYCLE, RC
+from bitspike.reports.style import CYCLE
 
 ROOT = Path(__file__).parent.parent
-PICTURES = ROOT / "docs" / "pictures"
 PAGE = ROOT / "docs" / "performance.md"
 BLOCK = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Found = dict[str, Any]
@@ -137,20 +133,6 @@ def pairs(used: Found) -> str:
         for key, title in titles.items()
         if key in used
     )
-
-
-def draw(name: str, panels: Sequence[Callable[[Any], None]]) -> None:
-    """Write a picture of one row of panels with one legend."""
-    with plt.rc_context({**RC, "text.parse_math": True, "svg.hashsalt": name, "figure.facecolor": "white"}):
-        figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.6), squeeze=False)
-        for panel, axis in zip(panels, axes[0], strict=True):
-            panel(axis)
-            axis.grid(True)
-        handles = {label: h for axis in axes[0] for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=5, frameon=False, fontsize=8)
-        figure.tight_layout(rect=(0, 0.12, 1, 1))
-        figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
-        plt.close(figure)
 
 
 def lines(axis: Any, curves: dict[str, list[tuple[float, float]]], x: str, y: str, log: str = "xy") -> None:

@@ -8,36 +8,16 @@ came to, one line a pair. population-domains.svg: the best member by its age, on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import spike_tables
-from matplotlib import pyplot as plt
+from panels import Panel, draw
 from population_tables import DOMAINS, OWN, named
 
-from bitspike.reports.style import BLUE, CYCLE, RC, VERMILION
+from bitspike.reports.style import BLUE, CYCLE, VERMILION
 
-PICTURES = Path(__file__).parent / "pictures"
 ARMS = {"pbt": ("population", BLUE, "o"), "random": ("random search", VERMILION, "x")}
-Panel = Callable[[Any], None]
-
-
-def draw(name: str, panels: Sequence[Panel]) -> None:
-    """Write a picture of one row of panels with one legend below; none without panels."""
-    if not panels:
-        return
-    with plt.rc_context({**RC, "text.parse_math": True, "svg.hashsalt": name, "figure.facecolor": "white"}):
-        figure, axes = plt.subplots(1, len(panels), figsize=(4.0 * len(panels), 3.5), squeeze=False)
-        for panel, axis in zip(panels, axes[0], strict=True):
-            panel(axis)
-            axis.grid(True)
-        handles = {label: h for axis in axes[0] for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=4, fontsize=8)
-        figure.tight_layout(rect=(0, 0.1, 1, 1))
-        figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
-        plt.close(figure)
-    print(f"{name}.svg")
 
 
 def front(name: str, found: Any) -> Panel:
@@ -87,13 +67,17 @@ def learning(title: str, found: Any) -> Panel:
 def main() -> None:
     """See the module."""
     pareto = spike_tables.read("population-pareto") or {}
-    draw("population-front", [front(name, pareto[name]) for name in ("digits", "mnist") if name in pareto])
     searched = {"mnist-bayes": ("optimizer.lr", "latent_optimizer.lr"), "hybrid": ("optimizer.lr",)}
-    found = {name: named(name) for name in (*searched, *DOMAINS)}
-    draw("population-schedules", [rates(OWN[name], found[name], paths)
-                                  for name, paths in searched.items() if found[name] is not None])  # fmt: skip
-    draw("population-domains", [learning(title, found[name])
-                                for name, title in DOMAINS.items() if found[name] is not None])  # fmt: skip
+    found = {name: one for name in (*searched, *DOMAINS) if (one := named(name)) is not None}
+    pictures = {
+        "front": [front(name, pareto[name]) for name in ("digits", "mnist") if name in pareto],
+        "schedules": [rates(OWN[name], found[name], searched[name]) for name in searched if name in found],
+        "domains": [learning(DOMAINS[name], found[name]) for name in DOMAINS if name in found],
+    }
+    for name, panels in pictures.items():
+        if panels:
+            draw(f"population-{name}", panels)
+            print(f"population-{name}.svg")
 
 
 if __name__ == "__main__":
