@@ -37,11 +37,12 @@ def test_they_train_answer_and_are_measured_and_shown(home: Path) -> None:
     assert result["test"]["accuracy"] > 0.7
     (home / "points.csv").write_text("0.1,0.2\n0.9,0.8\n")
     # The run knows where its files lie.
-    evaluated, measured, predicted, reported = commands(
+    evaluated, measured, predicted, reported, shown = commands(
         ["evaluate", "runs/own", "--json"],
         ["evaluate", "runs/own", "--measure", "silence", "--set", "most=20"],
         ["predict", "runs/own", "points.csv"],
         ["report", "runs/own"],
+        ["show", "runs/own"],
         cwd=home,
     )
     assert json.loads(evaluated.stdout)["accuracy"] == result["test"]["accuracy"]
@@ -49,6 +50,7 @@ def test_they_train_answer_and_are_measured_and_shown(home: Path) -> None:
     assert 0 <= silent <= 1
     assert ["silent", f"{silent:.4g}"] in [line.split() for line in measured.stdout.splitlines()]
     assert len(predicted.stdout.splitlines()) >= 2
+    assert "mean-logit" in shown.stdout
     assert reported.stdout.strip() == "runs/own/report.html"
 
 

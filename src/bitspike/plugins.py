@@ -125,7 +125,7 @@ def _read(path: Path) -> None:
         del sys.modules[name], _files[digest], _modules[name]
         if isinstance(error, BitspikeError):
             raise BitspikeError(f"plug-in '{path}': {error}") from error
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception | SystemExit):
             raise
         raise BitspikeError(f"plug-in '{path}'{_line(error, path)}: {_said(error)}") from error
 
@@ -149,12 +149,12 @@ def blamed(error: Exception) -> str:
     return ""
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """Where in the file it happened."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     number = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else lines[-1] if lines else None
     return f", line {number}" if number else ""
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

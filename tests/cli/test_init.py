@@ -115,6 +115,15 @@ def test_padding_groups_and_pictures_are_found(here: Path) -> None:
     assert model.layers == ["16c5s2", "32c3s2", "128"]
 
 
+@pytest.mark.parametrize("rows", [40, 199, 260])
+def test_the_split_that_is_told_is_the_one_that_is_made(here: Path, rows: int) -> None:
+    flowers(here / "petals.csv", rows)
+    said = init("petals.csv").splitlines()[0]
+    run = bitspike.train("petals.toml", here / "run", overrides=["training.updates=2", "model.layers=['4']"])
+    made = [len(run.split(part)) for part in ("train", "validation", "test")]
+    assert f"{rows} examples ({' / '.join(map(str, made))} for training, validation, test)" in said
+
+
 def test_what_cannot_be_is_refused_in_one_line(here: Path) -> None:
     flowers(here / "petals.csv")
     (here / "petals.toml").write_text("mine")

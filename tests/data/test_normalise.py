@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from bitspike.data import rescale, restore
-from bitspike.data.normalise import NONE, apply
+from bitspike.data.normalise import NONE, apply, fitted
 
 MINMAX = {"kind": "minmax", "low": [-1.0, 0.0], "high": [3.0, 10.0], "clip": False}
 STANDARD = {"kind": "standard", "mean": [5.0, 6.0], "std": [2.0, 0.0]}
@@ -25,3 +25,13 @@ def test_rescale_undoes_the_scale_alone() -> None:
         out = rescale(spread, normalisation)
         assert out.dtype == torch.float64
         assert out.tolist() == [wanted]
+
+
+def test_a_constant_feature_is_0_and_the_smallest_numbers_have_a_spread() -> None:
+    x = torch.full((38, 1), 0.1, dtype=torch.float64)
+    constant = fitted(x, "standard", per_feature=True, clip=False)
+    assert constant == {"kind": "standard", "mean": [0.1], "std": [0.0]}
+    assert apply(x, constant).eq(0).all()
+    tiny = torch.tensor([[1e-300], [-1e-300], [1e-300], [-1e-300]], dtype=torch.float64)
+    spread = fitted(tiny, "standard", per_feature=True, clip=False)
+    assert apply(tiny, spread).flatten().tolist() == [1, -1, 1, -1]

@@ -39,6 +39,27 @@ def test_parts_of_a_large_set_are_proportional_and_exact() -> None:
     assert ((share - 1000 / len(y)).abs() < 1e-3).all()
 
 
+@pytest.mark.parametrize("asked", [3, 5, 17, 103])
+def test_a_number_of_examples_is_that_number(asked: int) -> None:
+    y = labels(100, 2, 4)
+    parts = splits.split(y, 0, asked, None, "set")
+    assert len(parts.validation) == asked
+    assert set(y[parts.validation].tolist()) == set(y[parts.train].tolist()) == {0, 1, 2}
+    parts = splits.split(labels(200, 3, 4), 0, 0.1, asked, "set")
+    assert len(parts.test) == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [(2, "got 2 examples, wanted 3 to 103: one of each class, and one left to learn from"),
+     (104, "got 104 examples, wanted 3 to 103"), (0, "got 0, wanted a fraction between 0 and 1, or a whole number"),
+     (-1, "got -1, wanted"), (float("nan"), "got nan, wanted"), (2.5, "got 2.5, wanted"), (float("inf"), "got inf")],
+)  # fmt: skip
+def test_a_number_that_no_part_can_have_is_refused(asked: float, line: str) -> None:
+    with pytest.raises(BitspikeError, match=f"set validation share: {line}"):
+        splits.split(labels(100, 2, 4), 0, asked, None, "set")
+
+
 def test_the_seed_decides_the_split() -> None:
     y = labels(50, 50)
     first, again, other = (splits.split(y, seed, 0.1, 0.2, "set").test for seed in (0, 0, 1))

@@ -139,9 +139,23 @@ def test_any_key_of_a_recipe_can_be_said_and_mistakes_are_value_errors() -> None
         ({"overrides": {"latent_optimizer": None}}, r"overrides: got 'latent_optimizer' = None, wanted a value"),
         ({"learning_rate": object()}, r"parameters: got <object .*, wanted what a recipe can hold"),
         ({"validation_fraction": 200}, r"validation share"),
+        ({"validation_fraction": 0.0}, r"validation share: got 0.0, wanted a fraction between 0 and 1"),
+        ({"validation_fraction": float("nan")}, r"validation share: got nan"),
+        ({"validation_fraction": "x"}, r"validation_fraction: got 'x', wanted a fraction"),
+        ({"validation_fraction": 1}, r"validation share: got 1 examples, wanted"),
+        ({"hidden_layer_sizes": "64"}, r"hidden_layer_sizes: got '64', wanted numbers of units"),
+        ({"hidden_layer_sizes": (8.5,)}, r"hidden_layer_sizes: got \(8.5,\), wanted whole numbers"),
     ):
         with pytest.raises(ValueError, match=message):
             SpikingClassifier(**more).fit(X, Y)
+
+
+def test_one_number_is_one_hidden_layer() -> None:
+    assert SpikingClassifier(updates=2, hidden_layer_sizes=8).fit(X, Y).recipe_.model.layers == ["8"]
+    assert SpikingClassifier(updates=2, hidden_layer_sizes=np.array([8, 4])).fit(X, Y).recipe_.model.layers == [
+        "8",
+        "4",
+    ]
 
 
 def test_the_best_is_kept_of_many_measurements() -> None:

@@ -10,14 +10,16 @@ import pytest
 from bitspike.run.rules import Facts, batch_size, choices, layers, updates, window
 
 SERIES = Facts(
-    "classification", "series", 200, 140, (1,), 150, counts={"1": 100, "2": 100},
+    "classification", "series", 200, 140, 20, (1,), 150, counts={"1": 100, "2": 100},
     options={"path": "a.npz", "time": True},
 )  # fmt: skip
-TABLE = Facts("classification", "vector", 178, 125, (13,), counts={"a": 59, "b": 71}, options={"path": "a.csv"})
-VALUES = Facts("regression", "vector", 442, 309, (10,), options={"path": "a.csv"})
-PICTURES = Facts("classification", "image", 900, 630, (3, 100, 200), counts={"a": 450, "b": 450}, options={"path": "a"})
+TABLE = Facts("classification", "vector", 178, 125, 18, (13,), counts={"a": 59, "b": 71}, options={"path": "a.csv"})
+VALUES = Facts("regression", "vector", 442, 309, 45, (10,), options={"path": "a.csv"})
+PICTURES = Facts(
+    "classification", "image", 900, 630, 90, (3, 100, 200), counts={"a": 450, "b": 450}, options={"path": "a"}
+)
 EVENTS = Facts(
-    "classification", "events", 500, 350, (2, 128, 128), counts={"a": 250, "b": 250}, milliseconds=300.0,
+    "classification", "events", 500, 350, 50, (2, 128, 128), counts={"a": 250, "b": 250}, milliseconds=300.0,
     options={"path": "a"},
 )  # fmt: skip
 

@@ -122,6 +122,25 @@ def test_a_spiking_run_is_refused(tmp_path: Path) -> None:
         hybridise(spiking.model)
 
 
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"counts": (8.0, math.inf)}, "hybridise counts: got inf, wanted finite numbers above 0"),
+        ({"counts": (0.0,)}, "hybridise counts: got 0.0"),
+        ({"steps": (0,)}, "hybridise steps: got 0"),
+        ({"relative": {"spikes1": 0.0}}, "hybridise relative: got 0.0"),
+    ],
+)
+def test_numbers_that_count_nothing_are_refused_before_anything_is_written(
+    run: bitspike.Run, asked: Any, line: str
+) -> None:
+    before = (run.path / "sweep.json").read_bytes() if (run.path / "sweep.json").exists() else None
+    with pytest.raises(BitspikeError, match=f"^{line}"):
+        sweep_run(run, **{"steps": (1,), "counts": (8.0,), "examples": 100} | asked)
+    after = (run.path / "sweep.json").read_bytes() if (run.path / "sweep.json").exists() else None
+    assert before == after
+
+
 def test_a_cropped_run_is_measured_on_what_it_was_trained_on(tmp_path: Path) -> None:
     small = [*STATIC[:2], "model.layers=['8c3p3','16']", "training.epochs=2", "training.batch=32", "data.crop=6"]
     cropped = bitspike.train("cnn-mnist", tmp_path / "crop", overrides=small)

@@ -121,9 +121,13 @@ def test_the_command_prints_and_writes_the_same(run: bitspike.Run) -> None:
         (["--window", "40"], "--window: got 40.0, wanted it only with --spiking"),
         (["--reset"], "--reset: got True, wanted it only with --spiking"),
         (["--spiking", "--draws", "2"], "--draws: got 2, wanted no --draws with --spiking"),
-        (["--spiking", "--time", "50", "--window", "80"], "spiking window: got -0.03 to 0.05 s, wanted a span within"),
-        (["--spiking", "--window", "nan"], "spiking window: got nan to 0.2 s, wanted a span within 0 to 0.2 s"),
-        (["--spiking", "--window", "inf"], "spiking window: got -inf to 0.2 s, wanted a span within 0 to 0.2 s"),
+        (["--spiking", "--time", "50", "--window", "80"], "spiking window: got the last 80 ms of 50, wanted a part of"),
+        (["--spiking", "--window", "nan"], "spiking window: got the last nan ms of 200, wanted a part of"),
+        (["--spiking", "--window", "inf"], "spiking window: got the last inf ms of 200, wanted"),
+        (
+            ["--spiking", "--time", "40"],
+            r"spiking window: got the last 50 ms of 40, wanted a part of the time .--window",
+        ),
     ):
         with pytest.raises(BitspikeError, match=f"^{message}"):
             command(*options)

@@ -6,7 +6,10 @@ input's own dtype. Whole numbers and booleans are taken as the numbers they are.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,15 @@ def given_back(y: Tensor, x: Tensor) -> Tensor:
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """No autocast on the device of x."""
     return torch.autocast(x.device.type, enabled=False)
+
+
+@contextmanager
+def without_listings() -> Iterator[None]:
+    """Without the code that torch.fx prints before an error of a traced module goes up; other words on stderr stay."""
+    said = io.StringIO()
+    with redirect_stderr(said):
+        yield
+    sys.stderr.write(said.getvalue())
 
 
 def plain_words(error: Exception) -> str:

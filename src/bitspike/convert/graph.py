@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ def traced(module: nn.Module) -> fx.GraphModule | str:
 
     Nothing is changed in place, and dropout by function is a module, which follows the mode of the graph.
     """
+    if module._forward_hooks or module._forward_pre_hooks:
+        return "it has forward hooks, which a trace of it leaves out"
     training = module.training
     try:
         tracer = _Tracer()
@@ -129,15 +131,26 @@ def _nonlinearity(graph: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module]
     if node.op == "call_module":
         module = graph.get_submodule(str(node.target))
         return (str(node.target), module) if isinstance(module, MODULES) else None
-    function: Any = node.target
-    if node.op == "call_method":
-        function = getattr(Tensor, str(node.target), None)
-    if node.op not in ("call_function", "call_method") or FUNCTIONS.get(function) is None:
+    name = FUNCTIONS.get(_function(node))
+    if name is None:
         return None
     stack = node.meta.get("nn_module_stack") or {}
     scope = next(reversed(stack.values()), ("",))[0] if stack else ""
-    name = FUNCTIONS[function]
     return (f"{scope}.{name}" if scope else name), Function(name, node.args[1:], node.kwargs)
+
+
+def _function(node: fx.Node) -> Any:
+    """The function or method that a node calls; None where it calls none."""
+    if node.op == "call_method":
+        return getattr(Tensor, str(node.target), None)
+    return node.target if node.op == "call_function" else None
+
+
+def calls(graph: fx.GraphModule, functions: Mapping[Any, str]) -> Iterator[tuple[fx.Node, str]]:
+    """Calls of any of these functions, with their names."""
+    for node in graph.graph.nodes:
+        if (name := functions.get(_function(node))) is not None:
+            yield node, name
 
 
 def put(graph: fx.GraphModule, chosen: list[Site], make: Callable[[str, nn.Module], nn.Module]) -> dict[str, str]:

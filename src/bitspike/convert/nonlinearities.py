@@ -1,13 +1,14 @@
 """Which modules and functions are nonlinearities: what `hybridise` swaps.
 
-All act on each value alone. Softmax, gated units (GLU) and pools look at several values and stay as they are.
+All act on each value alone. Softmax and pools look at several values and stay as they are; gated units (GLU) and
+random slopes (RReLU) hold a nonlinearity that cannot be swapped, and are refused.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -39,14 +40,17 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = {
     "logsigmoid": (),
 }  # fmt: skip
 
-# Every function and method of torch that computes a nonlinearity, with its name.
-FUNCTIONS: Mapping[Any, str] = {
-    getattr(home, spelling): name
-    for name in _NAMES
-    for home in (torch, F, Tensor)
-    for spelling in (name, f"{name}_")
-    if hasattr(home, spelling)
-}
+
+def _spelled(names: Iterable[str]) -> dict[Any, str]:
+    """Every function and method of torch by one of these names, changing its input or not."""
+    homes = (torch, F, Tensor)
+    spellings = {spelling: name for name in names for spelling in (name, f"{name}_")}
+    return {getattr(home, s): name for s, name in spellings.items() for home in homes if hasattr(home, s)}
+
+
+# Every function and method of torch that computes a nonlinearity, with its name; and those that cannot be swapped.
+FUNCTIONS: Mapping[Any, str] = {**_spelled(_NAMES), torch.special.expit: "sigmoid"}
+CLOSED_FUNCTIONS: Mapping[Any, str] = _spelled(("rrelu", "glu"))
 
 
 def pure(module: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ from bitspike.data.base import DataSet, Events, Split
 from bitspike.data.events import read_recordings, write_events
 from bitspike.data.mean_image import centred
 from bitspike.data.normalise import rescale, restore
+from bitspike.data.own import check_own
 from bitspike.data.prepare import ends, prepare, prepare_labelled
 from bitspike.data.sameness import equal_examples
 from bitspike.data.sources import find_file, find_folder
@@ -127,5 +128,7 @@ def load(
         loaded = registry.called(loaded.load, {}, given)
     if not isinstance(loaded, DataSet):
         refuse(f"data set '{name}'", type(loaded).__name__, "a bitspike.data.DataSet")
+    if registry.entry("data", name, FIELD).is_own:
+        check_own(loaded, name)
     notes = (*loaded.notes, *loaded.missing_classes(), *equal_examples(loaded))
     return replace(loaded, name=name, notes=notes)

@@ -30,7 +30,13 @@ def fitted(x: Tensor, kind: Kind, *, per_feature: bool, clip: bool) -> dict[str,
         return dict(NONE)
     rows = x.double().reshape(-1, x.shape[-1]) if per_feature else x.double().reshape(-1, 1)
     if kind == "standard":
-        return {"kind": kind, "mean": rows.mean(0).tolist(), "std": rows.std(0, correction=0).tolist()}
+        mean, std, low = rows.mean(0), rows.std(0, correction=0), rows.amin(0)
+        constant = low == rows.amax(0)
+        # Squares of the smallest numbers are 0: these are brought to one size first.
+        size = (rows - mean).abs().amax(0)
+        tiny = (std == 0) & ~constant
+        std = torch.where(tiny, size * ((rows - mean) / size).std(0, correction=0), std).masked_fill(constant, 0.0)
+        return {"kind": kind, "mean": torch.where(constant, low, mean).tolist(), "std": std.tolist()}
     return {"kind": kind, "low": rows.amin(0).tolist(), "high": rows.amax(0).tolist(), "clip": clip}
 
 

@@ -6,6 +6,7 @@ where it can, and always keeps one for training.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +32,8 @@ class Parts:
 
 def count_of(share: float, total: int, field: str) -> int:
     """A share below 1 as a rounded number of examples (at least 1), a share of 1 or more as that number."""
-    if share >= 1 and share != int(share):
-        refuse(field, share, "a fraction below 1 or a whole number of examples")
+    if not share > 0 or share == math.inf or (share >= 1 and share != int(share)):
+        refuse(field, share, "a fraction between 0 and 1, or a whole number of examples")
     count = max(1, round(share * total)) if share < 1 else int(share)
     if not 0 < count < total:
         refuse(field, f"{share:g} ({count} of {total} examples)", "fewer than there are")
@@ -54,21 +55,38 @@ def shuffled_by_class(y: Tensor, seed: int, purpose: str) -> list[Tensor]:
     return [order[y[order] == c] for c in torch.unique(y)]
 
 
+def _of_each(counts: Tensor, most: Tensor, asked: float, field: str) -> Tensor:
+    """How many of each class (C,) a part takes: in proportion, one where there is one to spare, `most` at most.
+
+    A number of examples is met: the largest classes give back what small ones were raised by, and the other way round.
+    """
+    total = count_of(asked, int(counts.sum()), field)
+    taken = torch.minimum(shares(counts, total).clamp(min=1), most)
+    if asked < 1:
+        return taken
+    least, room = int((most > 0).sum()), int(most.sum())
+    if not least <= total <= room:
+        refuse(field, f"{total} examples", f"{least} to {room}: one of each class, and one left to learn from")
+    while (off := total - int(taken.sum())) != 0:
+        one = int((most - taken).argmax()) if off > 0 else int(taken.argmax())
+        taken[one] += 1 if off > 0 else -1
+    return taken
+
+
 def split(y: Tensor, seed: int, validation: float, test: float | None, field: str) -> Parts:
     """Stratified split of labels y (N,); `test` is a share of all, `validation` a share of the rest.
 
     With `test` None there is no test part. A class of two examples gives one to the first part, a class
-    of one stays in training.
+    of one stays in training. What is asked for as a number of examples is that number.
     """
     groups = shuffled_by_class(y, seed, "parts")
     counts = torch.tensor([len(group) for group in groups])
     tested = torch.zeros_like(counts)
     if test is not None:
-        wanted = shares(counts, count_of(test, len(y), f"{field} test share")).clamp(min=1)
-        tested = torch.minimum(wanted, torch.where(counts > 2, counts - 2, counts - 1))
+        most = torch.where(counts > 2, counts - 2, counts - 1)
+        tested = _of_each(counts, most, test, f"{field} test share")
     left = counts - tested
-    wanted = shares(left, count_of(validation, int(left.sum()), f"{field} validation share")).clamp(min=1)
-    validated = torch.minimum(wanted, left - 1)
+    validated = _of_each(left, left - 1, validation, f"{field} validation share")
     if int(validated.sum()) == 0 or (test is not None and int(tested.sum()) == 0):
         refuse(field, f"{len(y)} examples", f"at least {2 if test is None else 3} of some class, to split")
     first, second = tested.tolist(), (tested + validated).tolist()

@@ -30,6 +30,16 @@ def check(x: Tensor, state: tuple[Any, ...]) -> None:
             refuse(f"{type(state).__name__} state", tuple(part.shape), wanted)
 
 
+def _stepped(step: Step, given: Any, before: State) -> tuple[Any, State]:
+    """The pair that a step gives; refused where it is none, or its state is of another kind than the one before it."""
+    pair = isinstance(given, tuple) and len(given) == 2
+    if pair and type(given[1]) is type(before):
+        return given  # type: ignore[no-any-return]
+    came = f"(output, {type(given[1]).__name__})" if pair else type(given).__name__
+    named = getattr(step, "__name__", type(step).__name__)
+    refuse(f"neuron step '{named}'", came, f"(output, {type(before).__name__})")
+
+
 def scan(step: Step, x: Tensor, state: State, p: Any, spike: Spike) -> tuple[Tensor, State]:
     """Run `step` over time.
 
@@ -41,6 +51,6 @@ def scan(step: Step, x: Tensor, state: State, p: Any, spike: Spike) -> tuple[Ten
     outputs = []
     # unbind: indexing x[t] would allocate a gradient of x's full size at every step.
     for x_t in x.unbind(0):
-        output, state = step(x_t, state, p, spike)
+        output, state = _stepped(step, step(x_t, state, p, spike), state)
         outputs.append(output)
     return (torch.stack(outputs) if outputs else x * 1), state

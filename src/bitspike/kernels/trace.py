@@ -217,11 +217,11 @@ def trace(
     graph.recording = True
     try:
         output, after = step(x, state_type(**state), p, spike)
+        new_state = {name: _as_node(graph, value) for name, value in zip(state, after, strict=True)}
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise Untraceable(f"step {getattr(step, '__name__', step)}: {error}") from error
     finally:
         graph.recording = False
-    new_state = {name: _as_node(graph, value) for name, value in zip(state, after, strict=True)}
     used = {arg for node in graph.nodes for arg in node.args}
     settings = {str(n.value): n for n in graph.nodes if n.op == "constant" and n.known is not None and n in used}
     numbers = tuple(n.known for n in settings.values() if n.known is not None)

@@ -128,7 +128,7 @@ class Learner(ABC):
         # What modules and learners of one's own draw from torch's global generator is named as all draws are, so that
         # a run that was cut comes to the same end.
         with global_draws(*self.keys, "learn", self.updates, device=events.device):
-            return self.fit_batch(events, targets, examples=examples, **more)
+            return checked_metrics(self, self.fit_batch(events, targets, examples=examples, **more))
 
     @abstractmethod
     def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:
@@ -214,7 +214,8 @@ class Learner(ABC):
         redraw_units(self.model, self.seed, "evaluation")
         members = []
         lengths = lengths_of(events)
-        with ends_at(lengths):
+        # What modules of one's own draw from torch's global generator is named here as well.
+        with ends_at(lengths), global_draws(self.seed, "evaluation", device=events.device):
             if samples == 0 or not self.bayesian:
                 use_map(self.model, self.bayesian)
                 members.append(self.outputs(events, every_step))
@@ -300,3 +301,19 @@ class Learner(ABC):
             f"training: {what} at update {self.updates}, first non-finite value in {where}; "
             "a new run with a lower learning rate is the usual way on"
         )
+
+
+def checked_metrics(learner: Learner, metrics: Any) -> dict[str, float]:
+    """What `fit_batch` returned; refused at once where it is no dict of numbers, or its loss is not finite."""
+    field = f"{type(learner).__name__}.fit_batch"
+    if not isinstance(metrics, dict) or not {"loss", "examples"} <= set(metrics):
+        came = f"a dict with {', '.join(map(repr, metrics)) or 'nothing'}" if isinstance(metrics, dict) else metrics
+        refuse(field, came, "a dict with 'loss' and 'examples'")
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            refuse(f"{field} {name!r}", type(value).__name__, "a number (float(...) of a tensor)")
+    if not math.isfinite(metrics["loss"]):
+        refuse(f"{field} 'loss'", f"{metrics['loss']} at update {learner.updates}", "a finite number")
+    if not metrics["examples"] > 0:
+        refuse(f"{field} 'examples'", metrics["examples"], "how many the loss is a mean of")
+    return metrics

@@ -90,6 +90,12 @@ class Neuron(nn.Module):
 
         return replaced(self, "run_between", run_between)
 
+    def _named(self, method: str, value: Any) -> Any:
+        """What a method of one's own neuron gave, which kernels read by its fields' names."""
+        if not hasattr(type(value), "_fields"):
+            refuse(f"neuron {type(self).__name__}.{method}", type(value).__name__, "a NamedTuple")
+        return value
+
     def _prepared(
         self, x: Tensor, state: Any, scale: tuple[Tensor, Tensor] | None, pool: int
     ) -> tuple[Choice, Recurrence, Tensor, Any, Any]:
@@ -98,9 +104,11 @@ class Neuron(nn.Module):
             refuse("input over time", tuple(x.shape), "(T, B, *features) with at least one step")
         x = computing(x)
         if state is None:
-            state = self.initial(x[0])
+            state = self._named("initial", self.initial(x[0]))
+            if loose := [name for name, part in state._asdict().items() if not isinstance(part, Tensor)]:
+                refuse(f"neuron {type(self).__name__}.initial", f"a {loose[0]} that is no tensor", "(B, *features)")
         step: Any = self.step
-        constants = self.constants()
+        constants = self._named("constants", self.constants())
         if scale is not None:
             step = (Scaled, step, type(constants))
             constants = scaled_constants(type(constants))(*scale, *constants)

@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from bitspike import registry
 from bitspike.coding import Encoder
+from bitspike.coding.own import own_code, steps_of
 from bitspike.errors import refuse
 from bitspike.layers import Stepwise
 from bitspike.learners import Learner, Optimisation, Schedule
@@ -136,6 +137,7 @@ def build_encoder(recipe: Recipe, form: Form) -> Encoder:
         fitting = [repr(known) for known, what in takes.items() if what == given]
         refuse("encoder.name", f"'{name}' for data with {given}", f"one of {', '.join(fitting)}")
     encoder: Encoder = registry.make(recipe.encoder, shape=seen_shape(recipe.data, form.shape))
+    steps_of(encoder, name)
     if form.steps and encoder.reads != form.steps:
         refuse("encoder.steps", encoder.reads, f"the data's {form.steps} time steps")
     return encoder
@@ -143,7 +145,10 @@ def build_encoder(recipe: Recipe, form: Form) -> Encoder:
 
 def encode(recipe: Recipe, encoder: Encoder, x: Any, index: Tensor, epoch: int) -> Tensor:
     """Events (T, B, *features) of examples `index`; epoch 0 is the draw used for validation and test."""
-    return encoder(seen(recipe.data, x), index, recipe.seed, "encode", 0 if encoder.frozen else epoch)
+    name, keys = recipe.encoder.name, (recipe.seed, "encode", 0 if encoder.frozen else epoch)
+    if registry.entry("encoder", name).is_own:
+        return own_code(encoder, name, seen(recipe.data, x), index, *keys)
+    return encoder(seen(recipe.data, x), index, *keys)
 
 
 def setting_of(recipe: Recipe, form: Form, own: nn.Module | None = None) -> Setting:

@@ -7,8 +7,9 @@ network answers with (an ensemble or MAP weights, a temperature) is chosen on a 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 from typing import Any, get_args
 
 import numpy as np
@@ -35,7 +36,7 @@ from bitspike.run.initial import facts_of, recipe_toml
 from bitspike.run.outputs import with_noise
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import parse_recipe
-from bitspike.run.rules import FEW, Choice, Facts, Precision, choices
+from bitspike.run.rules import FEW, FEW_VALIDATION, Choice, Facts, Precision, choices
 from bitspike.run.session import CPU, Session
 from bitspike.run.shipping import Shipped, candidates, choose_answer
 
@@ -51,7 +52,7 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
         self,
         *,
         precision: str = "bayesian",
-        hidden_layer_sizes: Sequence[int] | None = None,
+        hidden_layer_sizes: Sequence[int] | int | None = None,
         updates: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
@@ -91,9 +92,12 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
     def _parts(self, labels: Tensor, seed: int) -> Parts:
         """A validation part as `bitspike init` has it; the training part again where none can be spared."""
         share, rows, none = self.validation_fraction, torch.arange(len(labels)), torch.arange(0)
+        if share is not None and (isinstance(share, bool) or not isinstance(share, Real)):
+            raise ValueError(f"validation_fraction: got {share!r}, wanted a fraction between 0 and 1, or a number")
         if len(labels) - len(labels.unique()) < 2:
             return Parts(rows, rows, none)
-        parts = split(labels, seed, (0.2 if len(labels) < FEW else 0.125) if share is None else share, None, "X")
+        usual = FEW_VALIDATION if len(labels) < FEW else 0.125
+        parts = split(labels, seed, float(usual if share is None else share), None, "X")
         return Parts(parts.train, parts.validation, none)
 
     def _recipe(self, facts: Facts, seed: int) -> Recipe:
@@ -107,7 +111,7 @@ class _Spiking(BaseEstimator):  # type: ignore[misc]
         # Nobody looks at measurements on the way, unless the best of them is kept.
         rarely = [Choice("training.validate_every", 10**9)] if overrides.get("training.keep") != "best" else []
         made = [Choice("data.set", "given"), *rarely, *made]
-        layers = None if self.hidden_layer_sizes is None else [str(n) for n in self.hidden_layer_sizes]
+        layers = None if self.hidden_layer_sizes is None else _layers(self.hidden_layer_sizes)
         asked = {
             "model.layers": layers, "training.updates": self.updates, "training.batch": self.batch_size,
             "optimizer.lr": self.learning_rate,
@@ -249,6 +253,17 @@ class SpikingRegressor(RegressorMixin, _Spiking):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _layers(sizes: Any) -> list[str]:
+    """Hidden layers of these sizes; one number is one layer."""
+    some = [sizes] if isinstance(sizes, Integral) else sizes
+    if isinstance(some, str) or not isinstance(some, Iterable):
+        raise ValueError(f"hidden_layer_sizes: got {sizes!r}, wanted numbers of units, such as (64, 32)")
+    made = list(some)
+    if any(isinstance(size, bool) or not isinstance(size, Integral) for size in made):
+        raise ValueError(f"hidden_layer_sizes: got {sizes!r}, wanted whole numbers of units, such as (64, 32)")
+    return [str(int(size)) for size in made]
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ import torch
 
 from bitspike.data import DataSet, Events, load
 from bitspike.errors import BitspikeError, one_line, refuse
-from bitspike.run.rules import Choice, Facts
+from bitspike.run.rules import FEW_VALIDATION, Choice, Facts, is_few
 
 GROUPS = ("group", "groups", "subject", "subjects", "person", "patient", "participant", "speaker", "user", "session")
 PIXELS = 256
@@ -46,7 +46,12 @@ def look(path: Path, group: str | None = None, time: bool | None = None) -> tupl
             raise
         options["padding"] = "nan"
         dataset = load("folder", **options)
-    return facts_of(dataset, options, raw), dataset
+    facts = facts_of(dataset, options, raw)
+    if is_few(facts):
+        # The parts that are told of are those that the recipe makes.
+        dataset = load("folder", validation=FEW_VALIDATION, **options)
+        facts = facts_of(dataset, options, raw)
+    return facts, dataset
 
 
 def there(path: Path) -> bool:
@@ -145,6 +150,7 @@ def facts_of(dataset: DataSet, options: dict[str, Any], raw: bool = False) -> Fa
         input=dataset.input,
         examples=sum(map(len, splits)),
         training=len(dataset.train),
+        held=len(dataset.validation),
         shape=tuple(dataset.shape),
         steps=dataset.steps,
         lengths=lengths,

@@ -25,14 +25,15 @@ UPDATES, MOST_UPDATES, UPDATES_FOR_VALUES = 1000, 3000, 400
 PASSES = 10
 TRAVEL, TRAVEL_OF_SIGNS = 500.0, 50.0
 UNBALANCED = 3.0
-FEW = 200
+FEW, FEW_VALIDATION = 200, 0.2
 
 
 @dataclass(frozen=True)
 class Facts:
     """What is known of a data set.
 
-    kind: classification or regression; input: vector, series, image, events; training: examples of the training part;
+    kind: classification or regression; input: vector, series, image, events; training, held: examples of the training
+    and of the validation part;
     shape: of one example without time; steps: T of a series; lengths: the shortest, median and longest sequence where
     they differ; counts: examples of each class; milliseconds: of events, within which 95 % of the recordings end;
     options: of the data set, found by looking at the file; raw: an array of pictures rather than of measured values.
@@ -42,6 +43,7 @@ class Facts:
     input: str
     examples: int
     training: int
+    held: int
     shape: tuple[int, ...]
     steps: int | None = None
     lengths: tuple[int, int, int] | None = None
@@ -62,6 +64,11 @@ class Choice(NamedTuple):
     why: str = ""
 
 
+def is_few(facts: Facts) -> bool:
+    """Whether so few examples are left of the test part that more than an eighth of them should judge."""
+    return facts.training + facts.held < FEW and facts.groups is None
+
+
 def choices(facts: Facts, precision: Precision = "bayesian") -> list[Choice]:
     """The recipe's keys beyond its name, in the order in which they are written and printed."""
     return [*_data(facts), *_encoder(facts), *_model(facts), *_weights(precision), *_training(facts, precision)]
@@ -69,8 +76,8 @@ def choices(facts: Facts, precision: Precision = "bayesian") -> list[Choice]:
 
 def _data(facts: Facts) -> Iterator[Choice]:
     yield Choice("data.set", "folder")
-    if facts.training + facts.training // 7 < FEW and facts.groups is None:
-        yield Choice("data.validation", 0.2, f"of under {FEW} examples an eighth would judge nothing")
+    if is_few(facts):
+        yield Choice("data.validation", FEW_VALIDATION, f"of under {FEW} examples an eighth would judge nothing")
     most, least = max(facts.counts.values(), default=1), min(facts.counts.values(), default=1)
     if facts.kind == "classification" and most >= UNBALANCED * least:
         why = f"the largest class has {most / least:.1f} times the examples of the smallest (from {UNBALANCED:g} on)"

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from bitspike.checks import as_tensor
-from bitspike.coding.decoding import ensemble_outputs
+from bitspike.coding.decoding import DECODERS, ensemble_outputs
 from bitspike.coding.windows import Windows
-from bitspike.errors import refuse
+from bitspike.errors import check_name, refuse
 from bitspike.models.plan import Decode, Input, Plan, plan_of
 from bitspike.models.sequence import SequenceNetwork
 from bitspike.neurons import redraw_units
@@ -57,7 +57,7 @@ def plan_of_run(run: Run, member: int | None, step: int | None = None) -> Plan:
         steps=encoder.steps, **windows,
     )  # fmt: skip
     # A sequence network's read-out is an answer; the others' are added up over time.
-    decoder = "last" if isinstance(model, SequenceNetwork) else run.recipe.learner.decoder
+    decoder = "last" if isinstance(model, SequenceNetwork) else decoder_of(run)
     start = getattr(learner, "burn_in", 0)
     decode = Decode(name="decoder", inputs=(), decoder=decoder, task=run.form.task, start=start)
     redraw_units(model, learner.seed, "evaluation")
@@ -71,6 +71,16 @@ def plan_of_run(run: Run, member: int | None, step: int | None = None) -> Plan:
         return plan_of(model, shape, source=source, decoder=decode, member=words)
     finally:
         use_map(model, False)
+
+
+def decoder_of(run: Run) -> str:
+    """How a learner reads the network's outputs; one of one's own says it, by an option or an attribute."""
+    learner, rule = run.learner, run.recipe.learner.rule
+    said = getattr(run.recipe.learner, "decoder", getattr(learner, "decoder", None))
+    if not isinstance(said, str):
+        refuse(f"learner '{rule}'", "no word of how it reads answers", "an option or attribute `decoder` of it")
+    check_name(f"learner '{rule}' decoder", said, DECODERS, ", ".join(DECODERS))
+    return said
 
 
 class Stream:

@@ -83,6 +83,9 @@ def sweep_run(
     if total is not None and not any(number * c <= total for number in steps for c in counts):
         least = min(steps) * min(counts)
         refuse("--total", total, f"{least:g} or more, the least of steps times counts")
+    for name, given in (("steps", steps), ("counts", counts), ("relative", (relative or {}).values())):
+        if wrong := [number for number in given if not 0 < number < math.inf]:
+            refuse(f"hybridise {name}", wrong[0], "finite numbers above 0")
     hybrid = hybrid_of(
         run, steps[0], scale=scale, percentile=percentile, limit=limit, relative=relative, examples=examples, data=data
     )  # fmt: skip

@@ -60,6 +60,9 @@ def evaluate_spiking(
         refuse("--spiking", f"a run of {run.form.task}", "a run of classification")
     if run.encoder.takes != "values" or run.recipe.encoder.name != "direct":
         refuse("--spiking", f"encoder.name = '{run.recipe.encoder.name}'", "'direct': images as constant currents")
+    if isinstance(window, int | float) and not 0 < window <= time:
+        came = f"the last {1000 * window:g} ms of {1000 * time:g}"
+        refuse("spiking window", came, "a part of the time (--window and --time, or window and time)")
     windows = [(time - window, time)] if isinstance(window, int | float) else list(window)
     net = spiking(run.model, dt, synapse, tau_s, reset, products=products)
     steps = net.steps_in(time, "spiking time")

@@ -18,13 +18,14 @@ from bitspike.convert.hybrid.cells import opened
 from bitspike.convert.hybrid.hybrid import Hybrid
 from bitspike.convert.hybrid.repeat import over_presentations
 from bitspike.convert.hybrid.units import Clock
-from bitspike.convert.nonlinearities import CLOSED, MODULES, pure
+from bitspike.convert.nonlinearities import CLOSED, CLOSED_FUNCTIONS, MODULES, pure
 from bitspike.convert.swap import joined, swapped
 from bitspike.errors import refuse
 from bitspike.layers import Stepwise, TemporalBatchNorm
 from bitspike.neurons import Neuron, Static, TemporalQuantiser, quantisers
 
 Make = Callable[[str, nn.Module], nn.Module]
+SWAPPABLE = "nonlinearities of one value each, as modules or functions, or `layers` that names what to swap"
 
 
 class Builder:
@@ -80,8 +81,7 @@ class Builder:
 
     def _open(self, path: str, module: nn.Module) -> nn.Module | None:
         if isinstance(module, CLOSED) and self.patterns is None:
-            wanted = "nonlinearities as modules or functions, or `layers` that names what to swap"
-            refuse(f"hybridise {path or 'model'}", f"{type(module).__name__}, which has its own inside", wanted)
+            refuse(f"hybridise {path or 'model'}", f"{type(module).__name__}, which has its own inside", SWAPPABLE)
         made = opened(module)
         if made is not None and self.clock is not None:
             refuse("hybridise steps", f"{self.clock.steps} with {type(module).__name__}", "none: its sequence is time")
@@ -93,6 +93,9 @@ class Builder:
         def named(name: str, nonlinearity: nn.Module) -> nn.Module:
             return make(joined(path, name), pure(nonlinearity))
 
+        if self.patterns is None:
+            for node, name in graph.calls(net, CLOSED_FUNCTIONS):
+                refuse(f"hybridise {joined(path, node.name)}", f"{name} called as a function", SWAPPABLE)
         chosen = [s for s in graph.sites(net, self.clock is None) if self._wanted(joined(path, s.name))]
         put = graph.put(net, chosen, named)
         self.paths |= {joined(path, place): joined(path, name) for place, name in put.items()}

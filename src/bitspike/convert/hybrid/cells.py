@@ -9,6 +9,7 @@ They use the parameters of the module they stand for, which stays as it was.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +26,16 @@ GATES = {
 TANH = ("hidden", "new", "candidate", "memory")
 
 
+def _of_both(own: Callable[[str], Any], owner: nn.Module | None, name: str) -> Any:
+    """An attribute of an open form; what it has not is of the module it stands for (num_layers, hidden_size, ...)."""
+    try:
+        return own(name)
+    except AttributeError:
+        if owner is None or name.startswith("__"):
+            raise
+        return getattr(owner, name)
+
+
 class OpenCell(nn.Module):
     """One step of one layer of `owner`; its weights are those with `suffix` ("" for a cell, "_l0", ...)."""
 
@@ -39,6 +50,9 @@ class OpenCell(nn.Module):
         for name in GATES[kind]:
             module: nn.Module = nn.Tanh() if name in TANH else nn.Sigmoid()
             self.add_module(name, nn.ReLU() if nonlinearity == "relu" else module)
+
+    def __getattr__(self, name: str) -> Any:
+        return _of_both(super().__getattr__, self.__dict__.get("owner"), name)
 
     def _products(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         def parameter(name: str) -> Any:
@@ -88,6 +102,9 @@ class OpenLayers(nn.Module):
         self.closed, self.kind = owner, kind
         nonlinearity = getattr(owner, "nonlinearity", "tanh")
         self.cells = nn.ModuleList(OpenCell(owner, kind, f"_l{k}", nonlinearity) for k in range(owner.num_layers))
+
+    def __getattr__(self, name: str) -> Any:
+        return _of_both(super().__getattr__, self.__dict__.get("_modules", {}).get("closed"), name)
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """As the module it stands for, on batches (T, B, F) or, with batch_first, (B, T, F)."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bitspike.checks import check_finite
 from bitspike.convert.entrance import full_precision, is_half
 from bitspike.convert.hybrid.units import Clock, Stepped
-from bitspike.convert.nonlinearities import FUNCTIONS
+from bitspike.convert.nonlinearities import CLOSED_FUNCTIONS, FUNCTIONS
 from bitspike.errors import check_whole, refuse
 from bitspike.neurons import TemporalQuantiser, quantisers
 
@@ -73,11 +73,15 @@ class Hybrid(nn.Module):
             refuse("hybrid readouts", "a model that steps through its input", "a hybrid with steps")
         if not self.time_first and not (inputs and isinstance(inputs[0], Tensor) and inputs[0].ndim > 0):
             refuse("hybrid input", type(inputs[0]).__name__ if inputs else "nothing", "a batch (B, ...) first")
-        asked = self.clock.steps
+        # Where nothing is quantised every presentation is the same.
+        steps = 1 if all(q.step_size() is None for _, q in quantisers(self)) else self.clock.steps
+        return self.presented(*inputs, steps=steps, **options)
+
+    def presented(self, *inputs: Any, steps: int, **options: Any) -> Any:
+        """Read-outs of `steps` presentations, as many as are asked for, whatever `self.steps` is."""
+        assert self.clock is not None
+        asked, self.clock.steps = self.clock.steps, steps
         try:
-            if all(q.step_size() is None for _, q in quantisers(self)):
-                # Nothing is quantised: every presentation is the same.
-                self.clock.steps = 1
             return self._over_time(self._run(*map(self._presented, inputs), **options), inputs[0])
         finally:
             self.clock.steps = asked
@@ -201,10 +205,11 @@ class Watch(torch.overrides.TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         where = self.inside[-1] if self.inside else None
-        if where is not None and FUNCTIONS.get(function) is not None:
+        name = FUNCTIONS.get(function) or CLOSED_FUNCTIONS.get(function)
+        if where is not None and name is not None:
             refuse(
                 f"hybridise {where or 'model'}",
-                f"{FUNCTIONS[function]} called as a function in code that cannot be traced ({self.unseen[where]})",
+                f"{name} called as a function in code that cannot be traced ({self.unseen[where]})",
                 "a module such as nn.ReLU in its place, or `layers` that names what to swap",
             )
         return function(*arguments, **(options or {}))

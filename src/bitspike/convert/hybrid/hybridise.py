@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from bitspike.checks import check_finite, check_share
-from bitspike.convert.entrance import is_half, ordinary, plain_words
+from bitspike.convert.entrance import ordinary, plain_words, without_listings
+from bitspike.convert.hybrid.alike import check_alike, check_presentations, check_rows
 from bitspike.convert.hybrid.build import Builder
 from bitspike.convert.hybrid.hybrid import Hybrid, checked_steps
 from bitspike.convert.hybrid.units import Presented, Probe, Stepped, over_time
@@ -30,7 +31,6 @@ from bitspike.neurons import TemporalQuantiser
 
 Counts = float | Tensor
 SCALES = ("layer", "channel")
-ALIKE, HALF = 1e-3, 0.1  # how far answers may be off, relative to their norm
 
 
 def hybridise(
@@ -53,8 +53,10 @@ def hybridise(
     an input (B, ...) is presented; none for a model that steps through a sequence itself, in which each call of a
     nonlinearity is one step. layers: names or patterns of what to swap; all if left out. data: batches (or pairs with
     targets) on which typical values are measured, per "layer" or "channel"; without, they are 1 and counts is dt; a
-    layer that never answers on them is named in `silent` of what is returned, and the network is compared with the
-    model on the first of them before anything is quantised. mode, limit: as in `TemporalQuantiser`.
+    layer that never answers on them is named in `silent` of what is returned, and on the first of them the network
+    is compared with the model before anything is quantised, and presentations with one another: where an input's rows
+    (B, ...) mix, as in a sequence (L, B, ...), they would mix too, which is refused. Without data nothing is compared.
+    mode, limit: as in `TemporalQuantiser`.
     keys: name the draws of the carry. A model of half precision is computed in float32.
 
     Nonlinearities are modules (nn.ReLU, ...) and calls of functions (F.relu, torch.tanh, x.sigmoid()), these where
@@ -80,6 +82,7 @@ def hybridise(
     builder = Builder(model, steps, layers)
     scales: dict[str, Tensor] = {}
     silent: list[str] = []
+    first: Any = None
     if data is not None:
         lead = 2 if builder.time_first else 1
         probes: dict[str, Probe] = {}
@@ -87,7 +90,7 @@ def hybridise(
         def probe(name: str, nonlinearity: nn.Module) -> nn.Module:
             return probes.setdefault(name, Probe(nonlinearity, lead, percentile, scale))
 
-        _measure(builder.build(probe), model, data)
+        first = _measure(builder.build(probe), model, data)
         scales = {name: made.scale(name) for name, made in probes.items()}
         most = max((float(found.max()) for found in scales.values()), default=0.0)
         silent = [name for name, found in scales.items() if not float(found.max()) > 0]
@@ -119,6 +122,9 @@ def hybridise(
         came = f"{', '.join(map(repr, unused))}, by which no layer goes"
         refuse("hybridise counts", came, f"names or patterns among {', '.join(made)}, of which each is used")
     hybrid.silent = tuple(silent)
+    if isinstance(first, Tensor) and hybrid.clock is not None and not hybrid.time_first:
+        check_rows(model, first)
+        check_presentations(hybrid, first)
     return hybrid
 
 
@@ -144,9 +150,10 @@ def dehybridise(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def _measure(hybrid: Hybrid, model: nn.Module, data: Iterable[Any] | Tensor) -> None:
-    """Show the data to a network of probes, in evaluation; on the first batch it has to answer as the model does."""
-    batches, asked = 0, hybrid.steps
+def _measure(hybrid: Hybrid, model: nn.Module, data: Iterable[Any] | Tensor) -> Any:
+    """Show the data to a network of probes, in evaluation; on the first batch, which is returned, it has to answer as
+    the model does."""
+    first, batches, asked = None, 0, hybrid.steps
     with evaluating(hybrid):
         if asked is not None:
             hybrid.steps = 1
@@ -157,46 +164,18 @@ def _measure(hybrid: Hybrid, model: nn.Module, data: Iterable[Any] | Tensor) -> 
                 if x.ndim and not len(x):
                     continue
             try:
-                answer = hybrid(x) if hybrid.clock is None else hybrid.readouts(x)
+                with without_listings():
+                    answer = hybrid(x) if hybrid.clock is None else hybrid.readouts(x)
             except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
                 came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
                 refuse("hybridise data", f"{came} that the model does not take ({plain_words(error)})", "its own input")
             if not batches:
-                _check_alike(hybrid, model, x, answer)
+                first = x
+                check_alike(hybrid, model, x, answer)
             batches += 1
     if asked is not None:
         # Both networks share their clock.
         hybrid.steps = asked
     if not batches:
         raise BitspikeError("hybridise data: got no batch, wanted at least one")
-
-
-def _check_alike(hybrid: Hybrid, model: nn.Module, x: Any, answer: Any) -> None:
-    """Refuse a network that computes something else than the model does, where that can be told.
-
-    A model that answers differently each time tells nothing, nor one that does not take this input's dtype.
-    """
-    given = x.unsqueeze(0) if hybrid.time_first and hybrid.clock is not None else x
-    with evaluating(model):
-        try:
-            wanted, again = _tensors(model(given)), _tensors(model(given))
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
-            return
-    found = _tensors(answer)
-    if any(bool((a != b).any()) for a, b in zip(wanted, again, strict=True)):
-        return
-    if [value.numel() for value in found] != [value.numel() for value in wanted]:
-        return
-    for mine, its in zip(found, wanted, strict=True):
-        size, off = float(its.double().norm()), float((mine.double().flatten() - its.double().flatten()).norm())
-        if not off <= (HALF if is_half(its) else ALIKE) * max(size, 1e-30):
-            came = f"a model whose answers are {off / max(size, 1e-30):.2g} off when its calls are followed"
-            refuse("hybridise model", came, "code without views that are changed in place, or branches")
-
-
-def _tensors(answer: Any) -> list[Tensor]:
-    """Real tensors in nested tuples, lists and dicts."""
-    if isinstance(answer, Tensor):
-        return [answer] if answer.is_floating_point() else []
-    parts = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, tuple | list) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]
+    return first

@@ -24,7 +24,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from bitspike.checks import check_finite, check_share
-from bitspike.convert.entrance import computing_dtype, is_half, ordinary, plain_words, taken
+from bitspike.convert.entrance import computing_dtype, is_half, ordinary, plain_words, taken, without_listings
 from bitspike.convert.fold import fold
 from bitspike.convert.relu.graph import relu_graph
 from bitspike.convert.relu.rate_network import RateNetwork
@@ -132,7 +132,8 @@ def _batches(data: Iterable[Any] | Tensor, dtype: torch.dtype | None) -> Any:
 def _try(network: RateNetwork, x: Tensor) -> None:
     """Two steps of some images: whatever cannot run row by row is refused before anybody waits for it."""
     try:
-        network(x[:2], 2)
+        with without_listings():
+            network(x[:2], 2)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         came = f"code that does not run step by step ({plain_words(error)})"
         refuse(f"{FIELD} model", came, "the batch as the first dimension throughout")
@@ -143,8 +144,9 @@ def _try(network: RateNetwork, x: Tensor) -> None:
 def _fold(net: fx.GraphModule, model: nn.Module, x: Tensor, end: nn.Module | None) -> tuple[int, list[str]]:
     """Fold the batch norms; returns the size of one example's largest activation and the paths of those that stay."""
     try:
-        want = model(x)
-        ShapeProp(net).propagate(x)
+        with without_listings():
+            want = model(x)
+            ShapeProp(net).propagate(x)
     except (RuntimeError, ValueError, IndexError) as error:
         came = f"images {tuple(x.shape)} that the model does not take ({plain_words(error)})"
         refuse(f"{FIELD} data", came, "its own input")
@@ -175,7 +177,8 @@ def _check_rows(net: fx.GraphModule, x: Tensor) -> None:
     some = range(len(x) - 1, -1, -2) if len(x) > 3 else range(len(x) - 1, -1, -1)
     rows = torch.tensor(list(some), device=x.device)
     try:
-        got = net(x[rows])
+        with without_listings():
+            got = net(x[rows])
         far = _far(got, want[rows]) if got.ndim == want.ndim and len(got) == len(rows) else float("inf")
     except (RuntimeError, ValueError, IndexError) as error:
         refuse(f"{FIELD} model", f"code for batches of one size ({plain_words(error)})", "code for batches of any size")
