@@ -9,6 +9,7 @@ from tests.states import same
 
 import bitspike
 from bitspike import load_recipe
+from bitspike.errors import BitspikeError
 from bitspike.population.record import read
 from bitspike.run.assemble import load_data
 from bitspike.run.checkpoint import load_checkpoint
@@ -56,3 +57,15 @@ def test_a_member_of_any_kind_evolves_and_is_replayed(name, of, tmp_path):
     ends = [load_checkpoint(one.path / "checkpoints", "shipped")["model"] for one in (run, again)]
     assert same(*ends)
     assert run.evaluate()["accuracy"] == run.result["test"]["accuracy"]
+
+
+def test_a_federation_in_which_nobody_answers_is_not_shipped(tmp_path):
+    more, every, path, dimension = SOME["federated-digits"]
+    population = f"population={{size = 2, every = {every}, mode = 'synchronous', space = {{'{path}' = {dimension}}}}}"
+    recipe = load_recipe("federated-digits", [*more, *TINY, population, "federation.dropouts=1.0"])
+    line = r"^federation: got 3 rounds of the best member of which none was added up \(9 dropped out\), wanted replies"
+    with pytest.raises(BitspikeError, match=line):
+        bitspike.tune(recipe, tmp_path / "run", workers=1)
+    assert not (tmp_path / "run/result.json").exists()
+    _, turns = read(tmp_path / "run/population.json")
+    assert len(turns) == 6

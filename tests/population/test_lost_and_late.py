@@ -66,7 +66,7 @@ def test_counts_are_of_what_happened():
         Turn(0, 2, 4, 2, {"rate": 0.4}, 0.9, parent=(0, 1), taught_by=(2, 1), finished=True),
         Turn(1, 2, 2, 0, {"rate": 0.5}, None, parent=(1, 1), broken="the loss became nan", finished=True),
     ]
-    found = content(bitspike.load_recipe("tune-digits"), some, [*first, *second], second[0], 1)
+    found = content(bitspike.load_recipe("tune-digits"), some, [*first, *second], second[0])
     assert (found["broken"], found["copies"], found["updates"], found["survivors"]) == (1, 1, 4, [0])
 
 

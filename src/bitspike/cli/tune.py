@@ -38,7 +38,7 @@ def tune(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier run in the folder."),
     device: str = typer.Option("cpu", "--device", help="auto, cpu, cuda or mps."),
     threads: int = typer.Option(
-        0, "--threads", min=0, max=1024, help="CPU threads of each process (0: cores, shared out)."
+        0, "--threads", min=0, max=1024, help="CPU threads of each process (0: cores, shared out; --resume: as before)."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print result.json instead of a table."),
 ) -> None:
@@ -63,6 +63,7 @@ def tune(
             "--strategy": strategy,
             "--set": sets,
             "--resume": resume,
+            "--threads": threads or None,
         }
         for name, value in unread.items():
             if value not in (None, [], False):

@@ -12,7 +12,8 @@ One session serves any number of clients, one after the other: what is a client'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,9 +24,10 @@ from bitspike import registry
 from bitspike.draws import Key, normal
 from bitspike.errors import BitspikeError, damaged, refuse
 from bitspike.federated.begun import Begun
-from bitspike.federated.codecs import Codec, Setting
+from bitspike.federated.codecs import Codec, Setting, codec_of
 from bitspike.federated.margins import margins
 from bitspike.federated.messages import Message, Order
+from bitspike.federated.own import check_written, is_own, named
 from bitspike.federated.roles import each, sums, told
 from bitspike.federated.scaffold import Controls
 from bitspike.federated.schedule import round_of, turn_of, updates_of
@@ -88,7 +90,7 @@ class Client:
         learner = self.session.learner
         self.fresh = learner.state_dict()
         self.home = {name: t.clone() for name, t in kept(self.session.model, statistics=True).items()}
-        self.codec: Codec = registry.make(part.codec)
+        self.codec: Codec = codec_of(part)
         self.mu: float = registry.make(part.aggregator).proximal
         self.controls: Controls | None = None
         self.begun, self.has_loops = Begun(), has_loops(recipe)
@@ -132,8 +134,12 @@ class Client:
 
     def working(self, order: Order, client: int, state: State) -> Work[Message]:
         """`work` that stops at loops which need no interpreter; see `kernels.cpu.works`."""
-        work = _of_client(client, self._working(order, client, state))
+        work = self._named(order, client, state)
         return on_one_thread(work) if self.has_loops else work
+
+    def _named(self, order: Order, client: int, state: State) -> Work[Message]:
+        with _of_client(client):
+            return (yield from self._working(order, client, state))
 
     def _working(self, order: Order, client: int, state: State) -> Work[Message]:
         session = self.session
@@ -241,6 +247,8 @@ class Client:
         if self.part.noise:
             sent = noisy(sent, order.roles, self.part.noise, setting)
         parts = self.codec.encode(sent, order.roles, setting, state.setdefault("codec", {}))
+        if is_own("codec", self.part.codec):
+            check_written(named("codec", self.part.codec), parts, self.codec.form(order.roles))
         if self.controls is not None:
             parts |= self.controls.end(order, sent, state)
         return Message(order.round, client, len(self.shares[client]), order.recipe_hash, parts, dict(self.session.sums))
@@ -261,8 +269,9 @@ class Client:
         if not kept(session.model):
             return {}
         before = {name: tensor.clone() for name, tensor in session.model.state_dict().items()}
-        self.begin(order, client, {})
-        session.learn()
+        with _of_client(client):
+            self.begin(order, client, {})
+            session.learn()
         found = {name: tensor.cpu().clone() for name, tensor in kept(session.model).items()}
         self._put(before)
         return found
@@ -274,10 +283,11 @@ class Client:
         return part.state == "reset" and part.statistics == "sums" and not getattr(part.codec, "feedback", False)
 
 
-def _of_client(client: int, work: Work[Message]) -> Work[Message]:
-    """The work, in whose errors the client is named."""
+@contextmanager
+def _of_client(client: int) -> Iterator[None]:
+    """Work, in whose errors the client is named."""
     try:
-        return (yield from work)
+        yield
     except BitspikeError as error:
         if type(error) is not BitspikeError or f"client {client}" in str(error):
             raise

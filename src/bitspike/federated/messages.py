@@ -125,19 +125,23 @@ def check_message(
     if not 1 <= message.examples <= MOST_EXAMPLES:
         raise Refused("examples", shown(message.examples))
     _check_form(message.parts, form, finite)
-    metrics = message.metrics
-    if (
-        not isinstance(metrics, dict)
-        or not all(
-            name in ("examples", "loss", "accuracy") and isinstance(value, int | float) and abs(value) < 1e30
-            for name, value in metrics.items()
-        )
-        or metrics.get("examples", 0) < 0
-    ):
-        raise Refused("metrics", "no finite sums")
+    _check_metrics(message.metrics)
     if message.digest and message.digest != message.sha256():
         raise Refused("digest", "altered on the way")
     return message
+
+
+def _check_metrics(metrics: Any) -> None:
+    """Each is a finite sum, and one that we know."""
+    if not isinstance(metrics, dict):
+        raise Refused("metrics", f"a {type(metrics).__name__}")
+    for name, value in metrics.items():
+        if name not in ("examples", "loss", "accuracy"):
+            raise Refused("metrics", "one that nobody knows")
+        if not isinstance(value, int | float):
+            raise Refused("metrics", f"{name} is a {type(value).__name__}")
+        if not abs(value) < 1e30 or (name == "examples" and value < 0):
+            raise Refused("metrics", f"{name} is {shown(value)}")
 
 
 def bits_of(came: Any) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bitspike.draws import generator, seed_of
 from bitspike.errors import refuse
+from bitspike.federated.own import kind_of, named
 from bitspike.paths import MIB, home, read_text
 
 Rows = list[Tensor]
@@ -150,17 +151,17 @@ class FromFile(Partition):
         return checked_shares([[r for r, owner in enumerate(owners) if owner == k] for k in range(clients)], len(names))
 
 
-def checked_shares(given: Sequence[Sequence[int] | Tensor], examples: int) -> Rows:
+def checked_shares(given: Sequence[Sequence[int] | Tensor], examples: int, field: str = "federation shares") -> Rows:
     """Shares that somebody says: disjoint, all rows, and none empty."""
     try:
         shares = [torch.as_tensor(rows, dtype=torch.int64).flatten().sort().values for rows in given]
     except (TypeError, ValueError, RuntimeError) as error:
-        refuse("federation shares", str(error).partition("\n")[0], "row numbers of each client")
+        refuse(field, str(error).partition("\n")[0], "row numbers of each client")
     if empty := [k for k, rows in enumerate(shares) if len(rows) == 0]:
-        refuse("federation shares", f"client {empty[0]} without an example", "one or more for each")
+        refuse(field, f"client {empty[0]} without an example", "one or more for each")
     together = torch.cat(shares).sort().values
     if not torch.equal(together, torch.arange(examples)):
-        refuse("federation shares", f"{len(together)} rows", f"each of the {examples} training rows once")
+        refuse(field, f"{len(together)} rows", f"each of the {examples} training rows once")
     return shares
 
 
@@ -168,16 +169,19 @@ def share_out(part: Any, split: Any, classification: bool, seed: int, given: Any
     """The recipe's shares of a training split; given: shares in place of them."""
     from bitspike import registry
 
-    clients = part.clients
+    clients, field = part.clients, "federation shares"
     if clients > len(split):
         refuse("federation.clients", clients, f"no more than the {len(split)} training examples")
     if given is None:
         labels = split.y if classification and split.y.ndim == 1 else None
         given = registry.make(part.partition).shares(labels, split.index, clients, seed)
+        field = named("partition", part.partition)
+        if not isinstance(given, Sequence | Tensor | np.ndarray):
+            refuse(field, f"{kind_of(given)} from `shares`", f"a list of {clients} tensors of row numbers")
     if len(given) != clients:
-        refuse("federation shares", f"{len(given)} shares", f"{clients}, one for each of federation.clients")
+        refuse(field, f"{len(given)} shares", f"{clients}, one for each of federation.clients")
     # Those of a partition of one's own too: a row that two clients have, or none, would tell in nothing but numbers.
-    return checked_shares(given, len(split))
+    return checked_shares(given, len(split), field)
 
 
 def _column(path: str, name: str, numbers: Tensor) -> list[str]:

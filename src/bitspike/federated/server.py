@@ -6,7 +6,6 @@ are in the data set). A round with fewer valid replies than `least` leaves the n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from bitspike.federated import margins, privacy, scaffold
 from bitspike.federated import roles as of
 from bitspike.federated.aggregators import Aggregator, Reply
 from bitspike.federated.client import has_loops, on_wire
-from bitspike.federated.codecs import Codec
+from bitspike.federated.codecs import Codec, codec_of
+from bitspike.federated.measured import Measured
 from bitspike.federated.messages import (
     Message,
     Order,
@@ -32,49 +32,15 @@ from bitspike.federated.messages import (
     shown,
     too_long,
 )
+from bitspike.federated.own import check_roles, kind_of, named
 from bitspike.federated.privacy import Private
+from bitspike.federated.rows import DONE, TOO_FEW, checked_rows, spread
 from bitspike.federated.schedule import Round, round_of, updates_of
 from bitspike.kernels.cpu.works import one_thread
 from bitspike.learners.exchange import Given, Roles, kept
 from bitspike.run import assemble
 from bitspike.run.batches import batches_of
-from bitspike.run.evaluation import predictions
-from bitspike.run.outputs import fit_noise, summary, with_noise
-from bitspike.run.session import Place, Session
-
-DONE, TOO_FEW = "aggregated", "too few replies"
-
-
-class Measured(Session):
-    """The server's session: each of its epochs is a round. It keeps what a round's measurement says by class."""
-
-    right: list[float] | None = None
-    """Share of right answers among the examples of each class; NaN of one without an example."""
-
-    def restore(self, state: Mapping[str, Any], source: str = "snapshot") -> None:
-        """As any session; but there may be no sums since the last measurement, where nobody has answered."""
-        epoch = state.get("epoch")
-        between = isinstance(epoch, int) and epoch < self.epochs and epoch % self.validate_every > 0
-        if not between or state.get("sums"):
-            super().restore(state, source)
-            return
-        super().restore({**state, "sums": {"examples": 1.0, "loss": 0.0}}, source)
-        self.sums = {}
-
-    def validate(self) -> dict[str, float]:
-        """Metrics on validation, or on the first `federation.measured` examples of it."""
-        recipe, learner, batches = self.recipe, self.learner, self.validation
-        most = recipe.federation.measured if recipe.federation is not None else None
-        outputs, targets = predictions(learner, batches, recipe.evaluation.validation_draws, most)
-        last = outputs[-1]
-        if learner.task == "regression":
-            last = with_noise(last, fit_noise(last, targets))
-        else:
-            hits = (last.argmax(-1) == targets).double()
-            of_class = [hits[targets == one] for one in range(last.shape[-1])]
-            self.right = [float(some.mean()) if len(some) else math.nan for some in of_class]
-        result = summary(learner.task, last, targets, recipe.evaluation.bins)
-        return {key: result[key] for key in ("accuracy", "nll", "brier", "ece", "rmse") if key in result}
+from bitspike.run.session import Place
 
 
 class Server:
@@ -104,7 +70,7 @@ class Server:
         total = rounds * updates_of(self.part, usual, per_batch)
         self.session = Measured(recipe, dataset, place=place, span=(rounds, every, total))
         self.session.learner.spans(rounds)
-        self.codec: Codec = registry.make(self.part.codec)
+        self.codec: Codec = codec_of(self.part)
         self.aggregator: Aggregator = registry.make(self.part.aggregator)
         self.home = self.part.statistics == "home"
         self.fixed: dict[str, Tensor] = {}
@@ -182,7 +148,7 @@ class Server:
     def close(self, now: Round, messages: Iterable[Any], bits_down: int | None = None) -> dict[str, Any]:
         """Take the replies of a round, whatever their order, and measure: its row."""
         valid, refused, bits = self.read(now, messages)
-        session, base = self.session, self.codec.space(self.roles)
+        session, base = self.session, self.space()
         row: dict[str, Any] = {"round": now.number, "asked": list(now.asked), "dropped": sorted(now.silent)}
         row |= {"late": sorted(now.late), "replies": len(valid), "refused": refused, "bits_up": bits}
         row["bits_down"] = self.bits_down(now) if bits_down is None else bits_down
@@ -210,10 +176,10 @@ class Server:
         """Make the new network of valid replies, and note in the row how far they went."""
         own = of.lengths(base)
         if self.private is None:
-            row["deviation"] = _spread([of.deviation(reply.distances, own) for reply, _ in valid])
+            row["deviation"] = spread([of.deviation(reply.distances, own) for reply, _ in valid])
             valid_losses = [m.metrics["loss"] / m.metrics["examples"] for _, m in valid
                             if m.metrics.get("examples") and "loss" in m.metrics]  # fmt: skip
-            row["client_loss"] = _spread(valid_losses)
+            row["client_loss"] = spread(valid_losses)
         if row["state"] == DONE:
             replies = [reply for reply, _ in valid]
             new = self.combined(now, replies, base)
@@ -230,14 +196,32 @@ class Server:
         if self.private is not None:
             replies = [self.private.clipped(reply, base) for reply in replies]
         new = self.aggregator.combine(replies, base)
+        check_roles(named("aggregator", self.part.aggregator), "combine", new, base)
         if self.private is not None:
             due = len(set(now.asked) - now.silent - now.late)
             new = self.private.noisy(new, base, len(replies), due, now.number)
-        return self.codec.learned(new, self.roles, replies)
+        learned = self.codec.learned(new, self.roles, replies)
+        check_roles(named("codec", self.part.codec), "learned", learned, self.roles)
+        return learned
+
+    def space(self) -> Given:
+        """The network as replies are told."""
+        space = self.codec.space(self.roles)
+        check_roles(named("codec", self.part.codec), "space", space, self.roles)
+        return space
+
+    def decoded(self, message: Message, now: Round, base: Given) -> tuple[Roles, Mapping[tuple[str, str], Tensor]]:
+        """What a message that is formed as it should be says, and where it says only part of a tensor."""
+        found = self.codec.decode(message.parts, self.roles, now.setting(self.recipe.seed, message.client))
+        field = named("codec", self.part.codec)
+        if not isinstance(found, tuple) or len(found) != 2:
+            refuse(field, f"{kind_of(found)} from `decode`", "the tensors, and where they are but part: two of them")
+        check_roles(field, "decode", found[0], base)
+        return found
 
     def read(self, now: Round, messages: Iterable[Any]) -> tuple[list[tuple[Reply, Message]], dict[str, str], int]:
         """Valid replies in the order of clients, why others were refused by client, and bits of all that came."""
-        asked, base = set(now.asked) - now.silent - now.late, self.codec.space(self.roles)
+        asked, base = set(now.asked) - now.silent - now.late, self.space()
         form = self.codec.form(self.roles) | scaffold.form_of(self.aggregator.controls(self.roles))
         read: dict[int, tuple[Reply, Message]] = {}
         refused: dict[str, str] = {}
@@ -253,8 +237,7 @@ class Server:
             try:
                 with one_thread(self.has_loops):
                     message = check_message(came, now.number, asked, read, self.digest, form, not self.codec.plain)
-                    setting = now.setting(self.recipe.seed, message.client)
-                    decoded, present = self.codec.decode(message.parts, self.roles, setting)
+                    decoded, present = self.decoded(message, now, base)
                     examples = min(message.examples, self.sizes[message.client])
                     distances = of.distances(decoded, base)
                     rates = scaffold.rates_of(message.parts)
@@ -294,7 +277,7 @@ class Server:
         known = torch.where(right.isnan(), 0.0, self.mixes)
         some = known.sum(1) > 0
         each = (known * right.nan_to_num())[some].sum(1) / known[some].sum(1)
-        return _spread(each.tolist())
+        return spread(each.tolist())
 
     def settle_at_home(self) -> None:
         """Where clients keep their statistics, the server's are those of its validation inputs."""
@@ -321,7 +304,9 @@ class Server:
             refused[str(k)] = f"norm: {why}"
             del replies[k]
         if replies:
-            self.session.learner.receive(self.aggregator.settle(list(replies.values()), base))
+            new = self.aggregator.settle(list(replies.values()), base)
+            check_roles(named("aggregator", self.part.aggregator), "settle", new, base)
+            self.session.learner.receive(new)
         up, down = (32 * of.count(roles) * len(statistics) for roles in (base, self.roles))
         self.settled = {"clients": len(replies), "refused": refused, "bits_up": up, "bits_down": down}
         self.roles = self._sent()
@@ -340,7 +325,7 @@ class Server:
         if not isinstance(own, dict):
             raise BitspikeError(f"{source}: no federation in it")
         with damaged(source):
-            self.rows, self.met = _checked_rows(own["rows"], self.number), {int(client) for client in own["met"]}
+            self.rows, self.met = checked_rows(own["rows"], self.number), {int(client) for client in own["met"]}
             self.fixed = dict(own["fixed"])
             places = {name: tuple(tensor.shape) for name, tensor in kept(self.session.model).items()}
             if any(places.get(name) != tuple(tensor.shape) for name, tensor in self.fixed.items()):
@@ -363,23 +348,3 @@ def _gone(reply: Reply) -> of.Lengths:
 def _gone_by_rate(reply: Reply) -> of.Lengths:
     """How long its mean corrected gradient was, by the rates that it says."""
     return scaffold.per_rate(reply.distances, reply.rates)
-
-
-def _checked_rows(rows: Any, rounds: int) -> list[dict[str, Any]]:
-    """Rows of a checkpoint: one for each round, with what later rounds and the record read of them."""
-    if not isinstance(rows, list) or [row["round"] for row in rows] != list(range(1, rounds + 1)):
-        raise ValueError(f"rows that are not those of {rounds} rounds")
-    for row in rows:
-        counts = [row["bits_up"], row["bits_down"], row["replies"]]
-        if not all(isinstance(n, int) and 0 <= n < 2**63 for n in counts) or not isinstance(row["state"], str):
-            raise ValueError(f"round {row['round']}: counts or a state that are none")
-        if not isinstance(row["refused"], dict) or not all(isinstance(why, str) for why in row["refused"].values()):
-            raise ValueError(f"round {row['round']}: refusals that are none")
-    return rows
-
-
-def _spread(values: Sequence[float]) -> dict[str, float] | None:
-    """Least, mean and largest; None of nothing."""
-    if not values:
-        return None
-    return {"min": min(values), "mean": math.fsum(values) / len(values), "max": max(values)}

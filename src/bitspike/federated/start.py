@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from torch import Tensor
 
 from bitspike import notices
 from bitspike.data import DataSet
-from bitspike.errors import check_name, damaged, refuse
+from bitspike.errors import BitspikeError, check_name, damaged, refuse
 from bitspike.federated.client import Client
 from bitspike.federated.local import Local, Tamper
 from bitspike.federated.partition import share_out
 from bitspike.federated.record import content
+from bitspike.federated.roles import LEARNED, each
+from bitspike.federated.rows import is_learned, warnings, why_unused
 from bitspike.federated.server import Server
 from bitspike.federated.store import Store
 from bitspike.paths import run_name
@@ -184,6 +186,7 @@ class Federation:
         )
         if own_data or shares is not None:
             self.server.shared_by = "clients' own data" if own_data else "shares that were given"
+        self.untrained = self.server.roles
         self.store = Store(folder.path / "clients", self.part.state == "disk")
         self.stop_asked, self.seconds = 0, 0.0
         self.saved = 0  # rounds in the last checkpoint
@@ -213,11 +216,35 @@ class Federation:
                 self._checkpoint()  # from now on clients have keys of this run
             with Handled(self._ask):
                 self._rounds(engine)
-            kept = self._taken()
+            learned = is_learned(server.rows)
+            kept = self._taken() if learned else None
             began = time.monotonic()
-            engine.settle()
+            if learned:
+                engine.settle()
         folder.write("federation.json", content(server))
-        return conclude(session, folder, kept, self.seconds + time.monotonic() - began, settle=False)
+        if not learned:
+            self._refuse()
+        return self._warned(conclude(session, folder, kept, self.seconds + time.monotonic() - began, settle=False))
+
+    def _refuse(self) -> NoReturn:
+        """Refuse to end with a network that no round has changed."""
+        rows = self.server.rows
+        raise BitspikeError(
+            f"federation '{self.recipe.name}': none of its {len(rows)} rounds was added up ({why_unused(rows)}): the "
+            f"network is as it began, so none is shipped; '{self.folder.path}' keeps the rounds (federation.json) and "
+            "the last checkpoint; mend this and run it again with --overwrite, or with --out DIR elsewhere"
+        )
+
+    def _warned(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The result, with what rounds and replies say against it among its warnings."""
+        lines, now = warnings(self.server.rows), self.server.roles
+        learned = [torch.equal(old, now[role][name]) for role, name, old in each(self.untrained) if role in LEARNED]
+        if learned and all(learned):
+            lines.append("no number of the network is another than before the first round: nothing has been learned")
+        if lines:
+            result["warnings"] = [*result.get("warnings", []), *lines]
+            self.folder.write("result.json", result)
+        return result
 
     def say(self, text: str) -> None:
         """A line for the person, once."""

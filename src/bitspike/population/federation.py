@@ -12,6 +12,7 @@ from bitspike.federated.client import Client
 from bitspike.federated.local import Local
 from bitspike.federated.partition import share_out
 from bitspike.federated.record import content
+from bitspike.federated.rows import is_learned, warnings, why_unused
 from bitspike.federated.server import Server
 from bitspike.federated.start import mixes
 from bitspike.federated.store import Store
@@ -98,10 +99,18 @@ class Federating:
         return copy.deepcopy({**self.session.snapshot(), "federation": self.server.state_dict(), "clients": clients})
 
     def conclude(self, folder: RunFolder, seconds: float) -> dict[str, Any]:
-        """As `bitspike federate` ends."""
-        self.engine.settle()
+        """As `bitspike federate` ends; refused where no round of the network that is shipped was added up."""
+        rows = self.server.rows
         folder.write("federation.json", content(self.server))
-        return conclude(self.session, folder, seconds=seconds, settle=False)
+        if not is_learned(rows):
+            came = f"{len(rows)} rounds of the best member of which none was added up ({why_unused(rows)})"
+            refuse("federation", came, "replies to learn from; federation.json has the rounds")
+        self.engine.settle()
+        result = conclude(self.session, folder, seconds=seconds, settle=False)
+        if lines := warnings(rows):
+            result["warnings"] = [*result.get("warnings", []), *lines]
+            folder.write("result.json", result)
+        return result
 
 
 def member_of(recipe: Recipe, dataset: Any, place: Place | None = None) -> Learning | Federating:

@@ -13,12 +13,13 @@ from bitspike.population.turn import Node, Turn
 
 @dataclass(frozen=True)
 class Stretch:
-    """Updates `begin` to `end` of a schedule: learned with `values`, drawn under the key of `member`."""
+    """Updates `begin` to `end` of a schedule: learned with `values`, drawn under the key of `member`, on `threads`."""
 
     begin: int
     end: int
     member: int
     values: Values
+    threads: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -47,10 +48,11 @@ def schedule(turns: Iterable[Turn], node: Node) -> list[Stretch]:
         if begin != (found[-1].end if found else 0):
             raise BitspikeError(f"population log: turn {turn.generation} of member {turn.member} begins at {begin}")
         before = found[-1] if found else None
-        if before is not None and (before.member, before.values) == (turn.member, turn.values):
-            found[-1] = Stretch(before.begin, turn.updates, turn.member, turn.values)
+        like = turn.member, turn.values, turn.threads
+        if before is not None and (before.member, before.values, before.threads) == like:
+            found[-1] = Stretch(before.begin, turn.updates, *like)
         elif turn.made:
-            found.append(Stretch(begin, turn.updates, turn.member, dict(turn.values)))
+            found.append(Stretch(begin, turn.updates, turn.member, dict(turn.values), turn.threads))
     return found
 
 

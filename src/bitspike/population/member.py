@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from bitspike.draws import Key
 from bitspike.energy import activation_bits
-from bitspike.errors import refuse
+from bitspike.errors import BitspikeError, refuse
 from bitspike.population.space import Choice, Space, Values
 from bitspike.population.turn import State
 from bitspike.run import assemble
@@ -49,15 +51,29 @@ def checked(session: Session, recipe: Recipe, space: Space) -> None:
             refuse("population.space", f"'{path}'", wanted)
         ends[path] = list(one.of) if isinstance(one, Choice) else [one.at(0.0), one.at(1.0)]
         for number, value in enumerate(ends[path]):
-            if number < MOST_TRIED:
-                going_on(session, {path: value})
-            else:
-                plain(session.recipe, {path: value})
+            with _tried(path):
+                if number < MOST_TRIED:
+                    going_on(session, {path: value})
+                else:
+                    plain(session.recipe, {path: value})
         if part is not None and part.strategy == "pbt" and table in ("model", "weights"):
             _not_begun_with(session, path, ends[path])
     several = [path for path, one in space.dimensions.items() if isinstance(one, Choice)]
     for point in itertools.islice(itertools.product(*(ends[path] for path in several)), MOST_TRIED):
-        going_on(session, {path: values[0] for path, values in ends.items()} | dict(zip(several, point, strict=True)))
+        values = {path: tried[0] for path, tried in ends.items()} | dict(zip(several, point, strict=True))
+        with _tried():
+            going_on(session, values)
+
+
+@contextmanager
+def _tried(path: str = "") -> Iterator[None]:
+    """In the body, where values are tried: a refusal begins with the dimension (several at once: with the space)."""
+    try:
+        yield
+    except BitspikeError as error:
+        said = re.sub(r"^(with_values|--set|recipe '.*?' with population\.space)(: | )", "", str(error))
+        where = f"population.space.{path}" if path else "population.space"
+        raise BitspikeError(f"{where}: {said.removeprefix(f'{path}: ')}") from error
 
 
 def _not_begun_with(session: Session, path: str, values: list[Any]) -> None:

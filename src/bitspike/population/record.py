@@ -13,14 +13,15 @@ from bitspike.population.turn import Evolution, Turn, front_of
 from bitspike.run.checkpoint import read_json
 
 
-def content(recipe: Any, rules: Evolution, turns: Sequence[Turn], winner: Turn, threads: int) -> dict[str, Any]:
-    """Plain values. threads: of each process that learned; with others sums come out in another order."""
+def content(recipe: Any, rules: Evolution, turns: Sequence[Turn], winner: Turn) -> dict[str, Any]:
+    """Plain values. how.threads: of each process that learned; a list where turns were learned on different numbers."""
     part = rules.part
     made = sum(turn.made for turn in turns if not turn.broken)
     last = {turn.member: turn for turn in sorted(turns, key=lambda turn: turn.generation)}
     front = front_of(rules, last.values())
+    threads = sorted({turn.threads for turn in turns})
     return {
-        "how": {"seed": recipe.seed, "threads": threads},
+        "how": {"seed": recipe.seed, "threads": threads[0] if len(threads) == 1 else threads},
         "strategy": part.strategy,
         "mode": part.mode,
         "members": rules.members,

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from bitspike.data import DataSet
-from bitspike.errors import refuse
+from bitspike.errors import damaged, refuse
 from bitspike.kernels.cpu.works import on_threads
 from bitspike.paths import named_beside, read_text
 from bitspike.population.federation import Federating, member_of
@@ -38,8 +38,9 @@ def replay(
     """Train from scratch what made the winner of a tuned run (or the last network of `member`); returns a run.
 
     out: default RUN-replay (with a seed RUN-replay-seed-N). The log holds all that made it, so on the same machine the
-    network comes out the same, bit for bit: it learns on as many threads as it did. seed: with other first weights,
-    batches and draws than the run's, to see what the schedule does for a network that it was not chosen for.
+    network comes out the same, bit for bit: it learns, and is measured, on as many threads as it was. seed: with other
+    first weights, batches and draws than the run's, to see what the schedule does for a network that it was not chosen
+    for.
     """
     source = RunFolder.existing(Path(run.path if isinstance(run, Run) else run))
     if not (source.path / "population.json").exists():
@@ -55,6 +56,9 @@ def replay(
         if not of:
             refuse("--member", member, f"0 to {max(turn.member for turn in turns)}")
         node = max(of, key=lambda turn: turn.generation).node
+    stood = source.read("environment.json")
+    with damaged(f"'{source.path / 'environment.json'}'"):
+        ended = stood.get("threads")
     line = ancestors(turns, node)
     if line[-1].broken:
         refuse("--member", member, f"one whose learning did not break ({line[-1].broken})")
@@ -69,13 +73,19 @@ def replay(
                        place_on(device))  # fmt: skip
     try:
         folder.create(target, False, overwrite)
-        began, threads = time.monotonic(), found.get("how", {}).get("threads")
-        with on_threads(threads if isinstance(threads, int) and threads > 0 else None):
+        began = time.monotonic()
+        with on_threads(_number(found.get("how", {}).get("threads"))):
             _train(learner, turns, last, recipe.name, quiet)
-        finish(learner, folder, recipe, last, time.monotonic() - began)
+        with on_threads(_number(ended)):
+            finish(learner, folder, recipe, last, time.monotonic() - began)
     finally:
         folder.unlock()
     return Run(folder.path, dataset=own)
+
+
+def _number(threads: object) -> int | None:
+    """Of threads; None where the log does not say."""
+    return threads if isinstance(threads, int) and threads > 0 else None
 
 
 def _train(learner: Learning | Federating, turns: list[Turn], last: Turn, name: str, quiet: bool) -> None:
@@ -83,8 +93,9 @@ def _train(learner: Learning | Federating, turns: list[Turn], last: Turn, name: 
     state = None
     try:
         for stretch in schedule(turns, last.node):
-            learner.load(state, stretch.values, ("member", stretch.member))
-            made = learner.step(stretch.end - stretch.begin)
+            with on_threads(_number(stretch.threads)):
+                learner.load(state, stretch.values, ("member", stretch.member))
+                made = learner.step(stretch.end - stretch.begin)
             if made != stretch.end - stretch.begin:
                 refuse("replay", f"{made} updates", f"{stretch.end - stretch.begin}, as the log has them")
             state = learner.save()

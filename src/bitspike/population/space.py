@@ -67,8 +67,12 @@ class Uniform(Dimension):
         return float(min(max(value, self.low), self.high))
 
     def at(self, share: float) -> Any:
+        """The value at a share of the width; at 0 and 1 the bounds themselves, which rounding may miss."""
+        return self.clipped(self.low if share <= 0 else self.high if share >= 1 else self.between(share))
+
+    def between(self, share: float) -> float:
         """low + share (high - low)."""
-        return self.clipped(self.low + share * (self.high - self.low))
+        return self.low + share * (self.high - self.low)
 
     def share(self, value: Any) -> float:
         """(value - low) / (high - low)."""
@@ -86,13 +90,22 @@ class Uniform(Dimension):
 class LogUniform(Uniform):
     """A positive number whose logarithm is uniform."""
 
-    def at(self, share: float) -> Any:
-        """low (high / low) ** share."""
-        return self.clipped(self.low * math.exp(share * math.log(self.high / self.low)))
+    def between(self, share: float) -> float:
+        """low (high / low) ** share, by logarithms alone where high / low is beyond all numbers."""
+        width = self._over_low(self.high)
+        return self.low * math.exp(share * width) if self._finite else math.exp(math.log(self.low) + share * width)
 
     def share(self, value: Any) -> float:
         """log(value / low) / log(high / low)."""
-        return math.log(value / self.low) / math.log(self.high / self.low)
+        return self._over_low(value) / self._over_low(self.high)
+
+    @property
+    def _finite(self) -> bool:
+        return math.isfinite(self.high / self.low)
+
+    def _over_low(self, value: float) -> float:
+        """log(value / low)."""
+        return math.log(value / self.low) if self._finite else math.log(value) - math.log(self.low)
 
 
 class Integer(Uniform):

@@ -10,6 +10,8 @@ import torch
 
 from bitspike.data import DataSet
 from bitspike.errors import BitspikeError, check_name, refuse
+from bitspike.kernels.cpu.works import on_threads
+from bitspike.notices import notice
 from bitspike.paths import read_text, run_name
 from bitspike.population.federation import Federating, member_of
 from bitspike.population.local import run_turns, waiting
@@ -60,8 +62,9 @@ def tune(
     As `train`. The run's recipe.toml is the winner's, with the hyperparameters that it ended with; what was asked for
     is population/recipe.toml, and population.json says how it went (see `lineage`, `replay`). Of several objectives
     every network of the front is a run too, front/K by its member K. workers: processes that take turns, by default as
-    many as cores; 1: this one. threads: of each (0: the cores, shared out; of Ray's one). engine: local, or ray, whose
-    actors take turns on the cluster at `address`, by default one of this machine's own.
+    many as cores; 1: this one. threads: of each (0: the cores, shared out; of Ray's one); a resume goes on with those
+    that the turns before were taken on. engine: local, or ray, whose actors take turns on the cluster at `address`, by
+    default one of this machine's own.
     """
     if resume and overwrite:
         refuse("--resume", "--overwrite as well", "one of the two")
@@ -91,16 +94,17 @@ def tune(
         dataset = load_data(recipe, None if data is None else Path(data))
     tuning = Tuning(recipe, folder, dataset, place_on(device), quiet)
     count = how_many(workers, tuning.rules.members, given is not None)
-    where = None if data is None else Path(data)
+    usual = 1 if engine == "ray" else max(1, cores() // count) if count > 1 else torch.get_num_threads()
+    threads = _threads(threads, usual, tuning.before() if resume else 0)
+    given_to = tuning.store.path, None if data is None else Path(data), device, threads
     if engine == "ray":
-        given_to = tuning.store.path, where, device, threads or 1, address
-        tuning.workers, tuning.threads = Cluster(workers, *given_to, dict(dataset.digests)), threads or 1
+        tuning.workers = Cluster(workers, *given_to, address, dict(dataset.digests))
     elif count > 1:
-        tuning.threads = threads or max(1, cores() // count)
-        tuning.workers = Workers(count, tuning.store.path, where, device, tuning.threads)
+        tuning.workers = Workers(count, *given_to)
     try:
         folder.create(recipe, resume, overwrite)
-        tuning.run()
+        with on_threads(threads):
+            tuning.run()
     finally:
         folder.unlock()
     return Run(folder.path, dataset=given)
@@ -120,6 +124,15 @@ def _as_asked(folder: RunFolder, recipe: Recipe) -> None:
         write_atomic(folder.path / "recipe.toml", print_recipe(recipe).encode())
 
 
+def _threads(asked: int, usual: int, before: int) -> int:
+    """Of each process: those asked for (0: `usual`), but those of the turns `before` where there are any."""
+    if before and asked not in (0, before):
+        refuse("--threads", f"{asked} with --resume", f"{before}, which the turns before were taken on, or none")
+    if before and before != (asked or usual):
+        notice(f"--resume: it goes on with --threads {before}, as the turns before were taken")
+    return before or asked or usual
+
+
 class Tuning:
     """One population in a folder."""
 
@@ -131,14 +144,19 @@ class Tuning:
         self.member.watch = self._watch
         self.store = Folder(folder.path / "population")
         self.workers: Workers | None = None
-        self.threads = torch.get_num_threads()  # of each process that learns
         self.stop_asked = 0
+
+    def before(self) -> int:
+        """The threads that published turns were taken on; 0 where there are none, or nobody knows."""
+        latest = map(self.store.latest, range(self.rules.members))
+        return max((turn.threads for turn in latest if turn is not None), default=0)
 
     def run(self) -> dict[str, Any]:
         """All turns (after those that are published), then measure the winner; returns result.json."""
         folder, store = self.folder, self.store
         resumed = (folder.path / ASKED).exists()
         describe(self.member.session, folder, resumed)
+        earlier = folder.read("environment.json").get("earlier", [])
         store.path.mkdir(exist_ok=True)
         if not resumed:
             write_atomic(folder.path / ASKED, print_recipe(self.recipe).encode())
@@ -148,16 +166,16 @@ class Tuning:
         winner, turns = best(self.rules, last), store.turns()
         seconds = sum(turn.seconds for turn in turns)
         for turn in front_of(self.rules, last):
-            self._hand_back(turn, seconds)
+            self._hand_back(turn, seconds, earlier)
         self._load(winner)
-        folder.write("population.json", content(self.recipe, self.rules, turns, winner, self.threads))
-        return finish(self.member, folder, self.recipe, winner, seconds)
+        folder.write("population.json", content(self.recipe, self.rules, turns, winner))
+        return finish(self.member, folder, self.recipe, winner, seconds, earlier)
 
     def _load(self, turn: Turn) -> None:
         _, state = self.store.state(turn)
         self.member.load(state, turn.values, self.rules.key(turn.member))
 
-    def _hand_back(self, turn: Turn, seconds: float) -> None:
+    def _hand_back(self, turn: Turn, seconds: float, earlier: list[Any]) -> None:
         """A network of the front as a run of its own, by its member's number."""
         own = RunFolder(self.folder.path / FRONT / str(turn.member))
         if own.finished:
@@ -165,7 +183,7 @@ class Tuning:
         try:
             own.create(plain(self.recipe, turn.values), False, True)
             self._load(turn)
-            finish(self.member, own, self.recipe, turn, seconds)
+            finish(self.member, own, self.recipe, turn, seconds, earlier)
         finally:
             own.unlock()
 
@@ -204,11 +222,21 @@ class Tuning:
 
 
 def finish(
-    member: Learning | Federating, folder: RunFolder, recipe: Recipe, turn: Turn, seconds: float
+    member: Learning | Federating,
+    folder: RunFolder,
+    recipe: Recipe,
+    turn: Turn,
+    seconds: float,
+    earlier: Sequence[Any] = (),
 ) -> dict[str, Any]:
-    """End a folder as the ordinary run of a member that is loaded: its recipe, its records, what it measures."""
+    """End a folder as the ordinary run of a member that is loaded: its recipe, its records, what it measures.
+
+    earlier: what stretches of learning stood on that were not done where it ends.
+    """
     write_atomic(folder.path / "recipe.toml", print_recipe(plain(recipe, turn.values)).encode())
     describe(member.session, folder)
+    if earlier:
+        folder.write("environment.json", {**folder.read("environment.json"), "earlier": list(earlier)})
     folder.write_epochs(member.session.records)
     return member.conclude(folder, seconds)
 

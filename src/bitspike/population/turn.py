@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+import torch
+
 from bitspike import registry
 from bitspike.draws import Key, generator
 from bitspike.errors import BitspikeError, damaged, refuse
@@ -52,7 +54,8 @@ class Turn:
     updates: age at its end, of the weights; made: in this turn. parent: whose weights it went on from (None: fresh);
     taught_by: whose hyperparameters it changed into its own, if it did. score: the metric, None where learning broke
     (`broken` says why). history: (age, score) of the weights' ancestors and itself at their ready points; points: the
-    same with the values of all objectives, where there are several. seconds: it took; ended: when, in Unix time.
+    same with the values of all objectives, where there are several. seconds: it took; ended: when, in Unix time;
+    threads: of the process that took it, which sums come out by (0: not known, as in logs of earlier versions).
     """
 
     member: int
@@ -71,6 +74,7 @@ class Turn:
     history: list[tuple[int, float | None]] = field(default_factory=list)
     points: list[tuple[int, list[float] | None]] = field(default_factory=list)
     ended: float = 0.0
+    threads: int = 0
 
     @property
     def node(self) -> Node:
@@ -103,8 +107,8 @@ class Turn:
         """From plain data that was stored; damage is refused by `source`."""
         with damaged(source):
             turn = cls(**data)
-            for name, kind in (("member", int), ("generation", int), ("updates", int), ("made", int)):
-                if type(getattr(turn, name)) is not kind or getattr(turn, name) < 0:
+            for name in ("member", "generation", "updates", "made", "threads"):
+                if type(getattr(turn, name)) is not int or getattr(turn, name) < 0:
                     raise ValueError(f"{name} {getattr(turn, name)!r}")
             if not isinstance(turn.values, dict) or not isinstance(turn.finished, bool):
                 raise ValueError("values or finished of another kind")
@@ -286,7 +290,7 @@ def take_turn(
         None if parent is None else parent.node, None if taught is None else taught.node, began_with,
         age + made >= total or made < wanted, broken, round(time.monotonic() - started, 6),
         [*history, (age + made, score)], [*points, (age + made, point)] if part.objectives else [],
-        round(time.time(), 3),
+        round(time.time(), 3), torch.get_num_threads(),
     )  # fmt: skip
 
 

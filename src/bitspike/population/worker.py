@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bitspike import plugins
 from bitspike.errors import BitspikeError, one_line
 from bitspike.population.federation import Federating, member_of
 from bitspike.population.local import turn_of, waiting
@@ -68,6 +69,14 @@ def opened(text: str, source: str, told: Mapping[str, Any]) -> tuple[Any, Learni
     return recipe, member_of(recipe, dataset, place_on(told["device"]))
 
 
+def mistake(error: Exception) -> str:
+    """The line of a person's mistake, in what was handed in or in an own file; whatever else is raised again."""
+    said = str(error) if isinstance(error, BitspikeError) else plugins.blamed(error)
+    if not said:
+        raise error
+    return one_line(said)
+
+
 def end_with(parent: int, leave: Callable[[], None] = lambda: None) -> None:
     """From now on this process ends when that one does. leave: called before."""
 
@@ -83,6 +92,6 @@ def end_with(parent: int, leave: Callable[[], None] = lambda: None) -> None:
 if __name__ == "__main__":
     try:
         main(json.loads(sys.argv[1]))
-    except BitspikeError as error:
-        print(one_line(str(error)), file=sys.stderr)
+    except Exception as error:
+        print(mistake(error), file=sys.stderr)
         sys.exit(2)

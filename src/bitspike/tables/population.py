@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from bitspike import registry
 from bitspike.options import Count, Options, Unread
 from bitspike.tables.chosen import Chosen, usual
-from bitspike.tables.dimension import Integer
+from bitspike.tables.dimension import Choice
 
 MOST = 10_000
 MOST_WEIGHED = 1000  # every one is compared with every other at each turn
 HIGHER = ("accuracy", "score")
+DIMENSION = Chosen("dimension")
 Measured = Literal["nll", "accuracy", "brier", "ece", "rmse", "score"]
+
+
+def _entries(given: Any) -> Any:
+    """Refuse what a choice cannot hold by its place; of a union of types pydantic names the first it is not of."""
+    if isinstance(given, Mapping) and DIMENSION.table(given) is Choice and isinstance(given.get("of"), list):
+        for number, value in enumerate(given["of"]):
+            if not isinstance(value, bool | int | str) and not (isinstance(value, float) and math.isfinite(value)):
+                wanted = PydanticCustomError("choice", "wanted a finite number, a text, true or false")
+                error = InitErrorDetails(type=wanted, loc=("of", number), input=value)
+                raise ValidationError.from_exception_data("choice", [error])
+    return given
 
 
 class Population(Options):
@@ -48,7 +62,9 @@ class Population(Options):
     inherit: Literal["all", "weights", "hyperparameters"] = "all"
     """What is copied. Optimiser, position and random state go with the weights; explore changes copied hyperparameters
     only."""
-    space: Annotated[dict[str, Annotated[Any, Chosen("dimension")]], Field(min_length=1, max_length=100)]
+    space: Annotated[
+        dict[str, Annotated[Any, DIMENSION, BeforeValidator(_entries)]], Field(min_length=1, max_length=100)
+    ]
     """Hyperparameters by path in the recipe, such as "optimizer.lr", each with a table that says what it may be."""
     exploit: Annotated[Any, Chosen("exploit")] = usual("exploit")
     explore: Annotated[Any, Chosen("explore")] = usual("explore")
@@ -84,7 +100,7 @@ class Population(Options):
         """How many there are."""
         if self.strategy != "grid":
             return self.size
-        return math.prod(_points(dimension) for dimension in self.space.values())
+        return math.prod(len(registry.make(dimension).grid()) for dimension in self.space.values())
 
     @property
     def higher(self) -> bool:
@@ -105,11 +121,3 @@ class Population(Options):
             yield ("size",), "population.strategy 'grid', whose members are its points"
         elif self.inherit == "weights":
             yield ("explore",), "population.inherit 'weights', which leaves every member its hyperparameters"
-
-
-def _points(dimension: Any) -> int:
-    """Points of a grid along a dimension: no more than there are whole numbers."""
-    if hasattr(dimension, "of"):
-        return len(dimension.of)
-    asked = getattr(dimension, "points", None) or 3
-    return min(asked, dimension.high - dimension.low + 1) if isinstance(dimension, Integer) else asked

@@ -17,9 +17,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bitspike import registry
 from bitspike.draws import Key
 from bitspike.federated.aggregators import Reply
 from bitspike.federated.messages import Form, Packet
+from bitspike.federated.own import check_shape, named
 from bitspike.federated.roles import each, mapped, sums, told
 from bitspike.learners.exchange import Given, Roles
 
@@ -62,6 +64,7 @@ class Codec:
     part: ClassVar[bool] = False
     plain: ClassVar[bool] = False
     _told: tuple[Given, Roles] | None = None
+    _named: str = "federation.codec"
 
     def told_of(self, base: Given) -> Roles:
         """What is sent of each tensor of the network that clients begin with, which is the same for all of a round."""
@@ -88,6 +91,7 @@ class Codec:
         roles: Roles = {role: {} for role in base}
         for role, name, old in each(self.told_of(base)):
             read = self.read(role, name, packet[role][name], old, setting)
+            check_shape(self._named, f"{role} '{name}' from `read`", read, old)
             roles[role][name] = sums(role, read)
         return roles, {}
 
@@ -117,3 +121,10 @@ class Codec:
     def learned(self, new: Roles, base: Given, replies: Sequence[Reply]) -> Roles:
         """The network of aggregated replies (in `space`)."""
         return new
+
+
+def codec_of(part: Any) -> Codec:
+    """The codec of a table [federation], which refuses by the name that it has there."""
+    made: Codec = registry.make(part.codec)
+    made._named = named("codec", part.codec)
+    return made

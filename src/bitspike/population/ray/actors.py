@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from bitspike.errors import BitspikeError, one_line
 from bitspike.population.turn import Evolution, State, Turn, take_turn
-from bitspike.population.worker import opened
+from bitspike.population.worker import mistake, opened
 from bitspike.version import __version__
 
 POLL_SECONDS = 0.5
@@ -30,15 +30,15 @@ class Host:
         """Make ready; says what it stands on, or under "refused" why it cannot."""
         try:
             recipe, self.member = opened(job.recipe, "recipe", job._asdict())
-        except BitspikeError as error:
-            return {"refused": one_line(str(error))}
+        except Exception as error:
+            return {"refused": mistake(error)}
         self.rules = Evolution(recipe.population, recipe.seed)
         return {"version": __version__, "digests": dict(self.member.dataset.digests)}
 
     def turn(
         self, number: int, before: Turn | None, others: Sequence[Turn], states: Mapping[int, tuple[Turn, State]]
     ) -> tuple[Turn, State] | str:
-        """The next turn of a member, and the state it ends with; a text where the recipe is refused.
+        """The next turn of a member, and the state it ends with; a text where the recipe or an own file is at fault.
 
         states: of those that may be gone on from, by member.
         """
@@ -46,8 +46,8 @@ class Host:
         try:
             turn = take_turn(self.rules, member, number, before, others, lambda one: states[one.member], member.total)
             return turn, {} if turn.broken else member.save()
-        except BitspikeError as error:
-            return one_line(str(error))
+        except Exception as error:
+            return mistake(error)
 
 
 class Pool:

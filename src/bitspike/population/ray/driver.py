@@ -17,7 +17,7 @@ from bitspike.population.ray import isolation, settings
 from bitspike.population.ray.actors import Job, Pool, room, share_of_gpus
 from bitspike.population.store import Folder
 from bitspike.population.turn import Evolution, State, Turn
-from bitspike.population.worker import end_with
+from bitspike.population.worker import end_with, mistake
 from bitspike.population.workers import MOST_DEATHS, cores
 from bitspike.run.sockets import born, ended, family
 
@@ -121,6 +121,6 @@ def main(told: dict[str, Any]) -> None:
 if __name__ == "__main__":
     try:
         main(json.loads(sys.argv[1]))
-    except BitspikeError as error:
-        print(one_line(str(error)), file=sys.stderr, flush=True)
+    except Exception as error:
+        print(mistake(error), file=sys.stderr, flush=True)
         os._exit(2)

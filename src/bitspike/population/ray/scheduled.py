@@ -21,7 +21,7 @@ from bitspike.errors import BitspikeError, one_line, refuse
 from bitspike.population.ray import isolation, settings
 from bitspike.population.space import Choice, Space, Uniform
 from bitspike.population.turn import Evolution, score_of
-from bitspike.population.worker import end_with, opened
+from bitspike.population.worker import end_with, mistake, opened
 from bitspike.run.checkpoint import load_checkpoint, save_checkpoint
 from bitspike.run.recipe import Recipe
 from bitspike.run.recipe_files import parse_recipe, print_recipe
@@ -183,6 +183,6 @@ if __name__ == "__main__":
         from bitspike.population.ray import scheduled as named
 
         (Path(told["folder"]) / OUTCOME).write_text(json.dumps(named._run(told), indent=1))
-    except BitspikeError as error:
-        print(one_line(str(error)), file=sys.stderr, flush=True)
+    except Exception as error:
+        print(mistake(error), file=sys.stderr, flush=True)
         os._exit(2)
