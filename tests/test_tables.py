@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,9 @@ def test_another_number_is_found(tmp_path):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "README.md").unlink()
     text = (ROOT / "README.md").read_text()
-    (tmp_path / "README.md").write_text(text.replace("| 98.59 (98.3", "| 98.95 (98.3"))
+    changed, count = re.subn(r"(\| `mnist-st` \| \S+ \| \d \|) \d\d\.\d\d ", r"\1 12.34 ", text)
+    assert count == 1
+    (tmp_path / "README.md").write_text(changed)
     (tmp_path / "docs").unlink()
     (tmp_path / "docs").mkdir()
     for path in (ROOT / "docs").glob("*.*"):
@@ -30,4 +33,4 @@ def test_another_number_is_found(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "mnist-st" in done.stdout
-    assert "98.95" in done.stdout
+    assert "12.34" in done.stdout
