@@ -31,7 +31,7 @@ pytestmark = pytest.mark.ray
 def alone(tmp_path_factory):
     """The population of one process, of one thread as the actors' are: sums depend on it."""
     torch.set_num_threads(1)
-    return bitspike.tune(small(), tmp_path_factory.mktemp("alone") / "run", workers=1)
+    return bitspike.tune(small(), tmp_path_factory.mktemp("alone") / "run", workers=1, threads=1)
 
 
 def shipped(run):

@@ -56,9 +56,9 @@ def test_workers_come_to_the_end_of_one_process_though_one_is_killed(tmp_path, m
         run(self, rules, store, then, asked)
 
     monkeypatch.setattr(Workers, "run", killed)
-    several = bitspike.tune(small(), tmp_path / "several", workers=2)
+    several = bitspike.tune(small(), tmp_path / "several", workers=2, threads=1)
     assert len(started) == 3
-    alone = bitspike.tune(small(), tmp_path / "alone", workers=1)
+    alone = bitspike.tune(small(), tmp_path / "alone", workers=1, threads=1)
     assert same(shipped(several), shipped(alone))
     assert untimed(read(several.path / "population.json")[1]) == untimed(read(alone.path / "population.json")[1])
     assert not list(tmp_path.glob("**/.*.part"))
