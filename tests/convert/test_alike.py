@@ -16,6 +16,13 @@ from bitspike.errors import BitspikeError
 
 from ..nearness import off
 
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Of a few units of ReLU all may be silent."""
+    torch.manual_seed(0)
+
+
 BATCH = "wanted the batch as the first dimension throughout"
 
 

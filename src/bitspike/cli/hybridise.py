@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,26 +57,17 @@ def hybridise(
 
 def _numbers(option: str, text: str, kind: type[int] | type[float]) -> list[Any]:
     try:
-        found = [kind(word) for word in text.split(",")]
+        return [kind(word) for word in text.split(",")]
     except ValueError:
         refuse(option, repr(text), "numbers separated by commas, such as 1,2,4")
-    _check_positive(option, text, found)
-    return found
-
-
-def _check_positive(option: str, text: str, numbers: Iterable[float]) -> None:
-    if not all(0 < number < math.inf for number in numbers):
-        refuse(option, repr(text), "finite numbers above 0")
 
 
 def _pairs(text: str) -> dict[str, float]:
     pairs = [word.partition("=") for word in text.split(",") if word]
     try:
-        found = {name: float(value) for name, _, value in pairs}
+        return {name: float(value) for name, _, value in pairs}
     except ValueError:
         refuse("--relative", repr(text), "NAME=NUMBER, separated by commas, such as spikes1=0.5")
-    _check_positive("--relative", text, found.values())
-    return found
 
 
 def _line(row: dict[str, Any]) -> None:

@@ -32,10 +32,11 @@ def fitted(x: Tensor, kind: Kind, *, per_feature: bool, clip: bool) -> dict[str,
     if kind == "standard":
         mean, std, low = rows.mean(0), rows.std(0, correction=0), rows.amin(0)
         constant = low == rows.amax(0)
-        # Squares of the smallest numbers are 0: these are brought to one size first.
-        size = (rows - mean).abs().amax(0)
-        tiny = (std == 0) & ~constant
-        std = torch.where(tiny, size * ((rows - mean) / size).std(0, correction=0), std).masked_fill(constant, 0.0)
+        std = std.masked_fill(constant, 0.0)
+        if bool((tiny := (std == 0) & ~constant).any()):
+            # Squares of the smallest numbers are 0: these are brought to one size first.
+            size = (rows - mean).abs().amax(0)
+            std = torch.where(tiny, size * ((rows - mean) / size).std(0, correction=0), std)
         return {"kind": kind, "mean": torch.where(constant, low, mean).tolist(), "std": std.tolist()}
     return {"kind": kind, "low": rows.amin(0).tolist(), "high": rows.amax(0).tolist(), "clip": clip}
 

@@ -82,7 +82,7 @@ class Hybrid(nn.Module):
         assert self.clock is not None
         asked, self.clock.steps = self.clock.steps, steps
         try:
-            return self._over_time(self._run(*map(self._presented, inputs), **options), inputs[0])
+            return self._over_time(self._run(*map(self._repeated, inputs), **options), inputs[0])
         finally:
             self.clock.steps = asked
 
@@ -132,7 +132,7 @@ class Hybrid(nn.Module):
             return answer
         return self._net(*inputs, **options)
 
-    def _presented(self, x: Any) -> Any:
+    def _repeated(self, x: Any) -> Any:
         if not isinstance(x, Tensor) or not (self.time_first or self.repeat_input):
             return x
         assert self.clock is not None

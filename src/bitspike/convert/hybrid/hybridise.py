@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bitspike.checks import check_finite, check_share
 from bitspike.convert.entrance import ordinary, plain_words, without_listings
-from bitspike.convert.hybrid.alike import check_alike, check_presentations, check_rows
+from bitspike.convert.hybrid.alike import check_alike, check_presentations
 from bitspike.convert.hybrid.build import Builder
 from bitspike.convert.hybrid.hybrid import Hybrid, checked_steps
 from bitspike.convert.hybrid.units import Presented, Probe, Stepped, over_time
@@ -123,7 +123,6 @@ def hybridise(
         refuse("hybridise counts", came, f"names or patterns among {', '.join(made)}, of which each is used")
     hybrid.silent = tuple(silent)
     if isinstance(first, Tensor) and hybrid.clock is not None and not hybrid.time_first:
-        check_rows(model, first)
         check_presentations(hybrid, first)
     return hybrid
 
