@@ -12,8 +12,8 @@ that the accuracy is of.
 
 For a bar on accuracy, the cheapest spiking and the cheapest ordinary setting at or above it are chosen by means over
 seeds on validation, and compared on test: joules as a ratio (95 %, Student over seeds), accuracy paired by seed and
-example. Ten minutes, two hours and an hour of one core; goes on where it was stopped, and keeps the sets that the file
-holds. Wants BITSPIKE_DATA with MNIST and N-MNIST.
+example. Ten minutes, two hours and an hour of one core; goes on where it was stopped, from records where runs are gone,
+and keeps the sets that the file holds. Wants BITSPIKE_DATA with MNIST and N-MNIST.
 """
 
 from __future__ import annotations
@@ -53,12 +53,20 @@ BELOW = (0.0, 0.001, 0.002, 0.005, 0.01)  # bars, below the best ordinary networ
 Row = dict[str, Any]
 
 
-def measured(run: Any) -> list[Row]:
+def measured(recipe: str, out: Path, changes: list[str], seed: int) -> dict[str, Any]:
+    """Rows of one network, read from its record if that is of the same recipe and seed, and what made them."""
+
+    def made() -> dict[str, Any]:
+        run = study.trained(recipe, out, changes, seed)
+        environment, data = study.environment_of(run), run.environment["data"]["digests"]
+        return {"rows": rows_of(run), "recipe": run.recipe.resolved(), "data": data, "environment": environment}
+
+    asked = {"recipe_hash": study.hash_of(recipe, changes, seed), "seed": seed}
+    return study.kept_in(study.RECORDS / "energy-crossover" / f"{out.name}.json", asked, made)
+
+
+def rows_of(run: Any) -> list[Row]:
     """Settings of one network: whole and with early answers, on validation and test."""
-    place = run.path / "crossover.json"
-    if place.exists():
-        rows: list[Row] = json.loads(place.read_text())
-        return rows
     parts = {part: run.batches(run.split(part)) for part in ("validation", "test")}
     answers = {part: answers_of(run, batches) for part, batches in parts.items()}
     several = len(answers["test"].over_time) > 1
@@ -80,25 +88,24 @@ def measured(run: Any) -> list[Row]:
                 "wrong": (right == 0).nonzero().flatten().tolist(), "examples": len(right),
             }  # fmt: skip
         rows.append(row)
-    write_json(place, rows)  # in one rename: a kill leaves no half of it
     return rows
 
 
-def swept(name: str, folder: Path) -> tuple[dict[str, list[Row]], Any]:
-    """Rows of every setting of a set, case by case."""
+def swept(name: str, folder: Path) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+    """Rows of every setting of a set, case by case, and the record of the last network."""
     recipe, same, arms, penalties, cases = SETS[name]
     found: dict[str, list[Row]] = {}
-    run = None
+    one: dict[str, Any] = {}
     for arm, (steps, told) in arms.items():
         for count in steps:
             for penalty in penalties:
                 changes = [*same, *told, f"encoder.steps={count}", f"learner.spike_penalty={penalty}"]
                 for seed, more in cases:
                     out = folder / f"{name}-{arm}-{count}-{penalty}-{seed}"
-                    run = study.trained(recipe, out, [*changes, *more], seed)
-                    for row in measured(run):
+                    one = measured(recipe, out, [*changes, *more], seed)
+                    for row in one["rows"]:
                         found.setdefault(f"{arm}, {count} steps, penalty {penalty:g}, {row['loss']}", []).append(row)
-    return found, run
+    return found, one
 
 
 def middle(rows: list[Row], part: str, *keys: str) -> float:
@@ -169,7 +176,7 @@ def said(table: list[dict[str, Any]]) -> str:
 
 def of_set(name: str, folder: Path) -> dict[str, Any]:
     """One set's entry."""
-    found, run = swept(name, folder)
+    found, last = swept(name, folder)
     best = max(middle(rows, "validation", "accuracy") for setting, rows in found.items() if setting.endswith(WHOLE))
     table = [compared(found, best - below, name == "nmnist") for below in BELOW]
     for row in table:
@@ -185,9 +192,8 @@ def of_set(name: str, folder: Path) -> dict[str, Any]:
         }
         for setting, rows in found.items()
     }
-    environment = study.environment_of(run)
-    content = {"verdict": said(table), "table": table, "settings": settings, "recipe": run.recipe.resolved()}
-    return content | {"data": run.environment["data"]["digests"], "environment": environment}
+    content = {"verdict": said(table), "table": table, "settings": settings}
+    return content | {key: last[key] for key in ("recipe", "data", "environment")}
 
 
 def main() -> None:
