@@ -68,7 +68,7 @@ GIVEN = {
     "events": ("source", "size"),
     "encoder": ("shape",),
     "model": ("setting", "shape", "outputs", "steps", "seed"),
-    "learner": ("model", "optimisation", "task", "seed", "class_weights", "model_options", "epochs"),
+    "learner": ("model", "optimisation", "task", "seed", "key", "class_weights", "model_options", "epochs"),
     "explore": ("values", "space", "source"),
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -92,7 +92,8 @@ class Entry:
             room, own = ROOMS[self.room], getattr(self.of, "Options", None)
             if not (isinstance(own, type) and issubclass(own, Options)):
                 parts = getattr(sys.modules.get(f"bitspike.tables.{self.room}"), "PARTS", {})
-                what, given = f"{self.room} '{self.name}'", GIVEN.get(self.room, ())
+                what = f"{self.room} '{self.name}'"
+                given = (*GIVEN.get(self.room, ()), *getattr(self.of, "given_besides", ()))
                 own = imported(room.table) if room.table else derived(self.of, what, given, parts)
             self.table = _named(own, self.room, self.name)
         return self.table

@@ -224,7 +224,8 @@ class Federation:
         folder.write("federation.json", content(server))
         if not learned:
             self._refuse()
-        return self._warned(conclude(session, folder, kept, self.seconds + time.monotonic() - began, settle=False))
+        seconds = self.seconds + time.monotonic() - began
+        return conclude(session, folder, kept, seconds, settle=False, warnings=self._warnings())
 
     def _refuse(self) -> NoReturn:
         """Refuse to end with a network that no round has changed."""
@@ -235,16 +236,13 @@ class Federation:
             "the last checkpoint; mend this and run it again with --overwrite, or with --out DIR elsewhere"
         )
 
-    def _warned(self, result: dict[str, Any]) -> dict[str, Any]:
-        """The result, with what rounds and replies say against it among its warnings."""
+    def _warnings(self) -> list[str]:
+        """What rounds and replies say against the result."""
         lines, now = warnings(self.server.rows), self.server.roles
         learned = [torch.equal(old, now[role][name]) for role, name, old in each(self.untrained) if role in LEARNED]
         if learned and all(learned):
             lines.append("no number of the network is another than before the first round: nothing has been learned")
-        if lines:
-            result["warnings"] = [*result.get("warnings", []), *lines]
-            self.folder.write("result.json", result)
-        return result
+        return lines
 
     def say(self, text: str) -> None:
         """A line for the person, once."""

@@ -11,9 +11,10 @@ means, are reduced, so that the gradient is that of the whole batch whatever the
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -48,6 +49,8 @@ class BackpropLearner(Learner):
     """
 
     optimisation: Optimisation
+    given_besides: ClassVar[tuple[str, ...]] = ("steps", "feed_forward")
+    """Parameters that the model's options say: no options of this rule, nor of one made of it."""
 
     def __init__(
         self,
@@ -77,9 +80,19 @@ class BackpropLearner(Learner):
 
     @classmethod
     def from_options(cls, options: Any, model_options: Any, epochs: int, **given: Any) -> BackpropLearner:
-        """The learner of a recipe; what changes over `epochs` stands in the model's options."""
-        steps = step_schedules(getattr(model_options, "hybrid", None), epochs)
-        return cls(**given, steps=steps, feed_forward=getattr(model_options, "feed_forward", 0.0), **dict(options))
+        """The learner of a recipe; what changes over `epochs` stands in the model's options.
+
+        A class made of this one may take less; what there is for it and it does not take is refused.
+        """
+        given["steps"] = step_schedules(getattr(model_options, "hybrid", None), epochs)
+        given["feed_forward"] = getattr(model_options, "feed_forward", 0.0)
+        takes = inspect.signature(cls).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+            left = {name: given.pop(name) for name in set(given) - set(takes)}
+            if lost := sorted(name for name, value in left.items() if isinstance(value, Tensor) or value):
+                came = f"{cls.__name__}, whose __init__ takes no '{lost[0]}'"
+                refuse(f"learner.rule '{options.rule}'", came, "one that takes it and hands it on")
+        return cls(**given, **dict(options))
 
     def outputs(self, events: Tensor, every_step: bool = False) -> Tensor:
         """Decoded read-outs after each step; a network that answers once has an answer of its own after each."""

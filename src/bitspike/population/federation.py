@@ -106,11 +106,7 @@ class Federating:
             came = f"{len(rows)} rounds of the best member of which none was added up ({why_unused(rows)})"
             refuse("federation", came, "replies to learn from; federation.json has the rounds")
         self.engine.settle()
-        result = conclude(self.session, folder, seconds=seconds, settle=False)
-        if lines := warnings(rows):
-            result["warnings"] = [*result.get("warnings", []), *lines]
-            folder.write("result.json", result)
-        return result
+        return conclude(self.session, folder, seconds=seconds, settle=False, warnings=warnings(rows))
 
 
 def member_of(recipe: Recipe, dataset: Any, place: Place | None = None) -> Learning | Federating:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,12 +79,14 @@ def _same_ground(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def conclude(
-    session: Session, folder: RunFolder, kept: int | None = None, seconds: float = 0.0, settle: bool = True
-) -> dict[str, Any]:
+    session: Session, folder: RunFolder, kept: int | None = None, seconds: float = 0.0, settle: bool = True,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Settle the statistics of the network as it is, measure it, ship it, and write what describes it: result.json.
 
     kept: the epoch it is of (default: the session's). seconds: what training took; this adds its own. settle: False
-    where the statistics are settled already, from examples that this session does not have.
+    where the statistics are settled already, from examples that this session does not have. warnings: what learning
+    itself says against the network, behind those of measuring it.
     """
     started = time.monotonic()
     recipe, learner = session.recipe, session.learner
@@ -92,6 +95,7 @@ def conclude(
     evaluation = Evaluation(recipe, learner, session.validation, session.test)
     result = evaluation.result(session.dataset)
     seconds += time.monotonic() - started
+    result["warnings"] += warnings
     result.update(epochs=session.epoch, kept_epoch=session.epoch if kept is None else kept, seconds=round(seconds, 3))
     if session.place.rank == 0:
         shipped: dict[str, Any] = {"recipe_hash": recipe.recipe_hash(), "model": dict(session.model.state_dict())}
