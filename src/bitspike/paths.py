@@ -125,7 +125,9 @@ def finished_run(path: Path) -> None:
     """Refuse a path that is no finished run: one with a result.json."""
     run_folder(path)
     if kind_of(path / "result.json", "run") is None:
-        raise BitspikeError(f"run '{path}': not finished; `bitspike train ... --resume` goes on with it")
+        begun = {"shares.npz": "federate", "population": "tune"}
+        verb = next((verb for name, verb in begun.items() if kind_of(path / name, "run") is not None), "train")
+        raise BitspikeError(f"run '{path}': not finished; `bitspike {verb} ... --resume` goes on with it")
 
 
 def _size(count: int) -> str:

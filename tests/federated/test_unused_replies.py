@@ -44,7 +44,9 @@ def test_a_federation_in_which_nobody_answers_is_refused_and_can_be_read_and_don
     assert not (tmp_path / "a/result.json").exists()
     rows = json.loads((tmp_path / "a/federation.json").read_text())["rounds"]
     assert [row["dropped"] for row in rows] == [[0, 1, 2]] * 3
-    (again,) = here(monkeypatch, capsys, [*line, "--overwrite"])
+    page, again = here(monkeypatch, capsys, ["report", "a"], [*line, "--overwrite"])
+    assert page.code == 2
+    assert page.stderr == "bitspike: run 'a': not finished; `bitspike federate ... --resume` goes on with it\n"
     assert again.code == 0
     assert json.loads((tmp_path / "a/result.json").read_text())["test"]["accuracy"] > 0.3
 
