@@ -27,7 +27,7 @@ def against_random(names: Sequence[str]) -> str:
     lines = [["", "pairs", "population", "random search", "difference", "on test", "ahead beyond the interval"]]
     for name in names:
         if (found := named(name)) is not None:
-            digits = 3 if name in OWN else 1
+            digits = 3 if name in OWN else 2 if name == "gan" else 1
             lines += [row(label, one, digits) for label, one in parts(name, found)]
     return spike_tables.markdown(lines) if len(lines) > 1 else ""
 

@@ -120,17 +120,20 @@ def events(names: Sequence[str]) -> str:
 def crossover(names: Sequence[str]) -> str:
     """The cheapest spiking and the cheapest ordinary network at or above a bar on accuracy, on test."""
     result = read("energy-crossover")
-    lines: Lines = [["set", "spiking", "%", "nJ", "ordinary, zeros skipped", "%", "nJ", "nJ, times", "points"]]
+    lines: Lines = [["set", "spiking", "%", "nJ", "ordinary, zeros skipped", "%", "nJ", "nJ, times", "points", "spikes win"]]
     for name in names:
         for row in (result or {"sets": {}})["sets"].get(name, {"table": ()})["table"]:
             ours, theirs = row["spiking"], row["ordinary"]
             steps = f"{ours['setting'].rpartition(', ')[0]}; {ours['mean_steps']:.2f} on average"
             ratio, apart = row["joules_ratio"], row["accuracy_difference"]
+            others, _, end = theirs["setting"].rpartition(", ")
+            others += ", answers after the first" if end == "first" else ""
             line = [
                 name, steps, percent(ours["accuracy"]), f"{1e9 * ours['joules']:.1f}",
-                theirs["setting"].rpartition(", ")[0], percent(theirs["accuracy"]), f"{1e9 * theirs['joules']:.1f}",
+                others, percent(theirs["accuracy"]), f"{1e9 * theirs['joules']:.1f}",
                 f"{ratio['mean']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
                 " ".join((f"{100 * apart['mean']:+.2f}", f"({100 * apart['low']:+.2f} to {100 * apart['high']:+.2f})")),
+                "yes" if row["wins"] else "no",
             ]  # fmt: skip
             if line not in lines:
                 lines.append(line)
