@@ -120,7 +120,9 @@ def events(names: Sequence[str]) -> str:
 def crossover(names: Sequence[str]) -> str:
     """The cheapest spiking and the cheapest ordinary network at or above a bar on accuracy, on test."""
     result = read("energy-crossover")
-    lines: Lines = [["set", "spiking", "%", "nJ", "ordinary, zeros skipped", "%", "nJ", "nJ, times", "points", "spikes win"]]
+    lines: Lines = [
+        ["set", "spiking", "%", "nJ", "ordinary, zeros skipped", "%", "nJ", "nJ, times", "points", "spikes win"]
+    ]
     for name in names:
         for row in (result or {"sets": {}})["sets"].get(name, {"table": ()})["table"]:
             ours, theirs = row["spiking"], row["ordinary"]
