@@ -161,7 +161,7 @@ def said(table: list[dict[str, Any]]) -> str:
     won = [row for row in table if wins(row)]
     less = [row for row in table if row["joules_ratio"]["high"] is not None and row["joules_ratio"]["high"] < 1]
     if not won and not less:
-        return "no setting costs less than the ordinary network of the same bits that skips zeros"
+        return "no setting is shown to cost less than the ordinary network of the same bits that skips zeros"
     begin = "" if won else "cheaper, but equal accuracy is not shown by so few examples: "
     row = (won or less)[0]  # of the highest bar, and not of the luckiest on test
     ratio, difference = row["joules_ratio"], row["accuracy_difference"]
